@@ -1,0 +1,37 @@
+# Two things that CMake refuses when ROS 2 comes from PyPI's wheels. Both are done after every
+# find_package() and target of this directory, and have no effect on a ROS distribution.
+function(mend_include_directories)
+  # The wheels export the Python headers of the machine that built them: drop folders not there.
+  get_property(targets DIRECTORY PROPERTY IMPORTED_TARGETS)
+  foreach(target IN LISTS targets)
+    get_target_property(folders ${target} INTERFACE_INCLUDE_DIRECTORIES)
+    if(folders)
+      set(kept "")
+      foreach(folder IN LISTS folders)
+        if(NOT IS_ABSOLUTE "${folder}" OR EXISTS "${folder}")
+          list(APPEND kept "${folder}")
+        endif()
+      endforeach()
+      set_property(TARGET ${target} PROPERTY INTERFACE_INCLUDE_DIRECTORIES "${kept}")
+    endif()
+  endforeach()
+
+  # A virtual environment inside the source tree (./.venv) puts numpy's headers there too, and
+  # folders of the source tree may not be exported: use them for building only.
+  get_property(targets DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)
+  foreach(target IN LISTS targets)
+    get_target_property(folders ${target} INTERFACE_INCLUDE_DIRECTORIES)
+    if(folders)
+      set(kept "")
+      foreach(folder IN LISTS folders)
+        string(FIND "${folder}" "${CMAKE_SOURCE_DIR}/" position)
+        if(position EQUAL 0)
+          set(folder "$<BUILD_INTERFACE:${folder}>")
+        endif()
+        list(APPEND kept "${folder}")
+      endforeach()
+      set_property(TARGET ${target} PROPERTY INTERFACE_INCLUDE_DIRECTORIES "${kept}")
+    endif()
+  endforeach()
+endfunction()
+cmake_language(DEFER CALL mend_include_directories)
