@@ -1,0 +1,49 @@
+"""The `alpamayo` command: one module a subcommand, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from alpamayo_ros import __version__
+from alpamayo_ros.types import InvalidInput
+
+COMMANDS: dict[str, str] = {
+    "doctor": "say what is installed, what is missing, and the remedy",
+    "replay": "play a bag through the planner over real topics and sum up the result",
+    "run": "compose our nodes in one process (for those without `ros2 launch`)",
+    "bag": "make a synthetic driving bag, or list what a bag holds",
+    "checkpoint": "make a random-weight checkpoint, or describe one",
+    "parameters": "print the parameters of our nodes as a Markdown table",
+}
+"""Subcommand -> one-line help. `alpamayo_ros.cli.NAME` has `add_arguments(parser)` and `run(args) -> int`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return its exit code; 2 for input that it refuses."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="alpamayo",
+        description="NVIDIA Alpamayo in ROS 2.",
+        epilog="\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"alpamayo_ros {__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
+    arguments = parser.parse_args(argv[:1])
+
+    name: str = arguments.command
+    module = import_module(f"alpamayo_ros.cli.{name}")
+    subparser = argparse.ArgumentParser(prog=f"alpamayo {name}", description=module.__doc__)
+    module.add_arguments(subparser)
+    try:
+        return int(module.run(subparser.parse_args(argv[1:])))
+    except InvalidInput as error:
+        print(f"alpamayo {name}: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
