@@ -1,0 +1,144 @@
+# alpamayo_ros: `make demo` and `make test` are all that is needed; both set up what they need.
+#
+#   make demo [BAG=… RIG=… CHECKPOINT=… BACKBONE=… OUT=…]     make test     make help
+#
+# Variables of the set-up: PYTHON (interpreter), TORCH (auto, cpu or cuda), TORCH_VERSION, VENV, CACHE.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help setup venv demo test test-quick test-transformers-4 test-long test-colcon bench lint format doctor \
+	clean distclean FORCE
+
+VENV ?= .venv
+CACHE ?= .cache
+PYTHON ?=
+TORCH ?= auto
+TORCH_VERSION ?=
+PYTEST_ARGS ?=
+
+BAG ?=
+RIG ?= $(if $(BAG),,default)
+CHECKPOINT ?=
+BACKBONE ?=
+RATE ?=
+OUT ?= out/demo
+
+# The virtual environment holds a whole ROS 2; a sourced distribution or workspace must not mix with it.
+unexport PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH ROS_DISTRO ROS_VERSION \
+	ROS_PYTHON_VERSION RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_COMPLETE
+export VIRTUAL_ENV := $(abspath $(VENV))
+export PATH := $(VIRTUAL_ENV)/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+PY := $(VENV)/bin/python
+# Each stamp below says that one step of the set-up is done; make repeats a step when its inputs change.
+STAMP_VENV := $(VENV)/.stamp-venv
+STAMP_TORCH := $(VENV)/.stamp-torch
+STAMP_BUILD := $(VENV)/.stamp-build-requirements
+READY := $(VENV)/.stamp-installed
+TRANSFORMERS_4 := $(CACHE)/transformers-4.57
+DEMO_CHECKPOINT := $(CACHE)/demo/checkpoint
+DEMO_BAG := $(CACHE)/demo/bag
+
+NODES := $(sort $(notdir $(wildcard src/alpamayo_ros/nodes/[a-z]*.py)))
+INTERFACES := $(wildcard msg/*.msg srv/*.srv wheels/*/CMakeLists.txt wheels/*/msg/*.msg) CMakeLists.txt \
+	$(wildcard cmake/*.cmake) package.xml setup.py
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo 'Variables: PYTHON TORCH=auto|cpu|cuda TORCH_VERSION VENV; demo: BAG RIG CHECKPOINT BACKBONE RATE OUT'
+
+setup: $(READY)  ## Create .venv with ROS 2, torch, transformers and this package (the others do it too)
+venv: setup
+
+demo: $(READY) $(if $(CHECKPOINT),,$(DEMO_CHECKPOINT)/.done) $(if $(BAG),,$(DEMO_BAG)/.done)  ## Replay a bag (BAG=, RIG=) through the planner
+	@$(if $(BAG),test -n "$(RIG)" || { echo "make demo: BAG= needs RIG= too: a file, or a name in config/rigs" >&2; exit 2; })
+	@$(if $(CHECKPOINT),,echo "The network's weights are RANDOM: plans and reasoning are noise, all else is real.")
+	$(VENV)/bin/alpamayo replay "$(or $(BAG),$(DEMO_BAG)/bag)" --rig "$(RIG)" \
+		--checkpoint "$(or $(CHECKPOINT),$(DEMO_CHECKPOINT))" --out "$(OUT)" \
+		$(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(RATE),--rate "$(RATE)")
+	@$(if $(CHECKPOINT),,echo "These were RANDOM weights; CHECKPOINT=nvidia/Alpamayo-1.5-10B runs the real model on a GPU of 24 GB.")
+	@ls -1 "$(OUT)"/summary.json "$(OUT)"/summary.png
+
+test: test-quick test-transformers-4  ## Run the tests, the model's against both transformers 4.57 and the newest
+
+test-quick: $(READY)
+	$(PY) -m pytest -m "not long" $(PYTEST_ARGS)
+
+test-transformers-4: $(READY) $(TRANSFORMERS_4)/.done
+	PYTHONPATH="$(abspath $(TRANSFORMERS_4))" $(PY) -m pytest -m "not long" test/model $(PYTEST_ARGS)
+
+test-long: $(READY)  ## Run the long tests too
+	$(PY) -m pytest -m "long or not long" $(PYTEST_ARGS)
+
+test-colcon: $(READY)  ## Build and test with colcon, in a workspace and in place
+	scripts/test_colcon.sh "$(VENV)" "$(CACHE)/colcon"
+
+bench: $(READY)  ## Run the benchmarks
+	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done
+
+lint: $(READY)  ## Check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(READY)  ## Let ruff mend what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+doctor: $(READY)  ## Say what is there and what is missing
+	$(VENV)/bin/alpamayo doctor
+
+clean:  ## Remove what was built (not .venv and .cache)
+	rm -rf build install log out src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src test benchmarks launch -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## Remove .venv and .cache too
+	rm -rf "$(VENV)" "$(CACHE)"
+
+# --- Set-up -----------------------------------------------------------------------------------------
+
+$(STAMP_VENV):
+	@python="$$(scripts/find_python.sh $(PYTHON))"; \
+	scripts/system_packages.sh "$$python"; \
+	echo "Creating $(VENV) with $$python"; \
+	"$$python" -m venv "$(VENV)"
+	$(PY) -m pip install --quiet --upgrade pip
+	@touch "$(VENV)/COLCON_IGNORE" $@
+
+$(STAMP_TORCH): scripts/install_torch.py | $(STAMP_VENV)
+	$(PY) scripts/install_torch.py --device "$(TORCH)" --version "$(TORCH_VERSION)"
+	@touch $@
+
+$(STAMP_BUILD): pyproject.toml scripts/build_requirements.py | $(STAMP_VENV)
+	$(PY) scripts/build_requirements.py | $(PY) -m pip install --quiet --requirement /dev/stdin
+	@touch $@
+
+# Editable: a change of a module needs no new install. launch/ and config/ are linked, not copied, likewise.
+$(READY): $(INTERFACES) pyproject.toml $(CACHE)/nodes.txt | $(STAMP_TORCH) $(STAMP_BUILD)
+	@echo "Installing alpamayo_ros and what it needs"
+	$(PY) -m pip install --quiet --no-build-isolation --editable '.[dev]'
+	@for folder in launch config; do ln -sfn "$(CURDIR)/$$folder" "$(VENV)/share/alpamayo_ros/$$folder"; done
+	@touch $@
+
+# Every node has an executable, so a new node needs a new install, an edited one does not.
+$(CACHE)/nodes.txt: FORCE
+	@mkdir -p $(@D) && touch $(CACHE)/COLCON_IGNORE
+	@echo $(NODES) | cmp --silent - $@ || echo $(NODES) > $@
+
+$(TRANSFORMERS_4)/.done: | $(READY)
+	rm -rf "$(@D)"
+	$(PY) -m pip install --quiet --target "$(@D)" --no-deps "transformers==4.57.*" "tokenizers>=0.22,<=0.23.0" "huggingface_hub<1"
+	@touch $@
+
+$(DEMO_CHECKPOINT)/.done: src/alpamayo_ros/model/random_checkpoint.py | $(READY)
+	rm -rf "$(@D)"
+	$(VENV)/bin/alpamayo checkpoint random "$(@D)" --generation alpamayo1_5 --size small
+	@touch $@
+
+$(DEMO_BAG)/.done: src/alpamayo_ros/bags/synthetic.py | $(READY)
+	rm -rf "$(@D)" && mkdir -p "$(@D)"
+	$(VENV)/bin/alpamayo bag synthetic "$(@D)/bag"
+	@touch $@
