@@ -1,0 +1,259 @@
+"""From prompt to actions: one prefill, K reasonings decoded together, K trajectories denoised together.
+
+Rules that decide the result (checked against upstream's outputs):
+
+- The last drawn token is never fed. For a sequence of L tokens (prompt and generated) the cache holds L − 1.
+- `offset` = index of the first <|traj_future_start|> + 1; without one, L. The expert's 64 tokens stand at
+  positions offset + rope_delta + 0 … 63 on all three rotary axes, and attend to the cache's first
+  min(offset, L − 1) entries and to each other, both ways.
+- Samples run on until the last has ended. What is behind a sample's own end lies behind its offset, so it is
+  neither attended to nor kept: each sample alone gives the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from alpamayo_ros.model.kv_cache import KeyValueCache
+from alpamayo_ros.model.network import AlpamayoNetwork, VisualFeatures
+from alpamayo_ros.model.positions import prompt_positions
+from alpamayo_ros.model.sampling import TokenSampler
+from alpamayo_ros.types import NUM_WAYPOINTS
+
+TokenIds = tuple[int, ...]
+VelocityFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """When a sample has ended.
+
+    Attributes:
+        limit: most tokens generated, the one behind the start token included.
+        end_ids: tokens that end a sample at once (the backbone's eos).
+        one_more_after: <|traj_future_start|>: a sample ends with the token *after* its first one. None when
+            answering a question.
+    """
+
+    limit: int
+    end_ids: frozenset[int] = frozenset()
+    one_more_after: int | None = None
+
+    def ended(self, generated: Sequence[int]) -> bool:
+        """Return whether a sample with these generated tokens draws no more."""
+        if len(generated) >= self.limit:
+            return True
+        if not generated:
+            return False
+        return generated[-1] in self.end_ids or self.one_more_after in generated[:-1]
+
+
+@dataclass(frozen=True)
+class PromptState:
+    """What prefill leaves: the prompt in a cache of one row, and the logits of the first new token."""
+
+    cache: KeyValueCache
+    logits: Tensor
+    length: int
+    rope_delta: int
+    visual_end: int
+
+
+@dataclass(frozen=True)
+class Generated:
+    """K samples' generated tokens, and the cache of K rows with the prompt and all but the last of them."""
+
+    token_ids: tuple[TokenIds, ...]
+    cache: KeyValueCache
+
+
+@dataclass(frozen=True)
+class ExpertContext:
+    """What the expert attends to.
+
+    Attributes:
+        cache: K rows; action tokens are written behind its `length` entries.
+        positions: int64 [3, K, 64] of the action tokens.
+        attention_mask: bool [K, 1, 64, length + 64].
+    """
+
+    cache: KeyValueCache
+    positions: Tensor
+    attention_mask: Tensor
+
+
+class Engine:
+    """Runs a network; holds no state of a request.
+
+    Args:
+        network: with weights.
+        image_token_id: the placeholder of images.
+        future_start_id: <|traj_future_start|>.
+    """
+
+    def __init__(self, network: AlpamayoNetwork, *, image_token_id: int, future_start_id: int) -> None:
+        self.network = network
+        self._image_token_id = image_token_id
+        self._future_start_id = future_start_id
+
+    def look(self, pixel_values: Tensor, grid_thw: Tensor) -> VisualFeatures:
+        """Encode images: float32 patches [N, 1536], int64 patch grids [images, 3]."""
+        device = self.network.device
+        with self.network.autocast():
+            return self.network.encode_images(pixel_values.to(device), grid_thw.to(device))
+
+    def prefill(
+        self, token_ids: TokenIds, visual: VisualFeatures, *, grids: Sequence[tuple[int, int]], capacity: int
+    ) -> PromptState:
+        """Read a prompt into a new cache; `grids` are the images' merged (rows, columns)."""
+        network, device = self.network, self.network.device
+        positions, rope_delta = prompt_positions(token_ids, grids, image_token_id=self._image_token_id)
+        ids = torch.tensor([token_ids], device=device)
+        visual_index = (ids[0] == self._image_token_id).nonzero()[:, 0]
+        cache = network.new_cache(batch=1, capacity=capacity)
+        with network.autocast():
+            hidden = network.read(
+                network.embed(ids),
+                torch.from_numpy(positions)[:, None].to(device),
+                cache,
+                visual=visual,
+                visual_index=visual_index,
+            )
+            logits = network.logits(hidden[:, -1])
+        cache.advance(len(token_ids))
+        # The index of the last image token is known here without asking the device for it.
+        visual_end = len(token_ids) - token_ids[::-1].index(self._image_token_id)
+        return PromptState(cache, logits, len(token_ids), rope_delta, visual_end)
+
+    def generate(
+        self, prompt: PromptState, sampler: TokenSampler, *, num_samples: int, stop: StopRule
+    ) -> Generated:
+        """Draw tokens for K samples together until the last has ended."""
+
+        def draw(logits: Tensor, step: int) -> list[int]:
+            return sampler.draw(logits).tolist()
+
+        return self._decode(prompt, draw, num_samples=num_samples, stop=stop)
+
+    def replay(self, prompt: PromptState, token_ids: Sequence[TokenIds]) -> Generated:
+        """Feed recorded tokens in place of drawn ones, by the same way; sample k ends with its last token."""
+
+        def recorded(logits: Tensor, step: int) -> list[int]:
+            return [ids[min(step, len(ids) - 1)] for ids in token_ids]
+
+        longest = max(len(ids) for ids in token_ids)
+        generated = self._decode(prompt, recorded, num_samples=len(token_ids), stop=StopRule(longest))
+        return Generated(tuple(token_ids), generated.cache)
+
+    def _decode(
+        self,
+        prompt: PromptState,
+        draw: Callable[[Tensor, int], list[int]],
+        *,
+        num_samples: int,
+        stop: StopRule,
+    ) -> Generated:
+        network = self.network
+        cache = prompt.cache
+        capacity = prompt.length + stop.limit + NUM_WAYPOINTS
+        if num_samples > 1 or cache.capacity < capacity:
+            cache = cache.expanded(num_samples, capacity)
+        logits = prompt.logits.expand(num_samples, -1)
+        generated: list[list[int]] = [[] for _ in range(num_samples)]
+        running = list(range(num_samples))
+        for step in range(stop.limit):
+            tokens = draw(logits, step)
+            for k in running:
+                generated[k].append(tokens[k])
+            running = [k for k in running if not stop.ended(generated[k])]
+            if not running:
+                break
+            # An ended sample is fed whatever it would draw: its entries lie behind its offset.
+            position = cache.length + prompt.rope_delta
+            positions = torch.full((3, num_samples, 1), position, device=network.device)
+            with network.autocast():
+                embeds = network.embed(torch.tensor(tokens, device=network.device)[:, None])
+                logits = network.logits(network.read(embeds, positions, cache)[:, -1])
+            cache.advance(1)
+        return Generated(tuple(tuple(tokens) for tokens in generated), cache)
+
+    def expert_context(self, prompt: PromptState, generated: Generated) -> ExpertContext:
+        """Return what the expert sees after `generated`."""
+        offsets, kept = [], []
+        for tokens in generated.token_ids:
+            length = prompt.length + len(tokens)
+            offset = self._offset(prompt.length, tokens)
+            offsets.append(offset)
+            kept.append(min(offset, length - 1))
+        return self._context(generated.cache, [offset + prompt.rope_delta for offset in offsets], kept)
+
+    def unguided_context(
+        self,
+        prompt: PromptState,
+        generated: Generated,
+        token_ids: TokenIds,
+        *,
+        guided_ids: TokenIds,
+        grids: Sequence[tuple[int, int]],
+    ) -> ExpertContext:
+        """Return what the expert sees without the route: `token_ids` is the prompt that lacks it.
+
+        Both prompts are the same up to the route, images included, so those entries are copied from the
+        guided cache and only what follows is read. As upstream, *all* generated tokens are fed, the last
+        included: without a start token this branch sees one more than the guided one.
+        """
+        network, device = self.network, self.network.device
+        shared = next(i for i, (a, b) in enumerate(zip(guided_ids, token_ids, strict=False)) if a != b)
+        if shared < prompt.visual_end:
+            raise ValueError(
+                f"the route must stand behind the images, got it at {shared} < {prompt.visual_end}"
+            )
+        _, rope_delta = prompt_positions(token_ids, grids, image_token_id=self._image_token_id)
+        tails = [token_ids[shared:] + tokens for tokens in generated.token_ids]
+        longest = max(len(tail) for tail in tails)
+        padded = torch.tensor([tail + (0,) * (longest - len(tail)) for tail in tails], device=device)
+        cache = generated.cache.expanded(len(tails), shared + longest + NUM_WAYPOINTS, length=shared)
+        index = torch.arange(shared, shared + longest, device=device)
+        causal = torch.arange(shared + longest, device=device) <= index[:, None]
+        with network.autocast():
+            network.read(
+                network.embed(padded),
+                (index + rope_delta).expand(3, len(tails), -1),
+                cache,
+                attention_mask=causal[None, None],
+            )
+        cache.advance(longest)
+        offsets = [self._offset(len(token_ids), tokens) for tokens in generated.token_ids]
+        return self._context(cache, [offset + rope_delta for offset in offsets], offsets)
+
+    def velocity(self, context: ExpertContext) -> VelocityFunction:
+        """Return the flow's velocity as a function of x_t float32 [K, 64, 2] and t float32 [K, 1, 1]."""
+        network = self.network
+
+        def velocity(actions: Tensor, time: Tensor) -> Tensor:
+            with network.autocast():
+                return network.velocity(
+                    actions, time, context.positions, context.cache, attention_mask=context.attention_mask
+                )
+
+        return velocity
+
+    def _offset(self, prompt_length: int, generated: TokenIds) -> int:
+        if self._future_start_id in generated:
+            return prompt_length + generated.index(self._future_start_id) + 1
+        return prompt_length + len(generated)
+
+    def _context(self, cache: KeyValueCache, first_positions: list[int], kept: list[int]) -> ExpertContext:
+        device = self.network.device
+        # Behind the longest row nothing is needed any more: the action tokens overwrite it.
+        cache.length = max(kept)
+        waypoints = torch.arange(NUM_WAYPOINTS, device=device)
+        positions = torch.tensor(first_positions, device=device)[:, None] + waypoints
+        seen = torch.arange(cache.length, device=device) < torch.tensor(kept, device=device)[:, None]
+        own = torch.ones(len(kept), NUM_WAYPOINTS, dtype=torch.bool, device=device)
+        mask = torch.cat((seen, own), dim=1)[:, None, None].expand(-1, -1, NUM_WAYPOINTS, -1)
+        return ExpertContext(cache, positions.expand(3, -1, -1), mask)
