@@ -128,9 +128,11 @@ $(CACHE)/nodes.txt: FORCE
 	@mkdir -p $(@D) && touch $(CACHE)/COLCON_IGNORE
 	@echo $(NODES) | cmp --silent - $@ || echo $(NODES) > $@
 
+# The oldest supported transformers, beside the newest in .venv; torch stays the same.
 $(TRANSFORMERS_4)/.done: | $(READY)
 	rm -rf "$(@D)"
-	$(PY) -m pip install --quiet --target "$(@D)" --no-deps "transformers==4.57.*" "tokenizers>=0.22,<=0.23.0" "huggingface_hub<1"
+	$(PY) -m pip install --quiet --target "$(@D)" --no-deps "transformers==4.57.*" \
+		"tokenizers>=0.22,<=0.23.0" "huggingface_hub<1" requests certifi charset-normalizer idna urllib3
 	@touch $@
 
 $(DEMO_CHECKPOINT)/.done: src/alpamayo_ros/model/random_checkpoint.py | $(READY)
