@@ -1,0 +1,24 @@
+"""The Alpamayo models: checkpoint in, plans out.
+
+`Alpamayo` is imported when it is asked for, so that the parts without transformers (the action space, the
+config) can be used where it is not installed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alpamayo_ros.types import PlanOptions
+
+if TYPE_CHECKING:
+    from alpamayo_ros.model.alpamayo import Alpamayo, Answer
+
+__all__ = ["Alpamayo", "Answer", "PlanOptions"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Alpamayo", "Answer"):
+        from alpamayo_ros.model import alpamayo
+
+        return getattr(alpamayo, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -243,7 +243,7 @@ def fill_network(
         unit="B",
         unit_scale=True,
         unit_divisor=1024,
-        disable=not progress,
+        disable=None if progress else True,  # None: shown on a terminal only
     ) as bar:
         reader = TensorReader(bar.update)
         for path, tensors in groupby(wanted, key=lambda tensor: tensor.path):

@@ -66,8 +66,8 @@ class KeyValueCache:
     def expanded(self, batch: int, capacity: int, *, length: int | None = None) -> KeyValueCache:
         """Return a copy of the first `length` entries (default: all valid ones) for `batch` rows.
 
-        From one row or as many. The copy is independent: K samples go on from one prefill, and the unguided branch from the
-        part of the prompt that it shares.
+        This cache has one row or as many. The copy is independent: K samples go on from one prefill, and
+        the unguided branch from the part of the prompt that it shares.
         """
         length = self.length if length is None else length
         _, kv_heads, _, head_dim = self.keys[0].shape

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 def prompt_positions(
     token_ids: Sequence[int], grids: Sequence[tuple[int, int]], *, image_token_id: int
 ) -> tuple[NDArray[np.int64], int]:
-    """Return positions int64 [3, L] and rope_delta: token i >= L, behind the prompt, stands at i + rope_delta.
+    """Return positions int64 [3, L] and rope_delta: token i behind the prompt stands at i + rope_delta.
 
     Args:
         token_ids: the L tokens of the prompt.

@@ -1,0 +1,431 @@
+"""Alpamayo as one class: an Observation in, K plans out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alpamayo_ros.model.action_space import Trajectory, UnicycleActionSpace
+from alpamayo_ros.model.engine import Engine, Generated, PromptState, StopRule, TokenIds
+from alpamayo_ros.model.flow_matching import FlowMatching
+from alpamayo_ros.model.history_tokens import HistoryTokenizer
+from alpamayo_ros.model.images import ImagePreparer
+from alpamayo_ros.model.loading import OpenedCheckpoint, open_checkpoint, require_device, require_dtype
+from alpamayo_ros.model.prompt import Prompt, PromptBuilder
+from alpamayo_ros.model.sampling import MaskedTokens, TokenSampler, fresh_seed, initial_noise
+from alpamayo_ros.model.texts import GeneratedTexts, parse_sections
+from alpamayo_ros.types import (
+    NUM_FRAMES,
+    NUM_WAYPOINTS,
+    Float32Array,
+    InvalidInput,
+    Observation,
+    Plan,
+    PlanOptions,
+    StageTimes,
+    UInt8Array,
+    medoid,
+    require_array,
+    require_finite,
+)
+
+_ACTION_SHAPE = (NUM_WAYPOINTS, 2)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to a question.
+
+    Attributes:
+        text: the answer as upstream takes it from the generated tokens: "" unless its end token came.
+        complete: whether <|answer_end|> came.
+        generated: everything that was generated, special tokens included.
+    """
+
+    text: str
+    complete: bool
+    generated: str
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A prompt and the images it is about."""
+
+    prompt: Prompt
+    grids: tuple[tuple[int, int], ...]
+    frames: tuple[UInt8Array, ...]
+
+
+class Alpamayo:
+    """A loaded Alpamayo 1 or 1.5; implements `types.Planner`.
+
+    `plan` and `answer` may be called from any thread; calls on one object take turns.
+    """
+
+    def __init__(
+        self,
+        opened: OpenedCheckpoint,
+        action_space: UnicycleActionSpace,
+        *,
+        options: PlanOptions | None = None,
+    ) -> None:
+        """Wrap a loaded checkpoint; use `from_pretrained`."""
+        network, tokenizer, config = opened.network, opened.tokenizer, opened.config
+        self._network = network
+        self._tokenizer = tokenizer
+        self._action_space = action_space
+        self._defaults = options or PlanOptions()
+        self._prompts = PromptBuilder(config, tokenizer)
+        vision = network.vlm.config.vision_config
+        self._images = ImagePreparer(
+            config,
+            patch_size=vision.patch_size,
+            merge_size=vision.spatial_merge_size,
+            temporal_patch_size=vision.temporal_patch_size,
+        )
+        self._history = HistoryTokenizer(config.history_tokenizer)
+        self._future_start_id = tokenizer.id_of("traj_future_start")
+        self._engine: Engine | None = Engine(
+            network, image_token_id=tokenizer.image_pad_id, future_start_id=self._future_start_id
+        )
+        self._trajectory_tokens = MaskedTokens(
+            tokenizer.traj_token_start, tokenizer.traj_token_start + config.traj_vocab_size
+        )
+        self._lock = threading.Lock()
+        self.config = config
+        self.device = network.device
+        self.dtype = network.dtype
+        self.random_seed = opened.random_seed
+        """Seed of random weights, None for trained ones."""
+        self.name = opened.name
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        checkpoint: str | Path,
+        backbone: str | Path | None = None,
+        *,
+        device: str | torch.device = "cuda",
+        dtype: str | torch.dtype = "bfloat16",
+        options: PlanOptions | None = None,
+        progress: bool = True,
+    ) -> Alpamayo:
+        """Load a checkpoint.
+
+        Args:
+            checkpoint: a folder or a hub id ("nvidia/Alpamayo-1.5-10B").
+            backbone: folder or hub id of the backbone's config and tokenizer; None takes config.json's.
+            device: "cuda", "cuda:N", "cpu", or "auto" (CUDA where there is one).
+            dtype: "bfloat16", "float32", or "auto" (bfloat16 on CUDA, float32 on a CPU).
+            options: what `plan` uses where it is given none.
+            progress: show a progress bar where stderr is a terminal.
+
+        Raises:
+            CheckpointError: for a checkpoint that cannot be used (CheckpointUnavailable: an unreachable hub).
+            InvalidInput: for an unknown or absent device, or an unknown dtype.
+        """
+        target = require_device(device)
+        kind = require_dtype(dtype, target)
+        opened = open_checkpoint(checkpoint, backbone)
+        return cls(opened, opened.load(device=target, dtype=kind, progress=progress), options=options)
+
+    @property
+    def model_id(self) -> str:
+        """What made a plan, for the record: name, generation, dtype, and whether weights are random."""
+        parts = [self.config.generation, str(self.dtype).removeprefix("torch.")]
+        if self.random_seed is not None:
+            parts.append(f"random weights, seed {self.random_seed}")
+        return f"{self.name} ({', '.join(parts)})"
+
+    @property
+    def image_preparer(self) -> ImagePreparer:
+        """The model's image size rule and preparation."""
+        return self._images
+
+    def prepare_frame(self, frame: UInt8Array) -> UInt8Array:
+        """Return uint8 RGB [3, H, W] at the model's size [3, h, w]; one that has it comes back untouched."""
+        return self._images.prepare_frame(frame)
+
+    def close(self) -> None:
+        """Free the weights; the object plans no more. Waits for a plan that is being made."""
+        with self._lock:
+            self._engine = None
+            del self._network
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def plan(
+        self,
+        observation: Observation,
+        options: PlanOptions | None = None,
+        *,
+        noise: Float32Array | Tensor | None = None,
+        forced_tokens: Sequence[Sequence[int]] | None = None,
+    ) -> Plan:
+        """Plan K trajectories with their reasoning.
+
+        Args:
+            observation: what the vehicle sees.
+            options: how to sample; None takes those given at loading.
+            noise: the flow's initial noise, float32 [K, 64, 2], used as it is; None draws it from the
+                seed and scales it by `noise_temperature`.
+            forced_tokens: K sequences of generated ids to use instead of drawing any (a recorded
+                `Plan.token_ids`); `max_reasoning_tokens` does not limit them.
+
+        Raises:
+            InvalidInput: before any compute, for an instruction that the checkpoint cannot take or that
+                contains special tokens, guidance without an instruction, or noise or tokens that don't fit.
+        """
+        options = options or self._defaults
+        self._check_guidance(observation, options)
+        forced = None if forced_tokens is None else self._checked_tokens(forced_tokens, options.num_samples)
+        given_noise = None if noise is None else _checked_noise(noise, options.num_samples)
+        history_ids = self._history.token_ids(
+            observation.history_xyz_in_rig_t0, first_id=self._tokenizer.history_token_start
+        )
+        sizes = self._sizes(observation)
+        prompt = self._prompts.planning(
+            observation.camera_ids,
+            self._token_counts(sizes),
+            history_token_ids=history_ids,
+            instruction=observation.instruction,
+        )
+        with self._lock:
+            watch = _Stopwatch(self.device)
+            engine = self._require_engine()
+            request = self._request(observation, prompt, sizes)
+            seed = fresh_seed() if options.seed is None else options.seed
+            stop = StopRule(
+                max(map(len, forced)) if forced else options.max_reasoning_tokens,
+                self._network.stop_token_ids,
+                self._future_start_id,
+            )
+            state = self._read(engine, request, stop, options.num_samples, watch)
+            if forced is not None:
+                generated = engine.replay(state, forced)
+            else:
+                sampler = TokenSampler(options, seed=seed, masked=self._trajectory_tokens, device=self.device)
+                generated = engine.generate(state, sampler, num_samples=options.num_samples, stop=stop)
+            watch.lap("reasoning")
+            if given_noise is None:
+                given_noise = initial_noise(seed, options.num_samples, _ACTION_SHAPE)
+                given_noise *= options.noise_temperature
+            action = self._denoise(engine, request, state, generated, options, given_noise.to(self.device))
+            trajectory = self._action_space.to_trajectory(
+                action,
+                torch.from_numpy(observation.history_xyz_in_rig_t0),
+                torch.from_numpy(observation.history_rot_in_rig_t0),
+            )
+            watch.lap("denoise")
+            texts = self._texts(request.prompt.fused_ids, generated)
+            times = watch.times(tokens=max(map(len, generated.token_ids)))
+        return _plan(
+            observation,
+            action,
+            trajectory,
+            texts,
+            token_ids=generated.token_ids,
+            times=times,
+            model=self.model_id,
+            seed=seed,
+        )
+
+    def answer(
+        self, observation: Observation, question: str, options: PlanOptions | None = None
+    ) -> list[str]:
+        """Return K answers to a question about the camera images; see `ask`, which says more about each."""
+        return [answer.text for answer in self.ask(observation, question, options)]
+
+    @torch.inference_mode()
+    def ask(
+        self, observation: Observation, question: str, options: PlanOptions | None = None
+    ) -> list[Answer]:
+        """Answer a question about the camera images, K times.
+
+        The history and the instruction are not part of the prompt. `max_reasoning_tokens` limits the answer.
+
+        Raises:
+            InvalidInput: before any compute, for a checkpoint that answers no questions, or a question that
+                is empty or contains special tokens.
+        """
+        options = options or self._defaults
+        sizes = self._sizes(observation)
+        prompt = self._prompts.question(observation.camera_ids, self._token_counts(sizes), question=question)
+        with self._lock:
+            watch = _Stopwatch(self.device)
+            engine = self._require_engine()
+            request = self._request(observation, prompt, sizes)
+            seed = fresh_seed() if options.seed is None else options.seed
+            stop = StopRule(options.max_reasoning_tokens, self._network.stop_token_ids)
+            state = self._read(engine, request, stop, options.num_samples, watch)
+            sampler = TokenSampler(options, seed=seed, masked=None, device=self.device)
+            generated = engine.generate(state, sampler, num_samples=options.num_samples, stop=stop)
+            answers = []
+            for ids in generated.token_ids:
+                text = self._tokenizer.decode(ids)
+                answer = GeneratedTexts.from_decoded(text).answer
+                answers.append(Answer(answer, "<|answer_end|>" in text, text))
+            return answers
+
+    def _sizes(self, observation: Observation) -> list[tuple[int, int]]:
+        """Return each camera's (height, width) at the model's size."""
+        return [self._images.model_size(*frames.shape[-2:]) for frames in observation.frames]
+
+    def _token_counts(self, sizes: list[tuple[int, int]]) -> list[int]:
+        return [rows * columns for rows, columns in self._grids(sizes)]
+
+    def _grids(self, sizes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return (rows, columns) of merged tokens of every image."""
+        token = self._images.patch_size * self._images.merge_size
+        return [(height // token, width // token) for height, width in sizes for _ in range(NUM_FRAMES)]
+
+    def _request(self, observation: Observation, prompt: Prompt, sizes: list[tuple[int, int]]) -> _Request:
+        frames = tuple(self._images.prepare_frames(frames) for frames in observation.frames)
+        return _Request(prompt, tuple(self._grids(sizes)), frames)
+
+    def _read(
+        self, engine: Engine, request: _Request, stop: StopRule, num_samples: int, watch: _Stopwatch
+    ) -> PromptState:
+        pixel_values, grid_thw = self._images.patchify(request.frames, device=self.device)
+        watch.lap("preprocess")
+        visual = engine.look(pixel_values, grid_thw)
+        watch.lap("vision")
+        length = len(request.prompt.fused_ids)
+        # One sample goes on in the prompt's own cache, more get copies.
+        capacity = length + (stop.limit + NUM_WAYPOINTS if num_samples == 1 else 0)
+        state = engine.prefill(request.prompt.fused_ids, visual, grids=request.grids, capacity=capacity)
+        watch.lap("prefill")
+        return state
+
+    def _denoise(
+        self,
+        engine: Engine,
+        request: _Request,
+        state: PromptState,
+        generated: Generated,
+        options: PlanOptions,
+        noise: Tensor,
+    ) -> Tensor:
+        """Return the normalised actions, float32 [K, 64, 2] on the CPU."""
+        flow = FlowMatching(options.flow_steps)
+        unguided = None
+        if options.guidance_weight is not None and request.prompt.unguided_ids is not None:
+            context = engine.unguided_context(
+                state,
+                generated,
+                request.prompt.unguided_ids,
+                guided_ids=request.prompt.fused_ids,
+                grids=request.grids,
+            )
+            unguided = engine.velocity(context)
+        velocity = engine.velocity(engine.expert_context(state, generated))
+        weight = options.guidance_weight
+        return flow.integrate(velocity, noise, unguided_velocity=unguided, guidance_weight=weight).cpu()
+
+    def _texts(self, prompt_ids: TokenIds, generated: Generated) -> list[GeneratedTexts]:
+        # The prompt as well, as upstream: an end token without its start reaches back into it.
+        prompt = self._tokenizer.decode(prompt_ids)
+        return [
+            GeneratedTexts.from_decoded(prompt + self._tokenizer.decode(ids)) for ids in generated.token_ids
+        ]
+
+    def _require_engine(self) -> Engine:
+        if self._engine is None:
+            raise RuntimeError("this Alpamayo was closed")
+        return self._engine
+
+    def _check_guidance(self, observation: Observation, options: PlanOptions) -> None:
+        if options.guidance_weight is not None and observation.instruction is None:
+            raise InvalidInput(
+                "guidance_weight: expected None without a navigation instruction, "
+                f"got {options.guidance_weight}"
+            )
+
+    def _checked_tokens(self, forced: Sequence[Sequence[int]], num_samples: int) -> tuple[TokenIds, ...]:
+        if len(forced) != num_samples:
+            raise InvalidInput(f"forced_tokens: expected {num_samples} sequences, got {len(forced)}")
+        sequences = tuple(tuple(int(i) for i in ids) for ids in forced)
+        for k, ids in enumerate(sequences):
+            bad = [i for i in ids if not 0 <= i < len(self._tokenizer)]
+            if not ids or bad:
+                given = f"{bad[0]}" if bad else "none"
+                raise InvalidInput(
+                    f"forced_tokens[{k}]: expected ids in 0 ... {len(self._tokenizer) - 1}, got {given}"
+                )
+            stop = StopRule(len(ids), self._network.stop_token_ids, self._future_start_id)
+            ended = next(n for n in range(1, len(ids) + 1) if stop.ended(ids[:n]))
+            if ended < len(ids):
+                raise InvalidInput(
+                    f"forced_tokens[{k}]: expected no more than {ended} tokens, where the sample ends, "
+                    f"got {len(ids)}"
+                )
+        return sequences
+
+
+def _checked_noise(noise: Float32Array | Tensor, num_samples: int) -> Tensor:
+    array = noise.detach().cpu().numpy() if isinstance(noise, Tensor) else noise
+    require_array("noise", array, (num_samples, *_ACTION_SHAPE), np.float32)
+    require_finite("noise", array)
+    return torch.from_numpy(array.copy())
+
+
+def _plan(
+    observation: Observation,
+    action: Tensor,
+    trajectory: Trajectory,
+    texts: list[GeneratedTexts],
+    *,
+    token_ids: tuple[TokenIds, ...],
+    times: StageTimes,
+    model: str,
+    seed: int,
+) -> Plan:
+    xyz = trajectory.xyz_in_rig_t0.numpy()
+    return Plan(
+        t0_ns=observation.t0_ns,
+        xyz_in_rig_t0=xyz,
+        rot_in_rig_t0=trajectory.rot_in_rig_t0.numpy(),
+        accel_mps2=trajectory.accel_mps2.numpy(),
+        curvature_per_m=trajectory.curvature_per_m.numpy(),
+        speed_mps=trajectory.speed_mps.numpy(),
+        normalised_action=action.numpy(),
+        reasoning=tuple(text.reasoning for text in texts),
+        reasoning_complete=tuple(text.reasoning_complete for text in texts),
+        meta_action=tuple(text.meta_action for text in texts),
+        token_ids=token_ids,
+        sections=tuple(parse_sections(text.reasoning) for text in texts),
+        chosen=medoid(xyz),
+        times=times,
+        model=model,
+        seed=seed,
+    )
+
+
+class _Stopwatch:
+    """Times stages; waits for a CUDA device only where a stage ends."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._laps: dict[str, float] = {}
+        self._start = self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """End a stage."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        self._laps[f"{stage}_ms"] = (now - self._last) * 1e3
+        self._last = now
+
+    def times(self, *, tokens: int) -> StageTimes:
+        """Return the stages, and the total since the start."""
+        total = (time.perf_counter() - self._start) * 1e3
+        return StageTimes(**self._laps, total_ms=total, tokens=tokens)
