@@ -72,7 +72,9 @@ class BagReader:
     def __enter__(self) -> BagReader:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -108,7 +110,7 @@ class BagReader:
         return self._store
 
     def definition(self, type_name: str) -> Definition | None:
-        """Return the definition recorded for a type (hash computed where missing), or None where the bag has none."""
+        """Return the definition recorded for a type, its hash computed where missing; None without one."""
         for connection in self._reader.connections:
             if connection.msgtype == type_name and connection.msgdef.data:
                 digest = connection.digest or self.typestore.hash_rihs01(type_name)
@@ -132,7 +134,8 @@ class BagReader:
 
         Args:
             topics: names to read, None for all.
-            start_ns, stop_ns: stamps of recording, start included, stop not.
+            start_ns: first stamp of recording to read.
+            stop_ns: stamp of recording to stop before.
         """
         names = None if topics is None else set(topics)
         connections = [c for c in self._reader.connections if names is None or c.topic in names]
@@ -152,8 +155,8 @@ class BagReader:
             return self.typestore.deserialize_cdr(message.data, message.type_name)
         except Exception as error:  # see messages()
             raise BagError(
-                f"bag {self.path}: expected a {message.type_name} on {message.topic} at {message.stamp_ns} ns, "
-                f"got {_say(error)}"
+                f"bag {self.path}: expected a {message.type_name} on {message.topic} "
+                f"at {message.stamp_ns} ns, got {_say(error)}"
             ) from error
 
     def _read_topics(self) -> dict[str, BagTopic]:
@@ -183,10 +186,14 @@ def _merge(path: Path, known: BagTopic | None, connection: Connection) -> BagTop
         return topic
     if known.type_name != topic.type_name:
         raise BagError(
-            f"bag {path}: expected one type a topic, got {known.type_name} and {topic.type_name} on {topic.name}"
+            f"bag {path}: expected one type on {topic.name}, got {known.type_name} and {topic.type_name}"
         )
     return BagTopic(
-        topic.name, topic.type_name, known.count + topic.count, known.qos + topic.qos, known.rihs01 or topic.rihs01
+        topic.name,
+        topic.type_name,
+        known.count + topic.count,
+        known.qos + topic.qos,
+        known.rihs01 or topic.rihs01,
     )
 
 
@@ -198,8 +205,8 @@ def _open(path: Path) -> Reader:
         reader = Reader(storage)
         reader.open()
     except Exception as error:  # see BagReader.messages
-        hint = " (a recording that was cut off can be repaired with `mcap recover`)" if _is_mcap(path) else ""
-        raise BagError(f"bag {path}: expected a readable rosbag2 recording, got {_say(error)}{hint}") from error
+        hint = " (`mcap recover` repairs a recording that was cut off)" if _is_mcap(path) else ""
+        raise BagError(f"bag {path}: expected a readable recording, got {_say(error)}{hint}") from error
     return reader
 
 
@@ -212,7 +219,7 @@ def _storage(path: Path) -> Path:
         if path.name == "metadata.yaml":
             return path.parent
         if path.suffix == ".bag":
-            raise BagError(f"bag {path}: expected {expected}, got a ROS 1 bag; convert it with `rosbags-convert`")
+            raise BagError(f"bag {path}: expected {expected}, got a ROS 1 bag; see `rosbags-convert`")
         if path.suffix not in STORAGE_SUFFIXES:
             raise BagError(f"bag {path}: expected {expected}, got a {path.suffix or 'nameless'} file")
         return path
@@ -220,7 +227,9 @@ def _storage(path: Path) -> Path:
         return path
     files = [p for p in sorted(path.iterdir()) if p.suffix in STORAGE_SUFFIXES]
     if len(files) != 1:
-        raise BagError(f"bag {path}: expected {expected}, got a folder without metadata.yaml and {len(files)} recordings")
+        raise BagError(
+            f"bag {path}: expected {expected}, got a folder without it and with {len(files)} such files"
+        )
     return files[0]
 
 

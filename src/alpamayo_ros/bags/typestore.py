@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from alpamayo_ros.bags.errors import BagError
 
@@ -49,7 +49,7 @@ def find_message_file(type_name: str) -> Path | None:
 
 
 def installed_hash(type_name: str) -> str | None:
-    """Return the REP-2016 hash of the installed message type, or None where it isn't known (Humble has none)."""
+    """Return the REP-2016 hash of an installed type, or None where it isn't known (Humble has none)."""
     package, _, name = _split(type_name)
     for prefix in message_prefixes():
         path = prefix / "share" / package / "msg" / f"{name}.json"
@@ -86,20 +86,21 @@ def ensure_type(store: Typestore, type_name: str) -> None:
     path = find_message_file(type_name)
     if path is None:
         raise BagError(
-            f"message type {type_name}: expected its .msg file under share/ of an installed package, got none; "
-            "install the package, or source its workspace"
+            f"message type {type_name}: expected its .msg file under share/ of an installed package, "
+            "got none; install the package, or source its workspace"
         )
     try:
         types = get_types_from_msg(path.read_text(encoding="utf-8"), type_name)
         for _, fields in types.values():
-            for _, (kind, detail) in fields:
+            for _, description in fields:
+                kind, detail = cast("tuple[int, Any]", description)
                 if kind in (Nodetype.ARRAY, Nodetype.SEQUENCE):
-                    kind, detail = detail[0]  # type: ignore[misc]
+                    kind, detail = detail[0]
                 if kind == Nodetype.NAME:
                     ensure_type(store, str(detail))
         store.register(types)
     except (TypesysError, OSError) as error:
-        raise BagError(f"message type {type_name}: expected a message definition in {path}, got {error}") from error
+        raise BagError(f"message type {type_name}: expected a definition in {path}, got {error}") from error
 
 
 def definition_of(store: Typestore, type_name: str) -> Definition:
@@ -126,7 +127,7 @@ def store_from_definitions(definitions: dict[str, MessageDefinition]) -> Typesto
             elif definition.format == MessageDefinitionFormat.IDL:
                 store.register(get_types_from_idl(definition.data))
         except TypesysError as error:
-            raise BagError(f"type {type_name}: expected a definition that can be parsed, got {error}") from error
+            raise BagError(f"type {type_name}: expected a readable definition, got {error}") from error
     base = base_typestore()
     store.register({name: spec for name, spec in base.fielddefs.items() if name not in store.fielddefs})
     return store

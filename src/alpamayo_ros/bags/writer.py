@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from alpamayo_ros.bags.errors import BagError
 from alpamayo_ros.bags.typestore import Definition, base_typestore, definition_of
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from rosbags.interfaces import Connection, Qos
     from rosbags.typesys.store import Typestore
 
-METADATA_VERSION = 8
-"""Of metadata.yaml. 9 spells QoS policies as words, which Humble and Iron refuse; Jazzy and later read both."""
+METADATA_VERSION: Literal[8] = 8
+"""Of metadata.yaml. 9 spells QoS policies as words, which Humble and Iron refuse; later ones read both."""
 
 MIN_FREE_BYTES = 64 * 2**20
 """Free disk space at which writing stops, so that the index still fits and the bag stays readable."""
@@ -57,7 +58,9 @@ class BagWriter:
         self._connections: dict[str, Connection] = {}
         self._closed = False
         if self.path.exists():
-            raise BagError(f"bag {self.path}: expected a folder to make, got one that exists; nothing is overwritten")
+            raise BagError(
+                f"bag {self.path}: expected a new folder, got one that exists; nothing is overwritten"
+            )
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._check_space(0)
@@ -71,7 +74,9 @@ class BagWriter:
     def __enter__(self) -> BagWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     @property
@@ -90,6 +95,8 @@ class BagWriter:
         """Add a topic; a second time with the same type does nothing.
 
         Args:
+            topic: absolute name.
+            type_name: e.g. "nav_msgs/msg/Odometry".
             qos: what its publishers offer; upstream's player offers the same again.
             definition: of the type, where it is not one that this installation knows.
 
@@ -146,9 +153,10 @@ class BagWriter:
         try:
             self._writer.close()
         except OSError as error:
-            self._writer.abort()
+            with suppress(OSError):
+                self._writer.abort()
             raise DiskFull(
-                f"bag {self.path}: expected space for the index, got {error}; `mcap recover` can repair the file"
+                f"bag {self.path}: expected space for the index, got {error}; `mcap recover` repairs it"
             ) from error
 
     def _check_space(self, size: int) -> None:
