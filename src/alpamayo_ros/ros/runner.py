@@ -43,19 +43,33 @@ class Finite(Protocol):
         ...
 
 
+def _prefixes() -> list[Path]:
+    """Return where ROS packages are installed, the first to win first."""
+    folders = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
+    return [Path(folder) for folder in folders if folder]
+
+
 def shared_file(relative: str) -> Path:
     """Return a file that the package ships under its root or share folder, e.g. "config/fastdds_shm.xml".
 
     Raises:
         InvalidInput: where it is in neither the source tree nor any installed share folder.
     """
-    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
     roots = [Path(__file__).resolve().parents[3]]
-    roots += [Path(prefix) / "share" / "alpamayo_ros" for prefix in prefixes if prefix]
+    roots += [prefix / "share" / "alpamayo_ros" for prefix in _prefixes()]
     for root in roots:
         if (root / relative).is_file():
             return root / relative
     raise InvalidInput(f"{relative}: expected it in one of {', '.join(map(str, roots))}, got none")
+
+
+def profile_variable() -> str:
+    """Return the variable that the installed Fast DDS reads without complaint.
+
+    Its ROS package is named fastdds since version 3 (Kilted) and fastrtps before.
+    """
+    modern, old = PROFILE_VARIABLES
+    return old if any((prefix / "share" / "fastrtps").is_dir() for prefix in _prefixes()) else modern
 
 
 def apply_shared_memory_profile(environment: MutableMapping[str, str] = os.environ) -> Path | None:
@@ -70,8 +84,7 @@ def apply_shared_memory_profile(environment: MutableMapping[str, str] = os.envir
     if any(environment.get(name) for name in PROFILE_VARIABLES):
         return None
     profile = shared_file("config/fastdds_shm.xml")
-    for name in PROFILE_VARIABLES:
-        environment[name] = str(profile)
+    environment[profile_variable()] = str(profile)
     return profile
 
 
