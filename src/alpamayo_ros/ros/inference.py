@@ -1,0 +1,161 @@
+"""The thread in which the model runs: newest observation only, one at most waiting, questions in between."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from alpamayo_ros.ros.planner_backend import PlannerBackend
+from alpamayo_ros.types import InvalidInput, Observation, Plan, StageTimes
+
+MAX_WAITING_QUESTIONS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class PlanOutcome:
+    """What came of one observation: a plan or an error. `context` is what was offered with it."""
+
+    observation: Observation
+    context: Any
+    plan: Plan | None
+    error: Exception | None
+    latency_ms: float
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerOutcome:
+    """What came of one question: an answer or an error."""
+
+    observation: Observation
+    answer: str
+    error: Exception | None
+    times: StageTimes
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    text: str
+    observation: Observation
+    on_answer: Callable[[AnswerOutcome], None]
+
+
+class InferenceWorker:
+    """Runs a planner in a thread of its own.
+
+    Args:
+        backend: the planner; closed by the thread when it ends, so never under a plan that is running.
+        on_plan: called in the thread with each outcome.
+    """
+
+    def __init__(self, backend: PlannerBackend, *, on_plan: Callable[[PlanOutcome], None]) -> None:
+        self._backend = backend
+        self._on_plan = on_plan
+        self._offered: tuple[Observation, Any] | None = None
+        self._questions: deque[_Question] = deque()
+        self._answered_last = False
+        self._running = False
+        self._closed = False
+        self._changed = threading.Condition()
+        # Daemonic: a process that is told to end does not wait for a plan that nobody will read.
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a plan or an answer is being computed."""
+        return self._running
+
+    def offer(self, observation: Observation, *, context: Any = None) -> bool:
+        """Hand over an observation; returns whether it took the place of an older one that still waited."""
+        with self._changed:
+            superseded = self._offered is not None
+            self._offered = (observation, context)
+            self._changed.notify()
+            return superseded
+
+    def ask(self, text: str, observation: Observation, *, on_answer: Callable[[AnswerOutcome], None]) -> None:
+        """Queue a question; `on_answer` is called in the thread.
+
+        Raises:
+            InvalidInput: if too many questions wait already, or the worker has ended.
+        """
+        with self._changed:
+            if self._closed:
+                raise InvalidInput("question: expected a running planner, got one that is being cleaned up")
+            if len(self._questions) >= MAX_WAITING_QUESTIONS:
+                raise InvalidInput(
+                    f"question: expected at most {MAX_WAITING_QUESTIONS} waiting, got one more"
+                )
+            self._questions.append(_Question(text, observation, on_answer))
+            self._changed.notify()
+
+    def clear(self) -> None:
+        """Forget the observation that waits."""
+        with self._changed:
+            self._offered = None
+
+    def close(self, *, timeout_s: float) -> bool:
+        """End the thread and close the planner; returns False if a plan is still running after `timeout_s`.
+
+        Then the planner is closed as soon as that plan is done. Questions that wait are refused.
+        """
+        with self._changed:
+            self._closed = True
+            self._offered = None
+            waiting = list(self._questions)
+            self._questions.clear()
+            self._changed.notify()
+        for question in waiting:
+            error = InvalidInput("question: expected an active planner, got one that is being cleaned up")
+            question.on_answer(AnswerOutcome(question.observation, "", error, StageTimes()))
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._running = False
+                self._changed.wait_for(lambda: self._closed or self._offered or self._questions)
+                if self._closed:
+                    break
+                # Turn about, so that neither plans nor questions keep the other waiting for ever.
+                asks = bool(self._questions) and not (self._answered_last and self._offered)
+                self._answered_last = asks
+                question = self._questions.popleft() if asks else None
+                offered = None
+                if not asks:
+                    offered, self._offered = self._offered, None
+                self._running = True
+            if question is not None:
+                self._answer(question)
+            elif offered is not None:
+                self._plan(*offered)
+        self._backend.close()
+
+    def _plan(self, observation: Observation, context: Any) -> None:
+        plan: Plan | None = None
+        failure: Exception | None = None
+        started_s = time.perf_counter()
+        try:
+            plan = self._backend.planner.plan(observation)
+            if plan.t0_ns != observation.t0_ns:
+                raise InvalidInput(f"plan: expected t0 {observation.t0_ns} ns, got {plan.t0_ns} ns")
+        except Exception as error:
+            plan, failure = None, error
+        latency_ms = (time.perf_counter() - started_s) * 1e3
+        self._on_plan(PlanOutcome(observation, context, plan, failure, latency_ms))
+
+    def _answer(self, question: _Question) -> None:
+        answer = ""
+        failure: Exception | None = None
+        started_s = time.perf_counter()
+        try:
+            answer = self._backend.answer(question.observation, question.text)
+        except Exception as error:
+            failure = error
+        times = StageTimes(total_ms=(time.perf_counter() - started_s) * 1e3)
+        question.on_answer(AnswerOutcome(question.observation, answer, failure, times))

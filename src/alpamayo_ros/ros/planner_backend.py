@@ -1,0 +1,123 @@
+"""What the planner node needs of a model, and Alpamayo as such."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+from alpamayo_ros.ros.planner_parameters import PlannerSettings
+from alpamayo_ros.types import InvalidInput, Observation, Plan, Planner, PlanOptions, UInt8Array
+
+if TYPE_CHECKING:
+    from alpamayo_ros.model import Alpamayo
+
+MAX_TEXT_CHARACTERS = 500
+_SPECIAL_TOKEN = re.compile(r"<\|.*?\|>", re.DOTALL)
+
+
+def check_text(name: str, text: str) -> None:
+    """Raise InvalidInput for an instruction or question that no model may be given.
+
+    A `<|...|>` token would end the text's place in the prompt, and control characters or a text of many
+    kilobytes are no sentence.
+    """
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise InvalidInput(f"{name}: expected at most {MAX_TEXT_CHARACTERS} characters, got {len(text)}")
+    token = _SPECIAL_TOKEN.search(text)
+    if token is not None:
+        raise InvalidInput(f"{name}: expected plain text, got the token {token.group()!r}")
+    for character in text:
+        if unicodedata.category(character) in ("Cc", "Cs"):
+            raise InvalidInput(f"{name}: expected plain text, got the control character {character!r}")
+
+
+class PlannerBackend:
+    """Any Planner, e.g. a recorder or a remote one; has no question answering.
+
+    Attributes:
+        planner: what plans.
+        model_id: what made the plans, for diagnostics.
+        device: where it runs, for diagnostics.
+    """
+
+    def __init__(self, planner: Planner, *, model_id: str = "", device: str = "") -> None:
+        self.planner = planner
+        self.model_id = model_id or type(planner).__name__
+        self.device = device
+
+    def prepare_frame(self, frame: UInt8Array) -> UInt8Array:
+        """Return a frame, uint8 [3, H, W] RGB, as the planner wants it in observations: here unchanged."""
+        return frame
+
+    def set_options(self, options: PlanOptions) -> None:
+        """Sample plans from now on with `options`; a planner without sampling has no use for them."""
+
+    def check_instruction(self, text: str) -> None:
+        """Raise InvalidInput for navigation text that the planner would refuse."""
+        check_text("instruction", text)
+
+    def check_question(self, text: str) -> None:
+        """Raise InvalidInput for a question that the planner would refuse."""
+        raise InvalidInput(f"question: expected a model with question answering, got {self.model_id}")
+
+    def answer(self, observation: Observation, question: str) -> str:
+        """Return the answer to a question about an observation; raises InvalidInput where there is none."""
+        raise InvalidInput(f"question: expected a model with question answering, got {self.model_id}")
+
+    def close(self) -> None:
+        """Free what the planner holds."""
+        close = getattr(self.planner, "close", None)
+        if close is not None:
+            close()
+
+
+class AlpamayoBackend(PlannerBackend):
+    """An Alpamayo checkpoint with the options to sample with."""
+
+    def __init__(self, model: Alpamayo, options: PlanOptions, *, device: str) -> None:
+        super().__init__(self, model_id=model.model_id, device=device)
+        self._model = model
+        self._options = options
+
+    def plan(self, observation: Observation) -> Plan:
+        """Return K plans sampled with the options of the moment."""
+        return self._model.plan(observation, self._options)
+
+    def prepare_frame(self, frame: UInt8Array) -> UInt8Array:
+        """Return the frame at the model's size."""
+        return self._model.prepare_frame(frame)
+
+    def set_options(self, options: PlanOptions) -> None:
+        """Sample the next plan with `options`."""
+        self._options = options
+
+    def check_question(self, text: str) -> None:
+        """Raise InvalidInput for a question that holds a token or control characters, or none at all."""
+        if not text.strip():
+            raise InvalidInput("question: expected a question, got an empty text")
+        check_text("question", text)
+
+    def answer(self, observation: Observation, question: str) -> str:
+        """Return the model's answer; raises InvalidInput for a generation without question answering."""
+        return self._model.answer(observation, question, self._options)[0]
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        self._model.close()
+
+
+def load_alpamayo(settings: PlannerSettings, options: PlanOptions) -> PlannerBackend:
+    """Load the checkpoint that the settings name.
+
+    Raises:
+        InvalidInput: where no checkpoint is named, or it cannot be used (see model.checkpoint).
+    """
+    if not settings.checkpoint:
+        raise InvalidInput(
+            "checkpoint: expected a folder or a hub id, got ''; set the parameter `checkpoint`"
+        )
+    from alpamayo_ros.model import Alpamayo
+
+    model = Alpamayo.from_pretrained(settings.checkpoint, backbone=settings.backbone or None)
+    return AlpamayoBackend(model, options, device=str(model.device))

@@ -1,0 +1,166 @@
+"""From serialised camera messages and odometry to observations, off the executor; knows no rclpy.
+
+Images are decoded, warped and resized in a thread pool, each once. Whenever something has arrived, the
+thread that brought it asks the assembler for the newest observation and hands it on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from alpamayo_ros.ros.decoding import KeyedPool
+from alpamayo_ros.ros.diagnostics import InputStatistics
+from alpamayo_ros.ros.image_cdr import parse_compressed_image, parse_image
+from alpamayo_ros.sensing.assembly import BackwardJump, ObservationAssembler
+from alpamayo_ros.sensing.camera_models import CameraModel
+from alpamayo_ros.sensing.frame_pipeline import FramePipeline
+from alpamayo_ros.sensing.rig import Rig
+from alpamayo_ros.sensing.rigid import Matrix4
+from alpamayo_ros.sensing.timing import ObservationRefused, TimingConfig, require_stamp
+from alpamayo_ros.types import Observation, PrepareFrame, UInt8Array
+
+
+@dataclass(frozen=True)
+class FeedListener:
+    """Who is told; the functions are called in threads of the pool, one at a time each.
+
+    Attributes:
+        observed: a new observation.
+        refused: an observation that the timing contract refuses.
+        image_refused: camera name and error of an image that cannot be used.
+        jumped: time went backwards in an input, and every buffer was cleared.
+    """
+
+    observed: Callable[[Observation], None]
+    refused: Callable[[ObservationRefused], None]
+    image_refused: Callable[[str, Exception], None]
+    jumped: Callable[[BackwardJump], None]
+
+
+class SensorFeed:
+    """Owns the assembler, the cameras' pipelines and the decode threads.
+
+    Args:
+        rig: cameras and body frames.
+        timing: the timing contract's numbers.
+        prepare_frame: the model's own preparation of a frame.
+        decode_threads: size of the pool.
+        now_ns: the clock of the messages.
+        listener: who is told.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        *,
+        timing: TimingConfig,
+        prepare_frame: PrepareFrame,
+        decode_threads: int,
+        now_ns: Callable[[], int],
+        listener: FeedListener,
+    ) -> None:
+        self.rig = rig
+        self.assembler = ObservationAssembler(rig, timing, on_backward_jump=listener.jumped)
+        self.cameras = {camera.camera_id: InputStatistics() for camera in rig.cameras}
+        self._pipelines = {c.camera_id: FramePipeline(c, prepare_frame) for c in rig.cameras}
+        self._now_ns = now_ns
+        self._listener = listener
+        self._pump_lock = threading.Lock()
+        self._pump_wanted = False
+        self._pump_queued = False
+        self._pool: KeyedPool[tuple[int, bytes]] = KeyedPool(
+            rig.camera_ids, handle=self._decode, threads=decode_threads
+        )
+
+    def image(self, camera_id: int, serialised: bytes) -> None:
+        """Take a serialised Image or CompressedImage, as the rig's transport says."""
+        statistics = self.cameras[camera_id]
+        statistics.count("received")
+        statistics.count("dropped", self._pool.submit(camera_id, (self.assembler.epoch, serialised)))
+
+    def odometry(self, stamp_ns: int, odom_from_child: Matrix4, *, child_frame: str) -> None:
+        """Take a pose of a body frame; raises InvalidInput if it cannot be brought to the rig frame."""
+        self.assembler.add_odometry(stamp_ns, odom_from_child, child_frame=child_frame)
+        self.poll()
+
+    def intrinsics(self, camera_id: int, model: CameraModel) -> list[str]:
+        """Use a lens that came by CameraInfo; returns warnings about its field of view."""
+        pipeline = self._pipelines[camera_id]
+        return pipeline.warnings if pipeline.set_intrinsics(model) else []
+
+    def poll(self) -> None:
+        """Ask for the newest observation soon, in a thread of the pool: for waits that may be over by now."""
+        if not self._pump_queued:
+            self._pump_queued = True
+            self._pool.run(self._pump)
+
+    def clear(self) -> None:
+        """Forget every frame, pose and image that is being decoded: time has jumped, or the node was off."""
+        self._pool.clear()
+        self.assembler.clear()
+        for statistics in self.cameras.values():
+            statistics.clear_stamps()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.close()
+
+    def _decode(self, camera_id: int, item: tuple[int, bytes]) -> None:
+        epoch, serialised = item
+        statistics = self.cameras[camera_id]
+        try:
+            stamp_ns, frame = self._frame(camera_id, serialised)
+        except Exception as error:  # whatever is wrong with one image, the next one may be right
+            statistics.count("decode_errors")
+            statistics.problem = str(error)
+            self._listener.image_refused(self.rig.camera(camera_id).name, error)
+            return
+        statistics.count("decoded")
+        if self.assembler.add_frame(camera_id, stamp_ns, frame, epoch=epoch) is None:
+            return
+        statistics.problem = ""
+        statistics.stamped(stamp_ns)
+        self._pump()
+
+    def _frame(self, camera_id: int, serialised: bytes) -> tuple[int, UInt8Array]:
+        pipeline = self._pipelines[camera_id]
+        if pipeline.camera.transport == "compressed":
+            compressed = parse_compressed_image(serialised)
+            stamp_ns = require_stamp("image stamp", compressed.stamp_ns)
+            return stamp_ns, pipeline.process_compressed(compressed.data, format=compressed.format).frame
+        image = parse_image(serialised)
+        stamp_ns = require_stamp("image stamp", image.stamp_ns)
+        processed = pipeline.process_image(
+            image.data,
+            encoding=image.encoding,
+            height=image.height,
+            width=image.width,
+            step=image.step,
+            is_bigendian=image.is_bigendian,
+        )
+        return stamp_ns, processed.frame
+
+    def _pump(self) -> None:
+        # Whoever finds the lock taken leaves the wish behind, and the holder looks again before it goes.
+        self._pump_queued = False
+        self._pump_wanted = True
+        while self._pump_wanted and self._pump_lock.acquire(blocking=False):
+            try:
+                self._pump_wanted = False
+                self._take()
+            finally:
+                self._pump_lock.release()
+
+    def _take(self) -> None:
+        now_ns = self._now_ns()
+        if now_ns <= 0:  # simulated time that has not begun
+            return
+        try:
+            observation = self.assembler.take(now_ns)
+        except ObservationRefused as refusal:
+            self._listener.refused(refusal)
+            return
+        if observation is not None:
+            self._listener.observed(observation)

@@ -1,0 +1,300 @@
+"""A planner node on real topics, a world that feeds it, and a planner whose thoughts the test chooses."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
+from lifecycle_msgs.srv import ChangeState, GetState
+from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as PathMsg
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rosgraph_msgs.msg import Clock
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+from tf2_msgs.msg import TFMessage
+
+from alpamayo_ros.msg import Plan as PlanMsg
+from alpamayo_ros.nodes.planner import PlannerNode
+from alpamayo_ros.srv import Ask
+from alpamayo_ros.types import Observation, Plan
+
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+DOMAIN_ID = 41
+T0_NS = 1_700_000_000 * 10**9
+STEP_NS = 100_000_000
+_numbers = itertools.count()
+
+RIG = """
+name: two
+rig_frame: base_link
+cameras:
+  - {role: front_wide, topic: front, transport: raw}
+  - {role: cross_left, topic: left, transport: compressed}
+"""
+
+
+def straight_plan(observation: Observation, *, speed_mps: float = 5.0, **changes: Any) -> Plan:
+    """Return a plan straight ahead at constant speed."""
+    xyz = np.zeros((1, 64, 3), np.float32)
+    xyz[0, :, 0] = speed_mps * 0.1 * np.arange(1, 65)
+    fields: dict[str, Any] = {
+        "t0_ns": observation.t0_ns,
+        "xyz_in_rig_t0": xyz,
+        "rot_in_rig_t0": np.tile(np.eye(3, dtype=np.float32), (1, 64, 1, 1)),
+        "accel_mps2": np.zeros((1, 64), np.float32),
+        "curvature_per_m": np.zeros((1, 64), np.float32),
+        "speed_mps": np.full((1, 65), speed_mps, np.float32),
+        "normalised_action": np.zeros((1, 64, 2), np.float32),
+        "reasoning": ("Keep the lane.",),
+        "reasoning_complete": (True,),
+        "meta_action": ("",),
+        "token_ids": ((1, 2, 3),),
+        "sections": (None,),
+        "model": "straight",
+    }
+    return Plan(**{**fields, **changes})
+
+
+class ScriptedPlanner:
+    """Plans straight ahead, unless told otherwise; remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.observations: list[Observation] = []
+        self.plan_of: Callable[[Observation], Plan] = straight_plan
+        self.gate: threading.Event | None = None
+        self.closed = 0
+
+    def plan(self, observation: Observation) -> Plan:
+        self.observations.append(observation)
+        if self.gate is not None:
+            assert self.gate.wait(20)
+        return self.plan_of(observation)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class World:
+    """Publishes two cameras, odometry on a circle and /clock; listens to everything that the planner says."""
+
+    def __init__(self, node: Node, *, sim_time: bool) -> None:
+        self.node = node
+        self.now_ns = T0_NS if sim_time else 0
+        self._sim_time = sim_time
+        self.child_frame = "base_link"
+        self.odometry_frame = "odom"
+        self.front = node.create_publisher(Image, "front", qos_profile_sensor_data)
+        self.left = node.create_publisher(CompressedImage, "left", qos_profile_sensor_data)
+        self.odometry = node.create_publisher(Odometry, "odometry", qos_profile_sensor_data)
+        self.clock = node.create_publisher(Clock, "/clock", 10)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.tf_static = node.create_publisher(TFMessage, "/tf_static", latched)
+        self.instruction = node.create_publisher(String, "instruction", latched)
+        self.received: dict[str, list[Any]] = defaultdict(list)
+        self.arrived_ns: list[int] = []
+        for name, message in (("plan", PlanMsg), ("path", PathMsg), ("reasoning", String)):
+            node.create_subscription(message, name, self.received[name].append, 10)
+        node.create_subscription(DiagnosticArray, "/diagnostics", self.received["diagnostics"].append, 10)
+        self.change_state = node.create_client(ChangeState, "planner/change_state")
+        self.get_state = node.create_client(GetState, "planner/get_state")
+        self.ask = node.create_client(Ask, "ask")
+        ok, jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), (0, 0, 255), np.uint8))
+        assert ok
+        self.jpeg = jpeg.tobytes()
+        self.rgb = np.tile(np.array([0, 255, 0], np.uint8), (48, 64, 1)).tobytes()
+
+    @property
+    def plans(self) -> list[PlanMsg]:
+        return self.received["plan"]
+
+    def pose(self, stamp_ns: int) -> tuple[float, float, float]:
+        """Return x, y, yaw of a vehicle at 5 m/s on a circle of 50 m radius."""
+        yaw = 0.1 * (stamp_ns - T0_NS) / 1e9
+        return 50 * np.sin(yaw), 50 * (1 - np.cos(yaw)), yaw
+
+    def tick(self, stamp_ns: int | None = None) -> int:
+        """Move on by 0.1 s (or to a stamp) and publish clock, five odometry messages, then both cameras."""
+        if stamp_ns is None:
+            stamp_ns = self.now_ns + STEP_NS if self._sim_time else time.time_ns()
+        self.now_ns = stamp_ns
+        if self._sim_time:
+            clock = Clock()
+            _stamp(clock.clock, stamp_ns)
+            self.clock.publish(clock)
+        for i in range(4, -1, -1):
+            self.publish_odometry(stamp_ns - i * STEP_NS // 5)
+        self.publish_cameras(stamp_ns)
+        return stamp_ns
+
+    def publish_odometry(self, stamp_ns: int) -> None:
+        x, y, yaw = self.pose(stamp_ns)
+        msg = Odometry(child_frame_id=self.child_frame)
+        _stamp(msg.header.stamp, stamp_ns)
+        msg.header.frame_id = self.odometry_frame
+        msg.pose.pose.position.x, msg.pose.pose.position.y = x, y
+        q = Rotation.from_euler("z", yaw).as_quat()
+        msg.pose.pose.orientation.z, msg.pose.pose.orientation.w = float(q[2]), float(q[3])
+        self.odometry.publish(msg)
+
+    def publish_cameras(self, stamp_ns: int) -> None:
+        self.publish_left(stamp_ns)
+        image = Image(height=48, width=64, encoding="rgb8", step=192)
+        _stamp(image.header.stamp, stamp_ns)
+        image.data.frombytes(self.rgb)
+        self.front.publish(image)
+
+    def publish_left(self, stamp_ns: int, data: bytes | None = None) -> None:
+        compressed = CompressedImage(format="jpeg")
+        _stamp(compressed.header.stamp, stamp_ns)
+        compressed.data.frombytes(self.jpeg if data is None else data)
+        self.left.publish(compressed)
+
+    def drive(
+        self, until: Callable[[], Any], *, what: str, pause_s: float = 0.03, timeout_s: float = 20
+    ) -> None:
+        """Tick until something is true."""
+        deadline = time.monotonic() + timeout_s
+        while not until():
+            assert time.monotonic() < deadline, f"{what} did not happen in {timeout_s} s"
+            self.tick()
+            time.sleep(pause_s)
+
+    def static_transform(self, parent: str, child: str, xyz: tuple[float, float, float]) -> None:
+        stamped = TransformStamped(child_frame_id=child)
+        stamped.header.frame_id = parent
+        t = stamped.transform
+        t.translation.x, t.translation.y, t.translation.z = xyz
+        t.rotation.w = 1.0
+        self.tf_static.publish(TFMessage(transforms=[stamped]))
+
+    def call(self, client: Any, request: Any, *, timeout_s: float = 20) -> Any:
+        assert client.wait_for_service(timeout_s)
+        future = client.call_async(request)
+        wait_for(future.done, "an answer of the service", timeout_s=timeout_s)
+        return future.result()
+
+    def transition(self, label: str) -> bool:
+        request = ChangeState.Request()
+        request.transition.id = {
+            "configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4,
+            "unconfigured_shutdown": 5, "inactive_shutdown": 6, "active_shutdown": 7,
+        }[label]  # fmt: skip
+        return bool(self.call(self.change_state, request).success)
+
+    def state(self) -> str:
+        return str(self.call(self.get_state, GetState.Request()).current_state.label)
+
+    def diagnostics(self, name: str) -> dict[str, str]:
+        """Return the values of the newest status of that name, its level and message among them."""
+        for array in reversed(self.received["diagnostics"]):
+            for status in array.status:
+                if status.name == name:
+                    values = {v.key: v.value for v in status.values}
+                    return {**values, "level": str(ord(status.level)), "message": status.message}
+        return {}
+
+
+@contextmanager
+def running(
+    tmp_path: Path,
+    planner: Any = None,
+    *,
+    sim_time: bool = True,
+    rig: str = RIG,
+    load: Any = None,
+    **parameters: Any,
+) -> Iterator[tuple[World, PlannerNode]]:
+    """Run a planner node and its world in one process until the block ends."""
+    rig_file = tmp_path / "rig.yaml"
+    rig_file.write_text(rig)
+    name = f"t{os.getpid()}_{next(_numbers)}"
+    remaps = [f"{topic}:=/{name}{topic}" for topic in ("/clock", "/diagnostics", "/tf_static")]
+    arguments = ["--ros-args", *itertools.chain.from_iterable(("-r", r) for r in remaps)]
+    context = Context()
+    rclpy.init(args=[], context=context, domain_id=DOMAIN_ID)
+    values = {"rig": str(rig_file), "use_sim_time": sim_time, **parameters}
+    options = {
+        "context": context,
+        "namespace": f"/{name}",
+        "cli_args": arguments,
+        "use_global_arguments": False,
+    }
+    node = PlannerNode(
+        planner=planner,
+        load=load,
+        parameter_overrides=[Parameter(k, value=v) for k, v in values.items()],
+        **options,
+    )
+    helper = Node("world", **options)
+    world = World(helper, sim_time=sim_time)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    executor.add_node(helper)
+    failures: list[BaseException] = []
+
+    def spin() -> None:
+        try:
+            while not stop.is_set():
+                executor.spin_once(timeout_sec=0.05)
+        except BaseException as error:
+            failures.append(error)
+
+    stop = threading.Event()
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        yield world, node
+    finally:
+        stop.set()
+        thread.join(20)
+        executor.shutdown()
+        node.destroy_node()
+        helper.destroy_node()
+        context.try_shutdown()
+    assert not failures, failures
+
+
+@contextmanager
+def active(tmp_path: Path, planner: Any, **options: Any) -> Iterator[tuple[World, PlannerNode]]:
+    """Run a planner node that has been configured and activated, and is matched with the world's topics."""
+    with running(tmp_path, planner, **options) as (world, node):
+        assert world.transition("configure")
+        assert world.transition("activate")
+        connected(world)
+        yield world, node
+
+
+def connected(world: World) -> None:
+    """Wait until the world's publishers are matched with the node's subscriptions."""
+    publishers = (world.front, world.left, world.odometry)
+    wait_for(lambda: all(p.get_subscription_count() for p in publishers), "subscriptions of the node")
+    wait_for(lambda: world.node.count_publishers("plan") == 1, "the plan's publisher")
+
+
+def wait_for(condition: Callable[[], Any], what: str, *, timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
+        time.sleep(0.005)
+
+
+def _stamp(stamp: Any, stamp_ns: int) -> None:
+    stamp.sec, stamp.nanosec = divmod(stamp_ns, 10**9)
