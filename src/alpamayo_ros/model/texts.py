@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from alpamayo_ros.model.special_tokens import token
 from alpamayo_ros.types import ReasoningSections
 
-# A heading is in capitals before a colon ("ACTION: brake"), or in any case on a line's start, dressed as one
-# ("## Action", "**Action:** brake"). "The action: brake" is prose.
 _HEADING = re.compile(
-    r"(?:\b(?P<capitals>OBSERVATION|REASONING|ACTION|PREDICTION)S?\b[ \t]*(?:\*\*)?[ \t]*:(?:\*\*)?)"
-    r"|(?:^[ \t]*(?:\#{1,6}[ \t]*|\*\*|\[|\d[.)][ \t]*(?:\*\*)?)?"
-    r"(?i:(?P<line>observation|reasoning|action|prediction)s?)"
-    r"[ \t]*(?:\*\*|\])?[ \t]*(?::(?:\*\*)?|(?=\n|$)))",
-    re.MULTILINE,
+    r"""
+    # On a line's start in any case, bare or dressed: "Action: brake", "## Action", "**Action:** brake",
+    # "[ACTION] brake".
+    ^[ \t]*(?:\#{1,6}[ \t]*|\d[.)][ \t]*)?(?:\*\*|\[)?
+    (?i:(?P<line>observation|reasoning|action|prediction)s?)
+    (?:\*\*)?(?:\][ \t]*:?|[ \t]*:(?:\*\*)?|[ \t]*$)
+    # Within a line only in capitals and before a colon: "the action: brake" is prose.
+    |(?:\*\*)?\b(?P<inline>OBSERVATION|REASONING|ACTION|PREDICTION)S?\b(?:\*\*)?[ \t]*:(?:\*\*)?
+    """,
+    re.MULTILINE | re.VERBOSE,
 )
 
 
@@ -78,7 +81,7 @@ def parse_sections(text: str) -> ReasoningSections | None:
     """
     found: dict[str, tuple[int, int]] = {}
     for match in _HEADING.finditer(text):
-        name = (match["capitals"] or match["line"]).lower()
+        name = (match["line"] or match["inline"]).lower()
         found.setdefault(name, match.span())
     if len(found) < 2:
         return None
