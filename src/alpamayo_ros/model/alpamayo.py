@@ -153,6 +153,14 @@ class Alpamayo:
         """Return uint8 RGB [3, H, W] at the model's size [3, h, w]; one that has it comes back untouched."""
         return self._images.prepare_frame(frame)
 
+    def check_instruction(self, instruction: str) -> None:
+        """Raise InvalidInput for navigation text that `plan` would refuse, before there is an observation."""
+        self._prompts.check_instruction(instruction)
+
+    def check_question(self, question: str) -> None:
+        """Raise InvalidInput for a question that `answer` would refuse, before there is an observation."""
+        self._prompts.check_question(question)
+
     def close(self) -> None:
         """Free the weights; the object plans no more. Waits for a plan that is being made."""
         with self._lock:

@@ -118,17 +118,28 @@ class PromptBuilder:
         Raises:
             InvalidInput: as `planning`, for the question.
         """
-        if not self.config.takes_question:
-            given = self.config.generation
-            raise InvalidInput(
-                f"question: expected a checkpoint trained to answer (alpamayo1_5), got {given}"
-            )
-        text = self._tokenizer.require_plain_text("question", question)
+        text = self._question(question)
         asked = (self._tokenizer.id_of("question_start"), *text, self._tokenizer.id_of("question_end"))
         ids = self._head(camera_ids, image_token_counts) + asked + self._answer_end
         return Prompt(
             input_ids=ids, fused_ids=ids, image_token_counts=tuple(int(n) for n in image_token_counts)
         )
+
+    def check_instruction(self, instruction: str) -> None:
+        """Raise InvalidInput for an instruction that `planning` would refuse."""
+        self._route(instruction)
+
+    def check_question(self, question: str) -> None:
+        """Raise InvalidInput for a question that `question` would refuse."""
+        self._question(question)
+
+    def _question(self, question: str) -> list[int]:
+        if not self.config.takes_question:
+            given = self.config.generation
+            raise InvalidInput(
+                f"question: expected a checkpoint trained to answer (alpamayo1_5), got {given}"
+            )
+        return self._tokenizer.require_plain_text("question", question)
 
     def _history(self, token_ids: Sequence[int]) -> tuple[int, ...]:
         history = tuple(int(i) for i in token_ids)
