@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,18 +53,14 @@ def model_from_camera_info(info: CameraInfo, *, rectified: bool = False) -> Came
         InvalidInput: for an unknown distortion model or number of coefficients, an uncalibrated camera
             (zero focal length), or matrices of wrong size or with non-finite numbers.
     """
-    k = _matrix("k", info.k, 3, 3)
+    size: dict[str, Any] = {"width": int(info.width), "height": int(info.height)}
     if rectified:
-        p = _matrix("p", info.p, 3, 4)
-        model: CameraModel = Pinhole(
-            width=int(info.width), height=int(info.height), **_pinhole_part("p", p), distortion=()
-        )
+        model: CameraModel = Pinhole(**size, **_lens("p", _matrix("p", info.p, 3, 4)))
     else:
         d = [float(v) for v in info.d]
         require_finite("camera info: d", np.asarray(d, np.float64))
         name = info.distortion_model.strip().lower()
-        part = _pinhole_part("k", k)
-        size = {"width": int(info.width), "height": int(info.height)}
+        part = _lens("k", _matrix("k", info.k, 3, 3))
         if name in _FISHEYE_MODELS:
             model = Fisheye(**size, **part, distortion=tuple(d))
         elif name in _PINHOLE_MODELS:
@@ -95,7 +92,7 @@ def _matrix(name: str, values: Sequence[float], rows: int, columns: int) -> NDAr
     return array.reshape(rows, columns)
 
 
-def _pinhole_part(name: str, matrix: NDArray[np.float64]) -> dict[str, float]:
+def _lens(name: str, matrix: NDArray[np.float64]) -> dict[str, Any]:
     if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise InvalidInput(
             f"camera info: {name}: expected positive focal lengths, got {matrix[0, 0]:g} and {matrix[1, 1]:g}: "
@@ -117,8 +114,6 @@ def _pinhole_coefficients(d: list[float]) -> tuple[float, ...]:
 def _published_part(model: CameraModel, info: CameraInfo) -> CameraModel:
     """Apply the region of interest (in full-size pixels), then binning."""
     if info.roi_width or info.roi_height:
-        from dataclasses import replace
-
         assert isinstance(model, (Pinhole, Fisheye))
         width, height = int(info.roi_width) or model.width, int(info.roi_height) or model.height
         cx, cy = model.cx - info.roi_x_offset, model.cy - info.roi_y_offset

@@ -67,7 +67,9 @@ class EgoHistory:
 
     def __init__(self, timing: TimingConfig | None = None) -> None:
         self._timing = timing or TimingConfig()
-        self.buffer: StampedBuffer[Matrix4] = StampedBuffer(round(self._timing.odometry_buffer_ms * NS_PER_MS))
+        self.buffer: StampedBuffer[Matrix4] = StampedBuffer(
+            round(self._timing.odometry_buffer_ms * NS_PER_MS)
+        )
 
     def clear(self) -> None:
         """Forget all poses."""

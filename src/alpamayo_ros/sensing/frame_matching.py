@@ -43,7 +43,10 @@ class Missing:
     may_come: bool
 
 
-def match_frames(buffer: FrameBuffer, t0_ns: int, timing: TimingConfig) -> Matched | Starting | Missing:
+Match = Matched | Starting | Missing
+
+
+def match_frames(buffer: FrameBuffer, t0_ns: int, timing: TimingConfig) -> Match:
     """Return the frames nearest to t0 - 0.3, 0.2, 0.1, 0 s within the tolerance, each used once.
 
     Where two instants share their nearest frame, the assignment with the least sum of distances is
@@ -69,7 +72,8 @@ def _assign(candidates: list[list[int]], t0_ns: int) -> tuple[int, ...] | None:
         return None
     instants = [t0_ns + offset for offset in FRAME_OFFSETS_NS]
     nearest = tuple(
-        min(stamps, key=lambda s: (abs(s - instant), s)) for stamps, instant in zip(candidates, instants, strict=True)
+        min(stamps, key=lambda s: (abs(s - instant), s))
+        for stamps, instant in zip(candidates, instants, strict=True)
     )
     if all(a < b for a, b in zip(nearest, nearest[1:], strict=False)):
         return nearest
@@ -93,7 +97,9 @@ def _may_improve(buffer: FrameBuffer, t0_ns: int, chosen_ns: int, interval_ns: f
     return abs(newest + interval_ns - t0_ns) < abs(chosen_ns - t0_ns)
 
 
-def _too_slow(buffer: FrameBuffer, interval_ns: float, t0_ns: int, timing: TimingConfig) -> Missing | Starting:
+def _too_slow(
+    buffer: FrameBuffer, interval_ns: float, t0_ns: int, timing: TimingConfig
+) -> Missing | Starting:
     first_ns = buffer.first_ns
     if first_ns is None or first_ns > t0_ns + FRAME_OFFSETS_NS[0]:
         return Starting(have_s=0.0 if first_ns is None else max(0, t0_ns - first_ns) / NS_PER_S)
@@ -105,7 +111,11 @@ def _too_slow(buffer: FrameBuffer, interval_ns: float, t0_ns: int, timing: Timin
 
 
 def _why_missing(
-    buffer: FrameBuffer, t0_ns: int, candidates: list[list[int]], interval_ns: float | None, timing: TimingConfig
+    buffer: FrameBuffer,
+    t0_ns: int,
+    candidates: list[list[int]],
+    interval_ns: float | None,
+    timing: TimingConfig,
 ) -> Missing | Starting:
     """Explain the newest instant that has no frame of its own."""
     tolerance_ns = timing.sync_tolerance_ns

@@ -104,7 +104,9 @@ def _byte_view(data: Buffer) -> UInt8Array:
     except (TypeError, ValueError, BufferError) as error:
         if isinstance(data, (bytes, bytearray, memoryview)) and len(data) == 0:
             return np.empty(0, np.uint8)
-        raise InvalidInput(f"image data: expected contiguous bytes, got {type(data).__name__} ({error})") from error
+        raise InvalidInput(
+            f"image data: expected contiguous bytes, got {type(data).__name__} ({error})"
+        ) from error
 
 
 def _check_size(name: str, height: int, width: int, *, rows_multiple: int, columns_multiple: int) -> None:
@@ -166,7 +168,11 @@ def decode_compressed(data: Buffer, *, format: str = "") -> UInt8Array:
     if "compresseddepth" in stored.lower().replace(" ", ""):
         raise InvalidInput(f"compressed image: expected a colour image, got a depth image ({format!r})")
     _check_complete(buffer, format)
-    bayer = _BAYER_CODES.get(original.removeprefix("bayer_").rstrip("0123456789")) if "bayer_" in original else None
+    bayer = (
+        _BAYER_CODES.get(original.removeprefix("bayer_").rstrip("0123456789"))
+        if "bayer_" in original
+        else None
+    )
     if bayer is not None and "bgr" not in stored and "rgb" not in stored:
         mosaic = _imdecode(buffer, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION, format)
         _check_size(original, *mosaic.shape[:2], rows_multiple=2, columns_multiple=2)
@@ -209,7 +215,9 @@ def _without_padding(buffer: UInt8Array) -> bytes:
 
 
 def _truncated(codec: str, ending: str, buffer: UInt8Array) -> str:
-    return f"compressed image: expected {codec} data with {ending}, got {buffer.size} bytes without: truncated"
+    return (
+        f"compressed image: expected {codec} data with {ending}, got {buffer.size} bytes without: truncated"
+    )
 
 
 def _imdecode(buffer: UInt8Array, flags: int, format: str) -> NDArray[np.uint8]:
@@ -217,7 +225,9 @@ def _imdecode(buffer: UInt8Array, flags: int, format: str) -> NDArray[np.uint8]:
     try:
         image = decode(buffer, flags)
     except cv2.error as error:
-        raise InvalidInput(f"compressed image: expected decodable data, got: {error} (format {format!r})") from error
+        raise InvalidInput(
+            f"compressed image: expected decodable data, got: {error} (format {format!r})"
+        ) from error
     if image is None:
         raise InvalidInput(
             f"compressed image: expected decodable data, got {buffer.size} bytes that do not decode (format {format!r})"

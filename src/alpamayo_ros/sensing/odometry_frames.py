@@ -15,7 +15,9 @@ class OdometryFrames:
 
     def __init__(self, rig: Rig) -> None:
         self._rig_frame = _plain(rig.rig_frame)
-        self._child_from_rig_by_file = {_plain(frame): invert(pose) for frame, pose in rig.rig_from_child.items()}
+        self._child_from_rig_by_file = {
+            _plain(frame): invert(pose) for frame, pose in rig.rig_from_child.items()
+        }
         self._child_from_rig_by_tf: dict[str, Matrix4] = {}
 
     def set_from_tf(self, frame: str, rig_from_child: Matrix4) -> None:

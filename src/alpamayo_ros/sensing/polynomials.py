@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.polynomial import polynomial as P  # noqa: N812 (numpy's own name for it)
+from numpy.polynomial import polynomial as P
 from numpy.typing import NDArray
 
 _REAL = 1e-9
@@ -17,9 +17,15 @@ def first_stationary_point(numerator: Sequence[float], denominator: Sequence[flo
 
     Polynomials are given lowest power first.
     """
-    slope = P.polysub(P.polymul(P.polyder(numerator), denominator), P.polymul(numerator, P.polyder(denominator)))
+    slope = _slope_numerator(numerator, denominator)
     candidates = [_positive_roots(slope), _positive_roots(denominator)]
     return float(min((x for roots in candidates for x in roots), default=np.inf))
+
+
+def _slope_numerator(numerator: Sequence[float], denominator: Sequence[float]) -> NDArray[np.float64]:
+    """Return the numerator of the quotient's derivative (the denominator's square is its denominator)."""
+    left = P.polymul(P.polyder(numerator), denominator)
+    return np.asarray(P.polysub(left, P.polymul(numerator, P.polyder(denominator))), dtype=np.float64)
 
 
 def _positive_roots(polynomial: Sequence[float] | NDArray[np.float64]) -> list[float]:
@@ -47,9 +53,7 @@ def invert_monotonic(
     def evaluate(x: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(P.polyval(x, numerator) / P.polyval(x, denominator))
 
-    slope_numerator = P.polysub(
-        P.polymul(P.polyder(numerator), denominator), P.polymul(numerator, P.polyder(denominator))
-    )
+    slope_numerator = _slope_numerator(numerator, denominator)
     with np.errstate(all="ignore"):
         wanted = np.isfinite(values) & (values >= 0)
         if not np.isfinite(upper):

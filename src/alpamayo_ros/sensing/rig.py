@@ -47,7 +47,7 @@ def field_of_view_warning(camera_id: int, model: CameraModel) -> str | None:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ModelCamera:
     """A virtual camera, which a frame is warped to as if it had been taken with it.
 
@@ -66,7 +66,7 @@ class ModelCamera:
         require_rigid("camera_from_virtual", matrix)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CameraConfig:
     """One camera of a rig.
 
@@ -117,7 +117,7 @@ class CameraConfig:
         return [] if warning is None else [warning]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rig:
     """The cameras and the odometry of a vehicle.
 
@@ -165,7 +165,9 @@ class Rig:
         for key in ("rig_frame", "odometry_topic"):
             if not getattr(self, key):
                 raise InvalidInput(f"{key}: expected a name, got {getattr(self, key)!r}")
-        poses = {child: require_rigid(f"body frame {child}", pose) for child, pose in self.rig_from_child.items()}
+        poses = {
+            child: require_rigid(f"body frame {child}", pose) for child, pose in self.rig_from_child.items()
+        }
         object.__setattr__(self, "cameras", cameras)
         object.__setattr__(self, "reference_camera_id", reference)
         object.__setattr__(self, "rig_from_child", MappingProxyType(poses))

@@ -30,6 +30,7 @@ A mount may speak of the camera's body axes (x forward, y left, z up) instead of
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,9 @@ def _camera(entry: object, index: int, file: Path) -> CameraConfig:
             transport=section.text("transport", "compressed"),
             info_topic=section.text("info_topic") if "info_topic" in section else None,
             rectified=rectified,
-            intrinsics=_intrinsics(section, camera_id, rectified=rectified) if "intrinsics" in section else None,
+            intrinsics=_intrinsics(section, camera_id, rectified=rectified)
+            if "intrinsics" in section
+            else None,
             rig_from_camera=_pose(section.section("mount"), camera=True) if "mount" in section else None,
             model_camera=_model_camera(section, camera_id) if "model_camera" in section else None,
         )
@@ -141,8 +144,12 @@ def _model(section: Section, camera_id: int) -> CameraModel:
     kind = section.text("model")
     if kind == "nominal":
         section.only("model", "width", "height")
-        return nominal_model(camera_id, width=section.count("width", 1920), height=section.count("height", 1080))
-    size = {"width": section.count("width"), "height": section.count("height")} if kind in _MODELS else {}
+        return nominal_model(
+            camera_id, width=section.count("width", 1920), height=section.count("height", 1080)
+        )
+    size: dict[str, Any] = {}
+    if kind in _MODELS:
+        size = {"width": section.count("width"), "height": section.count("height")}
     try:
         if kind == "ftheta":
             section.only(
@@ -161,7 +168,7 @@ def _model(section: Section, camera_id: int) -> CameraModel:
                 max_angle_rad=float(np.deg2rad(section.number("max_angle_deg", 0.0))),
             )
         if kind in ("pinhole", "fisheye"):
-            lens = {key: section.number(key) for key in ("fx", "fy", "cx", "cy")}
+            lens: dict[str, Any] = {key: section.number(key) for key in ("fx", "fy", "cx", "cy")}
             common = ("model", "width", "height", "fx", "fy", "cx", "cy", "distortion")
             if kind == "pinhole":
                 section.only(*common)

@@ -15,7 +15,11 @@ Matrix4 = NDArray[np.float64]
 
 def require_rigid(name: str, matrix: object) -> Matrix4:
     """Return `matrix` as float64 [4, 4]; raises InvalidInput unless it is a finite rigid transform."""
-    array = np.array(matrix, dtype=np.float64) if not isinstance(matrix, np.ndarray) else matrix.astype(np.float64)
+    array = (
+        np.array(matrix, dtype=np.float64)
+        if not isinstance(matrix, np.ndarray)
+        else matrix.astype(np.float64)
+    )
     require_array(name, array, (4, 4), np.float64)
     require_finite(name, array)
     require_rotation(name, array[:3, :3])
@@ -53,7 +57,9 @@ def from_quaternion(xyz_m: Sequence[float], quaternion_xyzw: Sequence[float]) ->
     require_finite("quaternion", quaternion)
     length = float(np.linalg.norm(quaternion))
     if abs(length - 1.0) > 0.01:
-        raise InvalidInput(f"quaternion: expected unit length, got {quaternion.tolist()} of length {length:.4g}")
+        raise InvalidInput(
+            f"quaternion: expected unit length, got {quaternion.tolist()} of length {length:.4g}"
+        )
     return compose(Rotation.from_quat(quaternion).as_matrix(), xyz)
 
 

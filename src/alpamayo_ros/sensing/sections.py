@@ -18,7 +18,7 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if isinstance(key, (str, int)) and key in seen:
                 line = key_node.start_mark.line + 1
                 raise InvalidInput(f"line {line}: expected each key once, got {key!r} twice")
@@ -43,7 +43,9 @@ class Section:
         self.file = file
         self.place = place
         if not isinstance(values, Mapping):
-            raise InvalidInput(f"{file}: {place or 'top level'}: expected a mapping of keys, got {_show(values)}")
+            raise InvalidInput(
+                f"{file}: {place or 'top level'}: expected a mapping of keys, got {_show(values)}"
+            )
         self._values = values
 
     @classmethod
@@ -56,7 +58,7 @@ class Section:
         if text.startswith("%YAML:"):  # OpenCV's FileStorage writes a directive that is not YAML's
             text = text.partition("\n")[2]
         try:
-            values = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (derived from SafeLoader)
+            values = yaml.load(text, Loader=_StrictLoader)
         except InvalidInput as error:
             raise InvalidInput(f"{file}: {error}") from error
         except yaml.YAMLError as error:
@@ -68,7 +70,11 @@ class Section:
         raise InvalidInput(f"{self.file}: {self._path(key)}: {problem}")
 
     def _path(self, key: str) -> str:
-        return f"{self.place}.{key}" if self.place and not self.place.endswith(":") else f"{self.place} {key}".strip()
+        return (
+            f"{self.place}.{key}"
+            if self.place and not self.place.endswith(":")
+            else f"{self.place} {key}".strip()
+        )
 
     def __contains__(self, key: str) -> bool:
         return self._values.get(key) is not None
@@ -123,7 +129,9 @@ class Section:
             self.fail(key, f"expected a positive whole number, got {_show(value)}")
         return value
 
-    def numbers(self, key: str, *, length: int | None = None, default: tuple[float, ...] | None = None) -> list[float]:
+    def numbers(
+        self, key: str, *, length: int | None = None, default: tuple[float, ...] | None = None
+    ) -> list[float]:
         """Return a list of finite numbers, of a given length unless None."""
         if default is not None and key not in self:
             return list(default)

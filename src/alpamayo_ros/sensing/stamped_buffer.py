@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from enum import Enum
 from typing import Generic, TypeVar
-
-import numpy as np
 
 from alpamayo_ros.sensing.timing import NS_PER_S
 
 Item = TypeVar("Item")
 
-_INTERVALS_FOR_RATE = 30
+_STAMPS_FOR_RATE = 31
 
 
 class Added(Enum):
@@ -39,6 +37,8 @@ class StampedBuffer(Generic[Item]):
         """Forget everything."""
         self._stamps: list[int] = []
         self._items: list[Item] = []
+        self._recent: list[int] = []  # stamps for the rate; a slow input has few in the buffer itself
+        self._interval_ns: float | None = None
         self.first_ns: int | None = None
 
     def __len__(self) -> int:
@@ -65,6 +65,9 @@ class StampedBuffer(Generic[Item]):
         self._stamps.insert(index, stamp_ns)
         self._items.insert(index, item)
         self.first_ns = stamp_ns if self.first_ns is None else min(self.first_ns, stamp_ns)
+        insort(self._recent, stamp_ns)
+        del self._recent[:-_STAMPS_FOR_RATE]
+        self._interval_ns = _usual_interval(self._recent)
         keep_from = bisect_left(self._stamps, self._stamps[-1] - self._span_ns)
         if keep_from:
             del self._stamps[:keep_from]
@@ -98,12 +101,18 @@ class StampedBuffer(Generic[Item]):
         The mean over those that are not much longer than the median: dropped items do not make an input
         look slow, and stamps that are rounded do not bias it.
         """
-        intervals = np.diff(np.asarray(self._stamps[-_INTERVALS_FOR_RATE - 1 :], dtype=np.int64))
-        if len(intervals) < 3:
-            return None
-        return float(intervals[intervals <= 1.5 * np.median(intervals)].mean())
+        return self._interval_ns
 
     def rate_hz(self) -> float:
         """Return the usual rate, 0 before it is known."""
         interval = self.interval_ns()
         return NS_PER_S / interval if interval else 0.0
+
+
+def _usual_interval(stamps: list[int]) -> float | None:
+    if len(stamps) < 4:
+        return None
+    intervals = sorted(b - a for a, b in zip(stamps, stamps[1:], strict=False))
+    limit = 1.5 * intervals[len(intervals) // 2]
+    usual = [interval for interval in intervals if interval <= limit]
+    return sum(usual) / len(usual)

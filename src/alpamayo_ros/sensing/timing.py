@@ -20,7 +20,9 @@ NS_PER_S = 1_000_000_000
 FRAME_OFFSETS_NS = tuple(-round(i * FRAME_INTERVAL_S * NS_PER_S) for i in reversed(range(NUM_FRAMES)))
 """Instants of a camera's frames relative to t0, oldest first: -0.3, -0.2, -0.1, 0 s."""
 
-HISTORY_OFFSETS_NS = tuple(-round(i * HISTORY_INTERVAL_S * NS_PER_S) for i in reversed(range(NUM_HISTORY_POSES)))
+HISTORY_OFFSETS_NS = tuple(
+    -round(i * HISTORY_INTERVAL_S * NS_PER_S) for i in reversed(range(NUM_HISTORY_POSES))
+)
 """Instants of the ego history relative to t0, oldest first: -1.5 ... 0 s."""
 
 
@@ -28,7 +30,11 @@ class ObservationRefused(InvalidInput):
     """An observation that does not meet the timing contract, or an input that cannot be part of one.
 
     Attributes:
-        reason: a stable slug to count by, e.g. "camera_missing/front_wide" or "odometry_gap".
+        reason: a stable slug to count by. camera_missing/NAME (it has stopped, or is late), camera_dropped/NAME
+            (frames are missing in between), camera_too_slow/NAME, camera_out_of_step/NAME (free-running cameras
+            in a phase that the tolerance does not reach), camera_size/NAME (its frames changed size);
+            odometry_late, odometry_gap, odometry_jump, odometry_frame/NAME (unknown body frame);
+            frames_behind_odometry.
         t0_ns: the t0 that is refused (for an odometry message that is refused, its stamp).
     """
 
@@ -109,7 +115,9 @@ class TimingConfig:
 def require_stamp(name: str, stamp_ns: object) -> int:
     """Return `stamp_ns` as int; raises InvalidInput unless it is a positive whole number of ns."""
     if isinstance(stamp_ns, bool) or not isinstance(stamp_ns, (int, np.integer)) or stamp_ns <= 0:
-        raise InvalidInput(f"{name}: expected a positive stamp in ns, got {stamp_ns!r}; is header.stamp filled in?")
+        raise InvalidInput(
+            f"{name}: expected a positive stamp in ns, got {stamp_ns!r}; is header.stamp filled in?"
+        )
     return int(stamp_ns)
 
 
