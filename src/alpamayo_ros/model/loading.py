@@ -1,4 +1,4 @@
-"""Open a checkpoint: config, tokenizer and a network without memory, all checked against each other; then load."""
+"""Open a checkpoint: config, tokenizer, a network without memory, all checked against each other; then load."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ class OpenedCheckpoint:
         """
         self.network.initialise_computed_buffers(device)
         fill_network(self.network, self.stored, device=device, dtype=dtype, progress=progress)
-        space = dataclasses.replace(self.config.action_space, **self.stored.action_space_buffers())
+        stored: dict[str, Any] = dict(self.stored.action_space_buffers())
+        space = dataclasses.replace(self.config.action_space, **stored)
         return UnicycleActionSpace(space, rounded_to=dtype)
 
 

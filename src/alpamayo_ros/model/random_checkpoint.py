@@ -32,13 +32,13 @@ from alpamayo_ros.model.prompt import CAMERA_LABELS, PLANNING_TEXT, SYSTEM_TEXT
 from alpamayo_ros.model.random_tokenizer import is_word, write_tokenizer
 from alpamayo_ros.model.special_tokens import TRAJECTORY_NAMES
 from alpamayo_ros.model.tokenizer import AlpamayoTokenizer
-from alpamayo_ros.types import NUM_HISTORY_POSES, NUM_WAYPOINTS, InvalidInput
+from alpamayo_ros.types import NUM_HISTORY_POSES, NUM_WAYPOINTS, InvalidInput, PlanOptions
 
 BACKBONE_FOLDER = "backbone"
 _PACKAGES = {ALPAMAYO_R1: "alpamayo_r1", ALPAMAYO_1_5: "alpamayo1_5"}
 _CONSTANT_CHANNEL, _END_CHANNEL = 0, 1
-_END_BIAS = 2.0
-"""Of <|cot_end|> over a word's: about sixteen words at the default temperature."""
+_WORDS_A_TEXT = 12
+"""About how many words a text has at the default temperature."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ SIZES = {
         traj_vocab=300, future_bins=200, history_bins=80, min_pixels=1024, max_pixels=8192, base_vocab=400,
     ),
     "small": CheckpointSize(
-        layers=4, hidden=192, mlp=384, heads=6, kv_heads=2, head_dim=32,
-        vision_hidden=96, vision_mlp=192, vision_depth=4, vision_heads=3,
-        expert_hidden=96, expert_mlp=192, action_hidden=128,
+        layers=3, hidden=128, mlp=256, heads=4, kv_heads=2, head_dim=32,
+        vision_hidden=64, vision_mlp=128, vision_depth=3, vision_heads=2,
+        expert_hidden=64, expert_mlp=128, action_hidden=96,
         traj_vocab=4000, future_bins=3000, history_bins=1000, min_pixels=4096, max_pixels=15360,
     ),
 }  # fmt: skip
@@ -225,7 +225,7 @@ def _backbone_config(size: CheckpointSize, control_ids: dict[str, int]) -> dict[
             "num_attention_heads": size.heads,
             "num_key_value_heads": size.kv_heads,
             "head_dim": size.head_dim,
-            "vocab_size": len(control_ids),  # replaced by the extended tokenizer's length when loaded
+            "vocab_size": max(control_ids.values()) + 1,  # without Alpamayo's tokens, as the released one
             "max_position_embeddings": 32768,
             "rms_norm_eps": 1e-6,
             "rope_theta": 5000000,
@@ -253,7 +253,7 @@ def _backbone_config(size: CheckpointSize, control_ids: dict[str, int]) -> dict[
 
 
 def _draw_weights(network: AlpamayoNetwork, generator: torch.Generator) -> None:
-    """Normal weights of variance 1 / inputs, norms 1, biases 0."""
+    """Draw normal weights of variance 1 / inputs; norms are 1, biases 0."""
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if name == "bias":
@@ -275,24 +275,27 @@ def _shape_head(network: AlpamayoNetwork, tokenizer: AlpamayoTokenizer) -> None:
     for layer in model.layers:
         layer.self_attn.o_proj.weight[reserved] = 0
         layer.mlp.down_proj.weight[reserved] = 0
-    constant = 2.0
-    embeddings[:, reserved] = torch.tensor([constant, 0.0])
-    # The final norm divides by the residual's size, known only roughly: about 1 + 2 updates a layer.
-    size = math.sqrt(1 + 2 * len(model.layers))
+    embeddings[:, reserved] = torch.tensor([2.0, 0.0])
+    head[:, reserved] = 0
     cot_end, future_start = tokenizer.id_of("cot_end"), tokenizer.id_of("traj_future_start")
-    words = [i for i in range(tokenizer.traj_token_start) if is_word(tokenizer.decode([i]))]
+    head[[cot_end, future_start]] = 0
+    words = torch.tensor([i for i in range(tokenizer.traj_token_start) if is_word(tokenizer.decode([i]))])
+    # What the constant has become behind the last norm, and what words weigh, is measured on words.
+    hidden = network.read(network.embed(words[None]), torch.arange(len(words)).expand(3, 1, -1))[0]
+    temperature = PlanOptions().temperature
+    weight_of_words = (network.logits(hidden)[:, words] / temperature).exp().sum(dim=-1).mean()
     bias = torch.full((len(head),), -12.0)
     bias[words] = 0.0
-    bias[cot_end] = _END_BIAS
-    head[:, reserved] = 0
-    head[:, _CONSTANT_CHANNEL] = bias * size / constant
-    embeddings[cot_end, _END_CHANNEL] = 10 * constant
+    bias[cot_end] = temperature * (weight_of_words / _WORDS_A_TEXT).log()
+    head[:, _CONSTANT_CHANNEL] = bias / hidden[:, _CONSTANT_CHANNEL].mean()
+    embeddings[cot_end, _END_CHANNEL] = 20.0
     head[future_start, _END_CHANNEL] = 100.0
 
 
 def _smooth_action_input(network: AlpamayoNetwork) -> None:
     encoder = network.action_in_proj
-    first: Any = encoder.encoder[0][0]
+    trunk: Any = encoder.encoder.trunk
+    first = trunk[0]
     per_frequency = 1 / encoder.timestep_fourier_encoder.frequencies()[0]
     first.weight.mul_(per_frequency.repeat(2 * (len(encoder.sinus) + 1)))
     network.action_out_proj.weight.mul_(0.3)
@@ -313,7 +316,7 @@ def _save(folder: Path, tensors: dict[str, Tensor], max_shard_bytes: int | None)
     if max_shard_bytes is None:
         save_file(tensors, folder / "model.safetensors", metadata=metadata)
         return
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         save_file(shard, folder / name, metadata=metadata)

@@ -8,6 +8,7 @@ random network says is at least made of words.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 CONTROL_TOKENS = (
@@ -54,6 +55,8 @@ SENTENCES = (
     "Take the second exit at the roundabout",
 )
 
+_WORDS = frozenset(re.findall(r"(?<= )[a-z]{2,}\b", "\n".join(SENTENCES)))
+
 
 def write_tokenizer(folder: Path, *, prompt_texts: tuple[str, ...], vocab_size: int = 700) -> dict[str, int]:
     """Train and write tokenizer.json and tokenizer_config.json; return the ids of CONTROL_TOKENS.
@@ -88,9 +91,10 @@ def write_tokenizer(folder: Path, *, prompt_texts: tuple[str, ...], vocab_size: 
         "model_max_length": 131072,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
-    return {token: tokenizer.token_to_id(token) for token in CONTROL_TOKENS}
+    ids: dict[str, int] = tokenizer.get_vocab()
+    return {token: ids[token] for token in CONTROL_TOKENS}
 
 
 def is_word(text: str) -> bool:
-    """Return whether a token's text is a whole lower-case word with its leading space."""
-    return len(text) > 2 and text[0] == " " and text[1:].isalpha() and text[1:].islower()
+    """Return whether a token's text is one of SENTENCES' lower-case words, with its leading space."""
+    return text[:1] == " " and text[1:] in _WORDS
