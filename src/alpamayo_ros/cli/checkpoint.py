@@ -73,7 +73,7 @@ def describe(checkpoint: str, backbone: str | None = None) -> str:
     lines = [
         ("checkpoint", opened.name),
         ("generation", config.generation),
-        ("weights", "trained" if seed is None else f"RANDOM (seed {seed}): plans mean nothing"),
+        ("weights", "trained (not marked as random)" if seed is None else f"RANDOM (seed {seed}): plans mean nothing"),
         ("backbone", str(opened.backbone_folder)),
         ("parameters", f"{_count(total)}: " + ", ".join(f"{k} {_count(n)}" for k, n in counts.items())),
         (

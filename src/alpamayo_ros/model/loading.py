@@ -1,4 +1,4 @@
-"""Open a checkpoint: config, tokenizer, a network without memory, all checked against each other; then load."""
+"""Open a checkpoint: config, tokenizer and a network without memory, checked against each other; load it."""
 
 from __future__ import annotations
 

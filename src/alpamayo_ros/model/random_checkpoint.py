@@ -77,7 +77,7 @@ SIZES = {
         layers=3, hidden=128, mlp=256, heads=4, kv_heads=2, head_dim=32,
         vision_hidden=64, vision_mlp=128, vision_depth=3, vision_heads=2,
         expert_hidden=64, expert_mlp=128, action_hidden=96,
-        traj_vocab=4000, future_bins=3000, history_bins=1000, min_pixels=4096, max_pixels=15360,
+        traj_vocab=4000, future_bins=3000, history_bins=1000, min_pixels=4096, max_pixels=16384,
     ),
 }  # fmt: skip
 """Named sizes: `tiny` for tests, `small` for the demo (under 120 ms a plan on a CPU core or two)."""
