@@ -120,7 +120,8 @@ class ImagePreparer:
         """
         import torch
 
-        patches, grids = [], []
+        blocks: list[torch.Tensor] = []
+        grids: list[list[int]] = []
         for index, camera in enumerate(frames):
             require_array(f"frames[{index}]", camera, (None, 3, None, None), np.uint8)
             images, _, height, width = camera.shape
@@ -129,26 +130,32 @@ class ImagePreparer:
                 raise InvalidInput(
                     f"frames[{index}]: expected sides of a multiple of {token} pixels, got {height} x {width}"
                 )
-            patches.append(self._patches(_tensor(camera).to(device)))
+            blocks.append(self._blocks(_tensor(camera).to(device)))
             grids += [[1, height // self.patch_size, width // self.patch_size]] * images
         if not grids:
             raise InvalidInput("frames: expected at least one image, got none")
-        return torch.cat(patches), torch.tensor(grids, dtype=torch.int64)
+        count, channels, pixels = sum(map(len, blocks)), *blocks[0].shape[1:]
+        values = torch.empty(
+            count, channels, self.temporal_patch_size, pixels, dtype=torch.float32, device=device
+        )
+        first = values[:, :, 0]
+        first.copy_(torch.cat(blocks))
+        # (x / 255 − 0.5) / 0.5 in the order in which upstream's processor computes it.
+        first.sub_(127.5).div_(127.5)
+        values[:, :, 1:] = first.unsqueeze(2)
+        return values.flatten(1), torch.tensor(grids, dtype=torch.int64)
 
     def image_token_counts(self, grid_thw: torch.Tensor) -> list[int]:
         """Return the number of tokens of each image of a grid [images, 3]."""
         return [int(n) for n in grid_thw.prod(dim=1) // self.merge_size**2]
 
-    def _patches(self, images: torch.Tensor) -> torch.Tensor:
-        """Cut uint8 [T, 3, h, w] into float32 [N, features]."""
+    def _blocks(self, images: torch.Tensor) -> torch.Tensor:
+        """Reorder uint8 [T, 3, h, w] to patches [N, 3, 16 * 16]."""
         count, channels, height, width = images.shape
-        patch, merge, copies = self.patch_size, self.merge_size, self.temporal_patch_size
+        patch, merge = self.patch_size, self.merge_size
         rows, columns = height // (patch * merge), width // (patch * merge)
         blocks = images.reshape(count, channels, rows, merge, patch, columns, merge, patch)
-        blocks = blocks.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(-1, channels, 1, patch * patch)
-        # (x / 255 − 0.5) / 0.5 in the order in which upstream's processor computes it.
-        values = blocks.float().sub_(127.5).div_(127.5)
-        return values.expand(-1, -1, copies, -1).reshape(len(values), -1)
+        return blocks.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(-1, channels, patch * patch)
 
     @staticmethod
     def _resized(frames: UInt8Array, size: tuple[int, int]) -> UInt8Array:
