@@ -42,7 +42,7 @@ TRANSFORMERS_4 := $(CACHE)/transformers-4.57
 DEMO_CHECKPOINT := $(CACHE)/demo/checkpoint
 DEMO_BAG := $(CACHE)/demo/bag
 
-NODES := $(sort $(notdir $(wildcard src/alpamayo_ros/nodes/[a-z]*.py)))
+NODES := $(sort $(shell grep -l "^def main(" src/alpamayo_ros/nodes/*.py))
 INTERFACES := $(wildcard msg/*.msg srv/*.srv wheels/*/CMakeLists.txt wheels/*/msg/*.msg) CMakeLists.txt \
 	$(wildcard cmake/*.cmake) package.xml setup.py
 
@@ -135,12 +135,12 @@ $(TRANSFORMERS_4)/.done: | $(READY)
 		"tokenizers>=0.22,<=0.23.0" "huggingface_hub<1" requests certifi charset-normalizer idna urllib3
 	@touch $@
 
-$(DEMO_CHECKPOINT)/.done: src/alpamayo_ros/model/random_checkpoint.py | $(READY)
+$(DEMO_CHECKPOINT)/.done: $(wildcard src/alpamayo_ros/model/random_*.py) | $(READY)
 	rm -rf "$(@D)"
 	$(VENV)/bin/alpamayo checkpoint random "$(@D)" --generation alpamayo1_5 --size small
 	@touch $@
 
-$(DEMO_BAG)/.done: src/alpamayo_ros/bags/synthetic.py | $(READY)
+$(DEMO_BAG)/.done: $(wildcard src/alpamayo_ros/bags/synthetic/*.py) | $(READY)
 	rm -rf "$(@D)" && mkdir -p "$(@D)"
 	$(VENV)/bin/alpamayo bag synthetic "$(@D)/bag"
 	@touch $@

@@ -48,7 +48,9 @@ def planned_packages(requirement: str) -> list[str] | None:
 def installed_build() -> tuple[str, str | None]:
     """Return the version of the installed torch and the CUDA version that it was built for, if any."""
     code = "import torch; print(torch.__version__, torch.version.cuda or '')"
-    answer = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True, check=True
+    )
     version, _, cuda = answer.stdout.strip().partition(" ")
     return version, cuda or None
 

@@ -1,0 +1,375 @@
+"""The build and set-up scripts: the package's manifest, the editable install, and what the scripts refuse."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from alpamayo_ros import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ROOT / "scripts"
+DISTRIBUTIONS = ("humble", "jazzy", "kilted", "lyrical")
+
+
+def _load_script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _build_requirements() -> list[str]:
+    command = [sys.executable, SCRIPTS / "build_requirements.py"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def _stub(folder: Path, name: str, body: str) -> Path:
+    """Write an executable that stands in for a system's program."""
+    path = folder / name
+    path.write_text(f"#!/bin/bash\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+def _run(
+    *command: str | Path, path: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables}
+    if path is not None:
+        environment["PATH"] = str(path)
+    return subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
+
+
+# --- What the manifests say --------------------------------------------------------------------------
+
+
+def test_one_version_everywhere() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.findall(r'^version = "(.*)"$', pyproject, re.MULTILINE) == [__version__]
+    assert ElementTree.parse(ROOT / "package.xml").getroot().findtext("version") == __version__
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_package_xml_names_one_torch_a_distribution(distribution: str) -> None:
+    package_format = pytest.importorskip("catkin_pkg.package")
+    package = package_format.parse_package(str(ROOT / "package.xml"))
+    package.evaluate_conditions({"ROS_DISTRO": distribution})
+    keys = {d.name for d in package.exec_depends if d.evaluated_condition}
+    wanted = {
+        "rclpy",
+        "launch",
+        "launch_ros",
+        "cv_bridge",
+        "sensor_msgs_py",
+        "tf_transformations",
+        "python3-numpy",
+    }
+    assert wanted | {"python3-transformers-pip", "tf2_msgs"} <= keys
+    torch = "python3-torch" if distribution == "lyrical" else "python3-pytorch-pip"
+    assert {key for key in keys if "torch" in key} == {torch}
+
+
+def test_the_build_requires_every_package_whose_messages_ours_contain() -> None:
+    contained = set()
+    for file in [*ROOT.glob("msg/*.msg"), *ROOT.glob("srv/*.srv"), *ROOT.glob("wheels/*/msg/*.msg")]:
+        contained |= set(
+            re.findall(r"^([a-z][a-z0-9_]*)/[A-Z]", file.read_text(encoding="utf-8"), re.MULTILINE)
+        )
+    assert contained
+    missing = {f"ros-kilted-{name.replace('_', '-')}" for name in contained} - set(_build_requirements())
+    assert not missing
+    cmake = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert all(f"find_package({name} REQUIRED)" in cmake for name in contained)
+
+
+def test_the_stack_needs_none_of_what_it_is_not_to_need() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for name in ("torchvision", "hydra", "flash-attn", "flash_attn", "einops"):
+        assert f'"{name}' not in pyproject
+
+
+def test_every_node_has_an_executable_where_it_is_installed() -> None:
+    """Of this very environment: an editable install, a wheel, or a colcon workspace."""
+    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
+    folders = [
+        Path(p) / "lib" / "alpamayo_ros" for p in prefixes if p and (Path(p) / "lib/alpamayo_ros").is_dir()
+    ]
+    assert folders, "alpamayo_ros is installed nowhere: run `make setup`"
+    modules = (ROOT / "src/alpamayo_ros/nodes").glob("[a-z]*.py")
+    nodes = {path.stem for path in modules if "\ndef main(" in path.read_text(encoding="utf-8")}
+    assert {path.name for path in folders[0].iterdir()} == nodes
+    assert all(os.access(path, os.X_OK) for path in folders[0].iterdir())
+
+
+# --- find_python.sh ----------------------------------------------------------------------------------
+
+
+def test_a_named_python_is_taken() -> None:
+    done = _run(SCRIPTS / "find_python.sh", sys.executable)
+    assert Path(done.stdout.strip()).samefile(sys.executable)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("echo 3.9", "expected Python 3.10 to 3.13, got 3.9"),
+        ("exit 127", "expected a Python interpreter, got none"),
+    ],
+)
+def test_a_named_python_that_will_not_do_is_refused(tmp_path: Path, answer: str, message: str) -> None:
+    done = _run(SCRIPTS / "find_python.sh", _stub(tmp_path, "python", answer))
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def _stub_pythons(tmp_path: Path, versions: dict[str, str]) -> None:
+    for tool in ("bash", "uname", "env"):
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    for name, version in versions.items():
+        body = f'case "$2" in *version_info*) echo {version};; *) echo {tmp_path}/{name};; esac'
+        _stub(tmp_path, name, "exit 127" if version == "absent" else body)
+
+
+@pytest.mark.parametrize(
+    ("versions", "chosen"),
+    [
+        ({"python3": "3.12", "python3.11": "3.11"}, "python3"),
+        ({"python3": "3.13", "python3.11": "3.11"}, "python3.11"),
+        ({"python3": "3.13", "python3.11": "absent", "python3.12": "3.12"}, "python3.12"),
+        ({"python3": "3.10", "python3.13": "3.13"}, "python3"),
+        ({"python3": "3.14", "python3.13": "3.13"}, "python3.13"),
+    ],
+)
+def test_the_default_python(tmp_path: Path, versions: dict[str, str], chosen: str) -> None:
+    _stub_pythons(tmp_path, versions)
+    done = _run(SCRIPTS / "find_python.sh", path=tmp_path)
+    assert done.stdout.strip() == f"{tmp_path}/{chosen}", done.stderr
+
+
+def test_no_python_is_said_so(tmp_path: Path) -> None:
+    _stub_pythons(tmp_path, {"python3": "3.8"})
+    done = _run(SCRIPTS / "find_python.sh", path=tmp_path)
+    assert done.returncode == 1
+    assert "No Python 3.10 to 3.13 found" in done.stderr
+
+
+# --- system_packages.sh ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare_system(tmp_path: Path) -> Path:
+    """A PATH without compilers, whose Python lacks ensurepip; apt-get writes down what it is told."""
+    for tool in ("bash", "env"):
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    answers = {
+        "version_info": "echo 3.11",
+        "sysconfig": "echo /nowhere",
+        "ensurepip": "exit 1",
+        "realpath": "echo /usr/bin/python3.11",
+    }
+    cases = "\n".join(f"*{key}*) {answer};;" for key, answer in answers.items())
+    _stub(tmp_path, "python", f'case "$2" in {cases} esac')
+    _stub(tmp_path, "apt-get", f'echo "$@" >> {tmp_path}/installed')
+    _stub(tmp_path, "id", "echo 0")
+    _stub(tmp_path, "sudo", "exit 1")
+    return tmp_path
+
+
+def test_root_installs_what_is_missing(bare_system: Path) -> None:
+    done = _run(SCRIPTS / "system_packages.sh", bare_system / "python", path=bare_system)
+    assert done.returncode == 0, done.stderr
+    assert "Missing on this system: build-essential python3.11-dev python3.11-venv; installing" in done.stdout
+    assert (
+        (bare_system / "installed")
+        .read_text()
+        .splitlines()[-1]
+        .endswith("build-essential python3.11-dev python3.11-venv")
+    )
+
+
+def test_sudo_without_a_password_is_used(bare_system: Path) -> None:
+    _stub(bare_system, "id", "echo 1000")
+    _stub(bare_system, "sudo", f'echo sudo >> {bare_system}/installed; shift; "$@"')
+    assert _run(SCRIPTS / "system_packages.sh", bare_system / "python", path=bare_system).returncode == 0
+    assert "sudo" in (bare_system / "installed").read_text()
+
+
+def test_who_may_not_install_is_told_what_to_do(bare_system: Path) -> None:
+    _stub(bare_system, "id", "echo 1000")
+    done = _run(SCRIPTS / "system_packages.sh", bare_system / "python", path=bare_system)
+    assert done.returncode == 1
+    assert (
+        "run  sudo apt-get install --yes --no-install-recommends build-essential python3.11-dev"
+        in done.stderr
+    )
+    assert not (bare_system / "installed").exists()
+
+
+def test_a_system_without_apt_is_told_what_to_do(bare_system: Path) -> None:
+    (bare_system / "apt-get").unlink()
+    done = _run(SCRIPTS / "system_packages.sh", bare_system / "python", path=bare_system)
+    assert done.returncode == 1
+    assert "what Debian calls build-essential" in done.stderr
+
+
+def test_a_python_of_ones_own_cannot_be_mended_by_apt(bare_system: Path) -> None:
+    python = bare_system / "python"
+    python.write_text(python.read_text().replace("/usr/bin/python3.11", "/home/me/.pyenv/bin/python3.11"))
+    done = _run(SCRIPTS / "system_packages.sh", python, path=bare_system)
+    assert done.returncode == 1
+    assert "not the system's and lacks what python3.11-dev python3.11-venv would bring" in done.stderr
+
+
+def test_a_complete_system_is_left_alone(bare_system: Path) -> None:
+    for name in ("cc", "c++"):
+        _stub(bare_system, name, "exit 0")
+    (bare_system / "Python.h").touch()
+    python = bare_system / "python"
+    text = python.read_text().replace("/nowhere", str(bare_system)).replace("exit 1", "exit 0")
+    python.write_text(text)
+    done = _run(SCRIPTS / "system_packages.sh", python, path=bare_system)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert not (bare_system / "installed").exists()
+
+
+# --- install_torch.py --------------------------------------------------------------------------------
+
+
+class _Pip:
+    """Stands in for pip: an index that has `offers` (requirement -> packages it would install)."""
+
+    def __init__(self, offers: dict[str, list[str]]) -> None:
+        self.offers = offers
+        self.installed: list[list[str]] = []
+
+    def planned(self, requirement: str) -> list[str] | None:
+        return self.offers.get(requirement)
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        self.installed.append(list(arguments))
+        return subprocess.CompletedProcess(arguments, 0, "")
+
+
+CPU_BUILD = ["torch", "sympy", "filelock"]
+CUDA_BUILD = [*CPU_BUILD, "nvidia-cublas", "triton"]
+
+
+@pytest.mark.parametrize(
+    ("options", "driver", "offers", "arguments"),
+    [
+        ([], False, {"torch==2.13.0": CPU_BUILD}, ["torch==2.13.0"]),
+        ([], False, {"torch==2.13.0": CUDA_BUILD}, ["torch==2.13.0", "--index-url", "CPU"]),
+        ([], True, {"torch==2.13.0": CUDA_BUILD}, ["torch==2.13.0"]),
+        (["--device", "cpu"], True, {"torch==2.13.0": CUDA_BUILD}, ["torch==2.13.0", "--index-url", "CPU"]),
+        (["--device", "cuda"], False, {"torch==2.13.0": CUDA_BUILD}, ["torch==2.13.0"]),
+        (["--version", "2.9.1"], False, {"torch==2.9.1": CPU_BUILD}, ["torch==2.9.1"]),
+        ([], False, {"torch>=2.4": CPU_BUILD}, ["torch>=2.4"]),
+    ],
+)
+def test_which_torch_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    driver: bool,
+    offers: dict[str, list[str]],
+    arguments: list[str],
+) -> None:
+    script = _load_script("install_torch")
+    pip = _Pip(offers)
+    monkeypatch.setattr(script.metadata, "version", _not_installed)
+    monkeypatch.setattr(script, "has_nvidia_driver", lambda: driver)
+    monkeypatch.setattr(script, "planned_packages", pip.planned)
+    monkeypatch.setattr(script, "pip", pip)
+    wants_cuda = "cuda" in options or (driver and "cpu" not in options)
+    monkeypatch.setattr(script, "installed_build", lambda: ("2.13.0", "13.0" if wants_cuda else None))
+    monkeypatch.setattr(script, "CPU_INDEX_URL", "CPU")
+    monkeypatch.setattr(sys, "argv", ["install_torch.py", *options])
+    assert script.main() == 0
+    assert pip.installed == [["install", "--quiet", *arguments]]
+
+
+def _not_installed(name: str) -> str:
+    from importlib.metadata import PackageNotFoundError
+
+    raise PackageNotFoundError(name)
+
+
+def test_an_installed_torch_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = _load_script("install_torch")
+    monkeypatch.setattr(script.metadata, "version", lambda name: "2.5.1")
+    monkeypatch.setattr(script, "pip", lambda *_: pytest.fail("asked pip"))
+    monkeypatch.setattr(sys, "argv", ["install_torch.py", "--device", "cuda"])
+    assert script.main() == 0
+    assert "torch 2.5.1 is installed already and kept" in capsys.readouterr().out
+
+
+def test_no_such_torch_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = _load_script("install_torch")
+    monkeypatch.setattr(script.metadata, "version", _not_installed)
+    monkeypatch.setattr(script, "planned_packages", lambda requirement: None)
+    monkeypatch.setattr(sys, "argv", ["install_torch.py", "--device", "cpu", "--version", "9.9"])
+    assert script.main() == 1
+    assert "no such torch" in capsys.readouterr().err
+
+
+def test_a_cpu_build_where_cuda_was_wanted_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = _load_script("install_torch")
+    monkeypatch.setattr(script.metadata, "version", _not_installed)
+    monkeypatch.setattr(script, "planned_packages", lambda requirement: CPU_BUILD)
+    monkeypatch.setattr(script, "pip", _Pip({}))
+    monkeypatch.setattr(script, "installed_build", lambda: ("2.13.0+cpu", None))
+    monkeypatch.setattr(sys, "argv", ["install_torch.py", "--device", "cuda"])
+    assert script.main() == 1
+    assert "An NVIDIA GPU was wanted" in capsys.readouterr().err
+
+
+# --- The package itself ------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_a_wheel_holds_modules_messages_libraries_and_share(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    ignore = shutil.ignore_patterns(
+        ".git", ".venv*", ".cache", "build", "install", "log", "out", "__pycache__"
+    )
+    shutil.copytree(ROOT, tree, ignore=ignore)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps"]
+    subprocess.run([*command, "--wheel-dir", tmp_path, tree], check=True)
+    (wheel,) = tmp_path.glob("alpamayo_ros-*.whl")
+    assert f"cp{sys.version_info[0]}{sys.version_info[1]}" in wheel.name
+    unpacked = tmp_path / "unpacked"
+    shutil.unpack_archive(wheel, unpacked, "zip")
+    names = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
+    data = f"alpamayo_ros-{__version__}.data/data"
+    for name in (
+        "alpamayo_ros/__init__.py",
+        "alpamayo_ros/py.typed",
+        "alpamayo_ros/cli/main.py",
+        "alpamayo_ros/msg/_plan.py",
+        "alpamayo_ros/srv/_ask.py",
+        f"{data}/lib/libalpamayo_ros__rosidl_typesupport_fastrtps_c.so",
+        f"{data}/lib/alpamayo_ros/planner",
+        f"{data}/share/alpamayo_ros/package.xml",
+        f"{data}/share/alpamayo_ros/msg/Plan.msg",
+        f"{data}/share/alpamayo_ros/config/fastdds_shm.xml",
+        f"{data}/share/ament_index/resource_index/packages/alpamayo_ros",
+    ):
+        assert name in names, name
+    assert not [name for name in names if "__pycache__" in name]
