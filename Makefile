@@ -42,7 +42,7 @@ TRANSFORMERS_4 := $(CACHE)/transformers-4.57
 DEMO_CHECKPOINT := $(CACHE)/demo/checkpoint
 DEMO_BAG := $(CACHE)/demo/bag
 
-NODES := $(sort $(shell grep -l "^def main(" src/alpamayo_ros/nodes/*.py))
+NODES := $(sort $(shell grep -l "^def main\\b" src/alpamayo_ros/nodes/*.py))
 INTERFACES := $(wildcard msg/*.msg srv/*.srv wheels/*/CMakeLists.txt wheels/*/msg/*.msg) CMakeLists.txt \
 	$(wildcard cmake/*.cmake) package.xml setup.py
 
