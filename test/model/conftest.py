@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from model_helpers import load_alpamayo
 from safetensors.torch import load_file
 
+from alpamayo_ros.model import Alpamayo
 from alpamayo_ros.model.config import ModelConfig
+from alpamayo_ros.model.random_checkpoint import write_random_checkpoint
 from alpamayo_ros.model.tokenizer import AlpamayoTokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,3 +138,21 @@ def raw_config() -> dict[str, Any]:
         "action_out_proj_cfg": {"_target_": "torch.nn.Linear"},
         "expert_cfg": {"hidden_size": 2048},
     }
+
+
+@pytest.fixture(scope="session")
+def golden_alpamayo(golden: GoldenSet) -> Alpamayo:
+    """Each reference set's model in turn, in step with `golden`."""
+    return load_alpamayo(golden.folder / "checkpoint", golden.folder / "backbone")
+
+
+@pytest.fixture(scope="session")
+def random_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random-weight Alpamayo 1.5 checkpoint of other sizes than the reference sets'; not to be changed."""
+    return write_random_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny", size="tiny", seed=7)
+
+
+@pytest.fixture(scope="session")
+def random_alpamayo(random_folder: Path) -> Alpamayo:
+    """The model of `random_folder`."""
+    return load_alpamayo(random_folder)
