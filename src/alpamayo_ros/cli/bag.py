@@ -1,0 +1,92 @@
+"""Make a synthetic driving bag, or list what a bag holds."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+
+from alpamayo_ros.types import InvalidInput
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `bag info` and `bag synthetic`."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    info = actions.add_parser("info", help="list a bag's topics", description="List a bag's topics.")
+    info.add_argument("bag", metavar="BAG", help="folder, .mcap or .db3 file")
+    synthetic = actions.add_parser(
+        "synthetic",
+        help="write a bag of drawn cameras and odometry on a winding road",
+        description="Write a bag of drawn cameras and odometry on a winding road.",
+    )
+    synthetic.add_argument("folder", metavar="DIR", help="folder to make")
+    synthetic.add_argument("--seconds", type=float, default=12.0, help="length of the drive (default: 12)")
+    synthetic.add_argument(
+        "--hz", type=float, default=10.0, help="images a second of each camera (default: 10)"
+    )
+    synthetic.add_argument(
+        "--size", type=image_size, default=(1920, 1080), help="of the images (default: 1920x1080)"
+    )
+    synthetic.add_argument("--seed", type=int, default=0, help="of the surroundings (default: 0)")
+    synthetic.add_argument(
+        "--rig", default="default", help="rig file, or a name in config/rigs (default: default)"
+    )
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Parse "WIDTHxHEIGHT"."""
+    match = re.fullmatch(r"(\d+)[x×](\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the chosen action."""
+    return _info(arguments) if arguments.action == "info" else _synthetic(arguments)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from alpamayo_ros.bags.qos import is_transient_local
+    from alpamayo_ros.bags.reader import BagReader
+
+    with BagReader(arguments.bag) as bag:
+        start = (
+            time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(bag.start_ns * 1e-9)) if bag.start_ns else "-"
+        )
+        print(f"{bag.path}: {bag.message_count} messages, {bag.duration_s:.2f} s from {start}")
+        width = max((len(name) for name in bag.topics), default=0)
+        for topic in sorted(bag.topics.values(), key=lambda t: t.name):
+            rate = f"{topic.count / bag.duration_s:7.2f} Hz" if bag.duration_s > 0 else "   -"
+            latched = "  latched" if is_transient_local(topic.qos) else ""
+            print(f"  {topic.name:<{width}}  {topic.count:7d}  {rate}  {topic.type_name}{latched}")
+    return 0
+
+
+def _synthetic(arguments: argparse.Namespace) -> int:
+    from rich.progress import Progress
+
+    from alpamayo_ros.bags.reader import BagReader
+    from alpamayo_ros.bags.synthetic.bag import SyntheticDrive, write_synthetic_bag
+    from alpamayo_ros.sensing.rig import load_rig
+
+    width, height = arguments.size
+    try:
+        drive = SyntheticDrive(
+            seconds=arguments.seconds, camera_hz=arguments.hz, width=width, height=height, seed=arguments.seed
+        )
+    except InvalidInput as error:
+        raise InvalidInput(str(error).replace("camera_hz", "--hz")) from error
+    rig = load_rig(arguments.rig)
+    with Progress(*Progress.get_default_columns(), transient=True) as bar:
+        task = bar.add_task("drawing", total=None)
+        write_synthetic_bag(
+            arguments.folder,
+            rig,
+            drive=drive,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    with BagReader(arguments.folder) as bag:
+        size = sum(f.stat().st_size for f in bag.path.iterdir()) / 1e6
+        print(f"{bag.path}: {bag.message_count} messages, {bag.duration_s:.1f} s, {size:.0f} MB")
+    return 0
