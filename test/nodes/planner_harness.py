@@ -8,7 +8,8 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,62 @@ class World:
         return {}
 
 
+@dataclass
+class Graph:
+    """A corner of the ROS graph for one test: nobody else's clock, diagnostics or transforms get in."""
+
+    name: str
+    context: Context
+    executor: SingleThreadedExecutor
+
+    @property
+    def remaps(self) -> list[str]:
+        """The topics with absolute names, as `FROM:=TO`."""
+        return [f"{topic}:=/{self.name}{topic}" for topic in ("/clock", "/diagnostics", "/tf_static")]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments for a Node."""
+        arguments = ["--ros-args", *itertools.chain.from_iterable(("-r", r) for r in self.remaps)]
+        return {
+            "context": self.context,
+            "namespace": f"/{self.name}",
+            "cli_args": arguments,
+            "use_global_arguments": False,
+        }
+
+
+@contextmanager
+def graph(*, sim_time: bool) -> Iterator[tuple[Graph, World]]:
+    """Spin a world's node in a thread until the block ends; add further nodes to the graph's executor."""
+    context = Context()
+    rclpy.init(args=[], context=context, domain_id=DOMAIN_ID)
+    corner = Graph(f"t{os.getpid()}_{next(_numbers)}", context, SingleThreadedExecutor(context=context))
+    helper = Node("world", **corner.options)
+    corner.executor.add_node(helper)
+    failures: list[BaseException] = []
+
+    def spin() -> None:
+        try:
+            while not stop.is_set():
+                corner.executor.spin_once(timeout_sec=0.05)
+        except BaseException as error:
+            failures.append(error)
+
+    stop = threading.Event()
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        yield corner, World(helper, sim_time=sim_time)
+    finally:
+        stop.set()
+        thread.join(20)
+        corner.executor.shutdown()
+        helper.destroy_node()
+        context.try_shutdown()
+    assert not failures, failures
+
+
 @contextmanager
 def running(
     tmp_path: Path,
@@ -225,51 +282,26 @@ def running(
     """Run a planner node and its world in one process until the block ends."""
     rig_file = tmp_path / "rig.yaml"
     rig_file.write_text(rig)
-    name = f"t{os.getpid()}_{next(_numbers)}"
-    remaps = [f"{topic}:=/{name}{topic}" for topic in ("/clock", "/diagnostics", "/tf_static")]
-    arguments = ["--ros-args", *itertools.chain.from_iterable(("-r", r) for r in remaps)]
-    context = Context()
-    rclpy.init(args=[], context=context, domain_id=DOMAIN_ID)
     values = {"rig": str(rig_file), "use_sim_time": sim_time, **parameters}
-    options = {
-        "context": context,
-        "namespace": f"/{name}",
-        "cli_args": arguments,
-        "use_global_arguments": False,
-    }
-    node = PlannerNode(
-        planner=planner,
-        load=load,
-        parameter_overrides=[Parameter(k, value=v) for k, v in values.items()],
-        **options,
-    )
-    helper = Node("world", **options)
-    world = World(helper, sim_time=sim_time)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    executor.add_node(helper)
-    failures: list[BaseException] = []
-
-    def spin() -> None:
-        try:
-            while not stop.is_set():
-                executor.spin_once(timeout_sec=0.05)
-        except BaseException as error:
-            failures.append(error)
-
-    stop = threading.Event()
-    thread = threading.Thread(target=spin)
-    thread.start()
-    try:
+    overrides = [Parameter(k, value=v) for k, v in values.items()]
+    with ExitStack() as stack:
+        corner, world = stack.enter_context(graph(sim_time=sim_time))
+        node = PlannerNode(planner=planner, load=load, parameter_overrides=overrides, **corner.options)
+        stack.enter_context(destroyed_in_time(node, corner))
+        corner.executor.add_node(node)
         yield world, node
+
+
+@contextmanager
+def destroyed_in_time(node: PlannerNode, corner: Graph) -> Iterator[None]:
+    """Destroy a node at the end, on the executor's side of things: no callback may be running."""
+    try:
+        yield
     finally:
-        stop.set()
-        thread.join(20)
-        executor.shutdown()
-        node.destroy_node()
-        helper.destroy_node()
-        context.try_shutdown()
-    assert not failures, failures
+        corner.executor.remove_node(node)
+        done = corner.executor.create_task(node.destroy_node)
+        wait_for(done.done, "the end of the node")
+        done.result()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ inference thread: the model. One thread while configuring: loads it.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +14,12 @@ from functools import partial
 from typing import Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
+from rclpy.clock import Clock, ClockType, JumpHandle, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.task import Future
 
 from alpamayo_ros.ros import autoware, parameters
-from alpamayo_ros.ros.conversions import stamp_from_ns
+from alpamayo_ros.ros.conversions import stamp_from_ns, text_to_ros
 from alpamayo_ros.ros.diagnostics import PlanStatistics, Status, to_message
 from alpamayo_ros.ros.inference import AnswerOutcome, InferenceWorker, PlanOutcome
 from alpamayo_ros.ros.lifecycle import BackgroundLifecycleNode
@@ -72,6 +73,9 @@ class PlannerNode(BackgroundLifecycleNode):
         load: makes the planner instead, in a thread, when the node is configured.
         kwargs: as of rclpy's Node, e.g. `namespace`, `parameter_overrides`.
 
+    Attributes:
+        statistics: what /diagnostics says about observations, plans and refusals.
+
     Raises:
         InvalidInput: for parameters of a wrong type or out of range.
     """
@@ -97,7 +101,8 @@ class PlannerNode(BackgroundLifecycleNode):
         self._epoch = 0
         self._activated_ns = 0
         self._failure = ""
-        self._statistics = PlanStatistics()
+        self._jumps: JumpHandle | None = None
+        self.statistics = PlanStatistics()
 
         parameters.declare(self, PARAMETERS)
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -112,7 +117,9 @@ class PlannerNode(BackgroundLifecycleNode):
 
     def destroy_node(self) -> None:
         """Stop the threads, free the model, and take the node off the graph."""
-        self._jumps.unregister()
+        if self._jumps is not None:  # else a parameter was refused, and the node never came to be
+            self._jumps.unregister()
+            self._jumps = None
         self.close()
         super().destroy_node()
 
@@ -152,6 +159,8 @@ class PlannerNode(BackgroundLifecycleNode):
             self, self._feed, is_active=lambda: self._active, instruct=self._on_instruction
         )
         self._failure = ""
+        # What was set while it loaded counts too.
+        prepared.backend.set_options(plan_options(parameters.values(self, PARAMETERS)))
         self.get_logger().info(f"configured: {prepared.backend.model_id} with rig {prepared.rig.name}")
 
     def activate(self) -> None:
@@ -202,7 +211,7 @@ class PlannerNode(BackgroundLifecycleNode):
 
     def _on_clock_jump(self, jump: TimeJump) -> None:
         self.get_logger().warning("the clock jumped back or changed: every buffer is cleared")
-        self._statistics.count("clock_jumps")
+        self.statistics.count("clock_jumps")
         self._restart()
         self._activated_ns = 0
 
@@ -214,7 +223,7 @@ class PlannerNode(BackgroundLifecycleNode):
                 f"{jump.source}: stamps jumped back by {(jump.from_ns - jump.to_ns) / 1e9:.3f} s: "
                 "every buffer was cleared"
             )
-            self._statistics.count("backward_jumps")
+            self.statistics.count("backward_jumps")
             self._epoch += 1
             if self._worker is not None:
                 self._worker.clear()
@@ -231,14 +240,14 @@ class PlannerNode(BackgroundLifecycleNode):
         worker, inputs, settings = self._worker, self._inputs, self._settings
         if worker is None or inputs is None or settings is None or not self._active:
             return
-        self._statistics.observed(observation.t0_ns)
+        self.statistics.observed(observation.t0_ns)
         try:
             self._check_age("observation", observation.t0_ns, settings)
         except InvalidInput as error:
             self._refuse("observation_age", error)
             return
         if worker.offer(observation, context=(self._epoch, inputs.odometry_frame)):
-            self._statistics.count("superseded")
+            self.statistics.count("superseded")
 
     def _on_refused(self, refusal: ObservationRefused) -> None:
         self._refuse(refusal.reason, refusal)
@@ -257,7 +266,7 @@ class PlannerNode(BackgroundLifecycleNode):
             )
 
     def _refuse(self, reason: str, error: Exception) -> None:
-        self._statistics.refused(reason, str(error))
+        self.statistics.refused(reason, str(error))
         self.get_logger().warning(f"refused ({reason}): {error}", throttle_duration_sec=WARN_PERIOD_S)
 
     # Plans.
@@ -269,7 +278,7 @@ class PlannerNode(BackgroundLifecycleNode):
         outputs, settings, feed = self._outputs, self._settings, self._feed
         epoch, odometry_frame = outcome.context
         if not self._active or outputs is None or settings is None or feed is None or epoch != self._epoch:
-            self._statistics.count("discarded")
+            self.statistics.count("discarded")
             return
         if outcome.plan is None:
             reason = "observation_refused" if isinstance(outcome.error, InvalidInput) else "inference_error"
@@ -295,11 +304,11 @@ class PlannerNode(BackgroundLifecycleNode):
             self._refuse("plan_age", error)
             return
         outputs.publish(message, published, now_ns=self._now_ns())
-        self._statistics.planned(published.status.name.lower(), latency_ms=outcome.latency_ms)
+        self.statistics.planned(published.status.name.lower(), latency_ms=outcome.latency_ms)
 
     def _on_missed_deadlines(self, number: int) -> None:
         if self._active:
-            self._statistics.count("deadlines_missed", number)
+            self.statistics.count("deadlines_missed", number)
 
     # Instruction and questions.
 
@@ -342,8 +351,11 @@ class PlannerNode(BackgroundLifecycleNode):
             return response
         outcome = await answered
         response.success = outcome.error is None
-        response.message = "" if outcome.error is None else f"{type(outcome.error).__name__}: {outcome.error}"
-        response.answer = outcome.answer
+        if outcome.error is not None:
+            response.message = f"{type(outcome.error).__name__}: {outcome.error}"
+        elif not outcome.answer.complete:
+            response.message = "the answer did not come to its end; this is all that was generated"
+        response.answer = text_to_ros(outcome.answer.text)
         response.stamp = stamp_from_ns(outcome.observation.t0_ns)
         response.times = stage_times_to_msg(outcome.times)
         return response
@@ -370,7 +382,7 @@ class PlannerNode(BackgroundLifecycleNode):
         statuses: list[Status] = planner_statuses(
             state="configuring" if self.preparing else self.lifecycle_state,
             failure=self._failure,
-            statistics=self._statistics,
+            statistics=self.statistics,
             feed=self._feed,
             odometry=None if self._inputs is None else self._inputs.odometry,
             backend=self._backend,
@@ -379,7 +391,7 @@ class PlannerNode(BackgroundLifecycleNode):
         )
         self._diagnostics.publish(to_message(statuses, stamp_ns=max(now_ns, 0)))
         if self._active and self._feed is not None:
-            newest_ns = max(self._statistics.newest_t0_ns, self._activated_ns)
+            newest_ns = max(self.statistics.newest_t0_ns, self._activated_ns)
             if now_ns - newest_ns > _SILENCE_NS:
                 missing = "; ".join(self._feed.assembler.waiting_for()) or "a new frame"
                 self.get_logger().warning(
@@ -388,8 +400,13 @@ class PlannerNode(BackgroundLifecycleNode):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the planner until it is told to stop."""
-    return run_node(PlannerNode, sys.argv if args is None else args)
+    """Run the planner until it is told to stop; returns the process's exit code."""
+    if args is None:
+        # run_node catches these while it runs, and gives back what was there before: a second SIGINT, as
+        # some launchers send, must not kill an interpreter that is on its way out.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+    return run_node(PlannerNode, args)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from alpamayo_ros.ros.planner_backend import PlannerBackend
+from alpamayo_ros.ros.planner_backend import BackendAnswer, PlannerBackend
 from alpamayo_ros.types import InvalidInput, Observation, Plan, StageTimes
 
 MAX_WAITING_QUESTIONS = 4
+_NO_ANSWER = BackendAnswer("", complete=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class AnswerOutcome:
     """What came of one question: an answer or an error."""
 
     observation: Observation
-    answer: str
+    answer: BackendAnswer
     error: Exception | None
     times: StageTimes
 
@@ -111,7 +112,7 @@ class InferenceWorker:
             self._changed.notify()
         for question in waiting:
             error = InvalidInput("question: expected an active planner, got one that is being cleaned up")
-            question.on_answer(AnswerOutcome(question.observation, "", error, StageTimes()))
+            question.on_answer(AnswerOutcome(question.observation, _NO_ANSWER, error, StageTimes()))
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -150,7 +151,7 @@ class InferenceWorker:
         self._on_plan(PlanOutcome(observation, context, plan, failure, latency_ms))
 
     def _answer(self, question: _Question) -> None:
-        answer = ""
+        answer = _NO_ANSWER
         failure: Exception | None = None
         started_s = time.perf_counter()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from alpamayo_ros.ros.planner_parameters import PlannerSettings
@@ -30,6 +31,14 @@ def check_text(name: str, text: str) -> None:
     for character in text:
         if unicodedata.category(character) in ("Cc", "Cs"):
             raise InvalidInput(f"{name}: expected plain text, got the control character {character!r}")
+
+
+@dataclass(frozen=True)
+class BackendAnswer:
+    """An answer to a question; where it did not come to its end, `text` is all that was generated."""
+
+    text: str
+    complete: bool
 
 
 class PlannerBackend:
@@ -61,8 +70,8 @@ class PlannerBackend:
         """Raise InvalidInput for a question that the planner would refuse."""
         raise InvalidInput(f"question: expected a model with question answering, got {self.model_id}")
 
-    def answer(self, observation: Observation, question: str) -> str:
-        """Return the answer to a question about an observation; raises InvalidInput where there is none."""
+    def answer(self, observation: Observation, question: str) -> BackendAnswer:
+        """Return the answer to a question about an observation; raises InvalidInput if it has none."""
         raise InvalidInput(f"question: expected a model with question answering, got {self.model_id}")
 
     def close(self) -> None:
@@ -75,14 +84,17 @@ class PlannerBackend:
 class AlpamayoBackend(PlannerBackend):
     """An Alpamayo checkpoint with the options to sample with."""
 
-    def __init__(self, model: Alpamayo, options: PlanOptions, *, device: str) -> None:
-        super().__init__(self, model_id=model.model_id, device=device)
+    def __init__(self, model: Alpamayo, options: PlanOptions) -> None:
+        super().__init__(self, model_id=model.model_id, device=str(model.device))
         self._model = model
         self._options = options
 
     def plan(self, observation: Observation) -> Plan:
-        """Return K plans sampled with the options of the moment."""
-        return self._model.plan(observation, self._options)
+        """Return K plans sampled with the options of the moment; guided only by an instruction."""
+        options = self._options
+        if observation.instruction is None:
+            options = replace(options, guidance_weight=None)
+        return self._model.plan(observation, options)
 
     def prepare_frame(self, frame: UInt8Array) -> UInt8Array:
         """Return the frame at the model's size."""
@@ -92,15 +104,21 @@ class AlpamayoBackend(PlannerBackend):
         """Sample the next plan with `options`."""
         self._options = options
 
-    def check_question(self, text: str) -> None:
-        """Raise InvalidInput for a question that holds a token or control characters, or none at all."""
-        if not text.strip():
-            raise InvalidInput("question: expected a question, got an empty text")
-        check_text("question", text)
+    def check_instruction(self, text: str) -> None:
+        """Raise InvalidInput for navigation text that no model, or this one, may be given."""
+        check_text("instruction", text)
+        self._model.check_instruction(text)
 
-    def answer(self, observation: Observation, question: str) -> str:
-        """Return the model's answer; raises InvalidInput for a generation without question answering."""
-        return self._model.answer(observation, question, self._options)[0]
+    def check_question(self, text: str) -> None:
+        """Raise InvalidInput for a question that no model, or this one, may be given."""
+        check_text("question", text)
+        self._model.check_question(text)
+
+    def answer(self, observation: Observation, question: str) -> BackendAnswer:
+        """Return one answer, sampled with the options of the moment."""
+        options = replace(self._options, num_samples=1, guidance_weight=None)
+        answer = self._model.ask(observation, question, options)[0]
+        return BackendAnswer(answer.text if answer.complete else answer.generated, answer.complete)
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -119,5 +137,10 @@ def load_alpamayo(settings: PlannerSettings, options: PlanOptions) -> PlannerBac
         )
     from alpamayo_ros.model import Alpamayo
 
-    model = Alpamayo.from_pretrained(settings.checkpoint, backbone=settings.backbone or None)
-    return AlpamayoBackend(model, options, device=str(model.device))
+    model = Alpamayo.from_pretrained(
+        settings.checkpoint,
+        backbone=settings.backbone or None,
+        device=settings.device,
+        dtype=settings.dtype,
+    )
+    return AlpamayoBackend(model, options)

@@ -30,7 +30,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         "dtype",
         "auto",
         'The model\'s number format; "auto" is bfloat16 on a GPU and float32 on a CPU.',
-        choices=("auto", "bfloat16", "float16", "float32"),
+        choices=("auto", "bfloat16", "float32"),
     ),
     ParameterSpec(
         "autostart",
@@ -91,9 +91,17 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
                 1000.0,
                 "Odometry that moves faster than this has jumped and is refused, m/s.",
             ),
-            ("frame_buffer_ms", 350.0, 60_000.0, "How long frames are kept, ms."),
-            ("odometry_buffer_ms", 1500.0, 600_000.0, "How long odometry is kept, ms."),
         )
+    ),
+    *(
+        ParameterSpec(
+            name,
+            0.0,
+            f"How long {what} is kept, ms; 0 is as long as the waits need.",
+            minimum=0.0,
+            maximum=600_000.0,
+        )
+        for name, what in (("frame_buffer_ms", "a frame"), ("odometry_buffer_ms", "odometry"))
     ),
     ParameterSpec(
         "decode_threads",
@@ -153,7 +161,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "guidance_weight",
         1.0,
-        "Weight of navigation guidance (Alpamayo 1.5): 1 is off, 1.5 is NVIDIA's example.",
+        "Weight of navigation guidance while there is an instruction: 1 is off, NVIDIA's example 1.5.",
         minimum=0.0,
         maximum=20.0,
         changes=Changes.LIVE,
@@ -229,7 +237,14 @@ class PlannerSettings:
 
 def timing_config(values: Mapping[str, Any]) -> TimingConfig:
     """Return the timing contract's numbers; raises InvalidInput for a combination that cannot be."""
-    return TimingConfig(**{f.name: values[f.name] for f in fields(TimingConfig)})
+    numbers = {f.name: values[f.name] for f in fields(TimingConfig)}
+    wait_ms = max(numbers["frame_wait_ms"], numbers["odometry_wait_ms"])
+    for name, extra_ms in (
+        ("frame_buffer_ms", wait_ms),
+        ("odometry_buffer_ms", wait_ms + numbers["odometry_max_gap_ms"]),
+    ):
+        numbers[name] = numbers[name] or getattr(_TIMING, name) + extra_ms
+    return TimingConfig(**numbers)
 
 
 def plan_options(values: Mapping[str, Any]) -> PlanOptions:
