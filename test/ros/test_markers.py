@@ -1,0 +1,109 @@
+"""Markers, and Autoware's trajectory."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Pose
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker
+
+from alpamayo_ros.ros import autoware
+from alpamayo_ros.ros.conversions import pose_to_matrix, stamp_to_ns
+from alpamayo_ros.ros.markers import Footprint, plan_to_markers
+from alpamayo_ros.types import InvalidInput
+
+CAR = Footprint(length_m=4.9, width_m=1.9, rear_overhang_m=1.0)
+
+
+@pytest.fixture
+def pose() -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = [[0, -1, 0], [1, 0, 0], [0, 0, 1]]  # heading along odom's y
+    matrix[:3, 3] = [100.0, 200.0, 5.0]
+    return matrix
+
+
+def test_markers_show_the_plan_where_it_is(make_plan, pose):
+    plan = make_plan(samples=3, speed_mps=np.full((3, 65), 15.0, np.float32))
+    array = plan_to_markers(plan, pose, odometry_frame="odom", footprint=CAR, lifetime_ns=1_500_000_000)
+    by_name = {(m.ns, m.id): m for m in array.markers}
+    assert set(by_name) == {
+        ("candidates", 0),
+        ("candidates", 1),
+        ("path", 0),
+        ("footprint", 0),
+        ("reasoning", 0),
+    }
+    for marker in array.markers:
+        assert marker.header.frame_id == "odom"
+        assert stamp_to_ns(marker.header.stamp) == plan.t0_ns
+        assert (marker.lifetime.sec, marker.lifetime.nanosec) == (1, 500_000_000)
+    path = by_name["path", 0]
+    assert path.type == Marker.LINE_STRIP
+    expected = (pose[:3, :3] @ plan.xyz_in_rig_t0[2].T).T + pose[:3, 3]
+    np.testing.assert_allclose([(p.x, p.y, p.z) for p in path.points], expected, atol=1e-5)
+    assert len(path.colors) == 64
+    assert path.colors[0].g == pytest.approx(0.8)
+    line = by_name["candidates", 1]
+    moved = [pose_to_matrix(line.pose) @ (p.x, p.y, p.z, 1) for p in line.points]
+    expected = (pose[:3, :3] @ plan.xyz_in_rig_t0[1].T).T + pose[:3, 3]
+    np.testing.assert_allclose(np.array(moved)[:, :3], expected, atol=1e-5)
+    corners = [
+        pose_to_matrix(by_name["footprint", 0].pose) @ (p.x, p.y, p.z, 1)
+        for p in by_name["footprint", 0].points
+    ]
+    np.testing.assert_allclose(np.array(corners)[0, :2], (100 - 0.95, 200 - 1.0))
+    np.testing.assert_allclose(np.array(corners)[2, :2], (100 + 0.95, 200 + 3.9))
+    assert by_name["reasoning", 0].text == plan.reasoning[2]
+    assert by_name["reasoning", 0].pose.position.z == 8.0
+
+
+@pytest.mark.parametrize("sizes", [(0.0, 1.9, 0.0), (4.9, -1.0, 1.0), (4.9, 1.9, 5.0), (4.9, 1.9, -0.1)])
+def test_a_vehicle_that_cannot_be_is_refused(sizes):
+    with pytest.raises(InvalidInput, match="footprint: expected positive length and width"):
+        Footprint(*sizes)
+
+
+def test_autoware_is_asked_for_only_where_it_is(monkeypatch):
+    monkeypatch.setitem(sys.modules, "autoware_planning_msgs", None)
+    with pytest.raises(InvalidInput, match="publish_trajectory: expected the package autoware_planning_msgs"):
+        autoware.load_messages()
+
+
+class Point:
+    """autoware_planning_msgs/TrajectoryPoint by its definition."""
+
+    def __init__(self) -> None:
+        self.time_from_start, self.pose = Duration(), Pose()
+        self.longitudinal_velocity_mps = self.lateral_velocity_mps = self.acceleration_mps2 = 0.0
+        self.heading_rate_rps = self.front_wheel_angle_rad = self.rear_wheel_angle_rad = 0.0
+
+
+def test_the_trajectory_is_what_is_left_of_the_plan(make_plan, pose, monkeypatch):
+    messages = ModuleType("autoware_planning_msgs.msg")
+    messages.Trajectory = lambda: SimpleNamespace(header=Header(), points=[])
+    messages.TrajectoryPoint = Point
+    monkeypatch.setitem(sys.modules, "autoware_planning_msgs", ModuleType("autoware_planning_msgs"))
+    monkeypatch.setitem(sys.modules, "autoware_planning_msgs.msg", messages)
+    assert autoware.load_messages() is messages
+    plan = make_plan()
+    now_ns = plan.t0_ns + 350_000_000
+    trajectory = autoware.trajectory_to_msg(
+        plan, pose, messages=messages, odometry_frame="map", now_ns=now_ns
+    )
+    assert stamp_to_ns(trajectory.header.stamp) == plan.t0_ns
+    assert trajectory.header.frame_id == "map"
+    assert len(trajectory.points) == 61
+    first = trajectory.points[0]
+    assert stamp_to_ns(first.time_from_start) == 400_000_000
+    expected = pose[:3, :3] @ plan.xyz_in_rig_t0[1, 3] + pose[:3, 3]
+    position = first.pose.position
+    np.testing.assert_allclose((position.x, position.y, position.z), expected, atol=1e-5)
+    assert first.longitudinal_velocity_mps == plan.speed_mps[1, 4]
+    assert first.acceleration_mps2 == plan.accel_mps2[1, 3]
+    assert first.heading_rate_rps == pytest.approx(plan.curvature_per_m[1, 3] * plan.speed_mps[1, 4])
