@@ -22,7 +22,7 @@ def generated_tokens(golden, model: Alpamayo, tag: str) -> list[tuple[int, ...]]
     """Return each sample's tokens up to its own end: upstream's batches run on until the last has ended."""
     prompt_length = golden[f"{tag}.input_ids"].shape[1]
     start = model._tokenizer.id_of("traj_future_start")
-    stop = StopRule(10**6, model._network.stop_token_ids, start)
+    stop = StopRule(10**6, model._end_ids, start)
     sequences = []
     for row in golden[f"{tag}.sequences"][:, prompt_length:].tolist():
         ended = (n for n in range(1, len(row) + 1) if stop.ended(row[:n]))
@@ -63,7 +63,7 @@ def test_prompt_logits_and_rope_delta(golden, golden_alpamayo: Alpamayo) -> None
 
 @torch.inference_mode()
 def test_action_in_proj(golden, golden_alpamayo: Alpamayo) -> None:
-    out = golden_alpamayo._network.action_in_proj(golden["proj.x"], golden["proj.t"])
+    out = golden_alpamayo.network.action_in_proj(golden["proj.x"], golden["proj.t"])
     torch.testing.assert_close(out, golden["proj.out"], atol=1e-5, rtol=0)
 
 

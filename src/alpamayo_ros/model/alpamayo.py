@@ -18,6 +18,7 @@ from alpamayo_ros.model.flow_matching import FlowMatching
 from alpamayo_ros.model.history_tokens import HistoryTokenizer
 from alpamayo_ros.model.images import ImagePreparer
 from alpamayo_ros.model.loading import OpenedCheckpoint, open_checkpoint, require_device, require_dtype
+from alpamayo_ros.model.network import AlpamayoNetwork
 from alpamayo_ros.model.prompt import Prompt, PromptBuilder
 from alpamayo_ros.model.sampling import MaskedTokens, TokenSampler, fresh_seed, initial_noise
 from alpamayo_ros.model.texts import GeneratedTexts, parse_sections
@@ -78,7 +79,7 @@ class Alpamayo:
     ) -> None:
         """Wrap a loaded checkpoint; use `from_pretrained`."""
         network, tokenizer, config = opened.network, opened.tokenizer, opened.config
-        self._network = network
+        self._end_ids = network.stop_token_ids
         self._tokenizer = tokenizer
         self._action_space = action_space
         self._defaults = options or PlanOptions()
@@ -145,6 +146,11 @@ class Alpamayo:
         return f"{self.name} ({', '.join(parts)})"
 
     @property
+    def network(self) -> AlpamayoNetwork:
+        """The weights; raises RuntimeError once closed."""
+        return self._require_engine().network
+
+    @property
     def image_preparer(self) -> ImagePreparer:
         """The model's image size rule and preparation."""
         return self._images
@@ -165,7 +171,6 @@ class Alpamayo:
         """Free the weights; the object plans no more. Waits for a plan that is being made."""
         with self._lock:
             self._engine = None
-            del self._network
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -213,7 +218,7 @@ class Alpamayo:
             seed = fresh_seed() if options.seed is None else options.seed
             stop = StopRule(
                 max(map(len, forced)) if forced else options.max_reasoning_tokens,
-                self._network.stop_token_ids,
+                self._end_ids,
                 self._future_start_id,
             )
             state = self._read(engine, request, stop, options.num_samples, watch)
@@ -272,7 +277,7 @@ class Alpamayo:
             engine = self._require_engine()
             request = self._request(observation, prompt, sizes)
             seed = fresh_seed() if options.seed is None else options.seed
-            stop = StopRule(options.max_reasoning_tokens, self._network.stop_token_ids)
+            stop = StopRule(options.max_reasoning_tokens, self._end_ids)
             state = self._read(engine, request, stop, options.num_samples, watch)
             sampler = TokenSampler(options, seed=seed, masked=None, device=self.device)
             generated = engine.generate(state, sampler, num_samples=options.num_samples, stop=stop)
@@ -368,7 +373,7 @@ class Alpamayo:
                 raise InvalidInput(
                     f"forced_tokens[{k}]: expected ids in 0 ... {len(self._tokenizer) - 1}, got {given}"
                 )
-            stop = StopRule(len(ids), self._network.stop_token_ids, self._future_start_id)
+            stop = StopRule(len(ids), self._end_ids, self._future_start_id)
             ended = next(n for n in range(1, len(ids) + 1) if stop.ended(ids[:n]))
             if ended < len(ids):
                 raise InvalidInput(
