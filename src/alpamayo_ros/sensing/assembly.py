@@ -25,7 +25,7 @@ from alpamayo_ros.sensing.odometry_frames import OdometryFrames
 from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.sensing.rigid import Matrix4, require_rigid
 from alpamayo_ros.sensing.stamped_buffer import Added, StampedBuffer
-from alpamayo_ros.sensing.t0_state import NoT0, Ready, Waiting, judge_t0
+from alpamayo_ros.sensing.t0_state import NoT0, Ready, T0State, Waiting, judge_t0
 from alpamayo_ros.sensing.timing import (
     FRAME_OFFSETS_NS,
     HISTORY_OFFSETS_NS,
@@ -48,6 +48,15 @@ class BackwardJump:
     source: str
     from_ns: int
     to_ns: int
+
+
+@dataclass
+class _Pending:
+    """A t0 since take saw it first, and what it was waiting for when it was judged last."""
+
+    first_seen_ns: int
+    waiting: Waiting | None = None
+    version: int = -1  # of the buffer that is waited on
 
 
 class ObservationAssembler:
@@ -86,7 +95,7 @@ class ObservationAssembler:
         self._taken_ns = 0  # t0 of the newest observation taken
         self._started_ns: int | None = None  # the first t0 that had enough of everything
         self._closed: set[int] = set()  # t0s after it that were refused or passed over
-        self._first_seen_ns: dict[int, int] = {}  # t0 -> now_ns of the take() that saw it first
+        self._pending: dict[int, _Pending] = {}
 
     # --- inputs ----------------------------------------------------------------------------------
 
@@ -232,26 +241,40 @@ class ObservationAssembler:
         """Return the reference camera's stamps that may become a t0, newest first."""
         stamps = self._frames[self.rig.reference_camera_id].stamps
         self._closed.intersection_update(stamps)
-        self._first_seen_ns = {t0: seen for t0, seen in self._first_seen_ns.items() if t0 >= stamps[0]}
+        self._pending = {t0: pending for t0, pending in self._pending.items() if t0 >= stamps[0]}
         return [s for s in reversed(stamps) if s > self._taken_ns and s not in self._closed]
 
     def _resolve(self, t0_ns: int, now_ns: int) -> Ready | ObservationRefused | None:
         """Return what a t0 has become by now; None while it is waited for, or if it was passed over."""
-        first_seen_ns = self._first_seen_ns.setdefault(t0_ns, now_ns)
-        if now_ns < first_seen_ns:  # the clock was set back: wait anew
-            self._first_seen_ns[t0_ns] = first_seen_ns = now_ns
-        last_good_ns = self._taken_ns or self._started_ns
-        state = judge_t0(
-            t0_ns, frames=self._frames, ego=self._ego, timing=self.timing, last_good_ns=last_good_ns
-        )
-        if not (isinstance(state, NoT0) and state.starting) and self._started_ns is None:
-            self._started_ns = t0_ns
+        pending = self._pending.get(t0_ns)
+        if pending is None:
+            pending = self._pending[t0_ns] = _Pending(first_seen_ns=now_ns)
+        pending.first_seen_ns = min(pending.first_seen_ns, now_ns)  # a clock that was set back waits anew
+        state: T0State | None = pending.waiting
+        if pending.waiting is None or pending.waiting.on.version != pending.version:
+            state = self._judge(t0_ns)
         if isinstance(state, Waiting):
-            waited = now_ns - first_seen_ns >= state.wait_ms * NS_PER_MS
-            return state.otherwise if waited else None
+            pending.waiting, pending.version = state, state.on.version
+            if now_ns - pending.first_seen_ns < state.wait_ms * NS_PER_MS:
+                return None
+            state = state.otherwise or self._judge(t0_ns, good_enough=True)
         if isinstance(state, NoT0):
             self._closed.add(t0_ns)
             return None
+        assert isinstance(state, (Ready, ObservationRefused))
+        return state
+
+    def _judge(self, t0_ns: int, *, good_enough: bool = False) -> T0State:
+        state = judge_t0(
+            t0_ns,
+            frames=self._frames,
+            ego=self._ego,
+            timing=self.timing,
+            last_good_ns=self._taken_ns or self._started_ns,
+            good_enough=good_enough,
+        )
+        if self._started_ns is None and not (isinstance(state, NoT0) and state.starting):
+            self._started_ns = t0_ns
         return state
 
     def _make(self, t0_ns: int, ready: Ready) -> Observation:

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from alpamayo_ros.sensing.camera_geometry import CameraModel, horizontal_fov_rad
 from alpamayo_ros.sensing.pinhole import Pinhole
-from alpamayo_ros.sensing.wide_angle import FTheta, Fisheye
+from alpamayo_ros.sensing.wide_angle import Fisheye, FTheta
 
 __all__ = ["CameraModel", "FTheta", "Fisheye", "Pinhole", "horizontal_fov_rad"]

@@ -80,16 +80,21 @@ class EgoHistory:
         stamp_ns = require_stamp("odometry stamp", stamp_ns)
         return self.buffer.add(stamp_ns, require_rigid("odometry pose", rig_pose_in_odom))
 
-    def at(self, t0_ns: int) -> History | NotStarted | NotArrived | Unusable:
-        """Return the history up to t0, or why there is none."""
+    def lacks(self, t0_ns: int) -> NotStarted | NotArrived | Unusable | None:
+        """Return why there is no history up to t0 (yet), None if the poses for it are there."""
         first, newest = self.buffer.first_ns, self.buffer.newest_ns
         if first is None or newest is None or t0_ns + HISTORY_OFFSETS_NS[0] < first:
             return NotStarted(have_s=0.0 if first is None else max(0, t0_ns - first) / NS_PER_S)
-        problem = self._find_gap(t0_ns)
-        if problem is not None:
-            return problem
-        if newest < t0_ns:
+        gap = self._find_gap(t0_ns)
+        if gap is None and newest < t0_ns:
             return NotArrived(behind_ms=(t0_ns - newest) / NS_PER_MS)
+        return gap
+
+    def at(self, t0_ns: int) -> History | NotStarted | NotArrived | Unusable:
+        """Return the history up to t0, or why there is none."""
+        lack = self.lacks(t0_ns)
+        if lack is not None:
+            return lack
         poses = self._interpolate(np.asarray(HISTORY_OFFSETS_NS, dtype=np.int64) + t0_ns)
         speed_mps = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1) / _step_s()
         fastest = int(np.argmax(speed_mps))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from alpamayo_ros.sensing.stamped_buffer import StampedBuffer
@@ -75,7 +76,7 @@ def _assign(candidates: list[list[int]], t0_ns: int) -> tuple[int, ...] | None:
         min(stamps, key=lambda s: (abs(s - instant), s))
         for stamps, instant in zip(candidates, instants, strict=True)
     )
-    if all(a < b for a, b in zip(nearest, nearest[1:], strict=False)):
+    if all(a < b for a, b in itertools.pairwise(nearest)):
         return nearest
     best: dict[int, tuple[int, tuple[int, ...]]] = {-1: (0, ())}  # by the last stamp: cost and stamps so far
     for stamps, instant in zip(candidates, instants, strict=True):

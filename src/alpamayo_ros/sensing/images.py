@@ -145,6 +145,7 @@ def _decode_nv21(buffer: UInt8Array, *, height: int, width: int, step: int) -> U
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xae\x42\x60\x82"
+_PNG_HEADER = b"\0\0\0\rIHDR"
 
 # Orientation tags are ignored: calibration refers to the pixels as the sensor delivers them.
 _READ_COLOUR = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
@@ -192,6 +193,8 @@ def _check_complete(buffer: UInt8Array, format: str) -> None:
         if not tail.endswith(_JPEG_END):
             raise InvalidInput(_truncated("JPEG", "an end-of-image marker at the end", buffer))
     elif head == _PNG_START:
+        if buffer[8:16].tobytes() != _PNG_HEADER:
+            raise InvalidInput(_truncated("PNG", "an IHDR chunk at the start", buffer))
         if not tail.endswith(_PNG_END):
             raise InvalidInput(_truncated("PNG", "an IEND chunk at the end", buffer))
     else:
@@ -215,9 +218,7 @@ def _without_padding(buffer: UInt8Array) -> bytes:
 
 
 def _truncated(codec: str, ending: str, buffer: UInt8Array) -> str:
-    return (
-        f"compressed image: expected {codec} data with {ending}, got {buffer.size} bytes without: truncated"
-    )
+    return f"compressed image: expected {codec} data with {ending}, got {buffer.size} bytes without: truncated or broken"
 
 
 def _imdecode(buffer: UInt8Array, flags: int, format: str) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -146,7 +147,7 @@ class Rig:
         ids = [camera.camera_id for camera in cameras]
         if not ids:
             raise InvalidInput("cameras: expected at least one camera, got none")
-        for first, second in zip(ids, ids[1:], strict=False):
+        for first, second in itertools.pairwise(ids):
             if first == second:
                 raise InvalidInput(f"cameras: expected each role once, got {camera_name(first)} twice")
         topics = [camera.topic for camera in cameras]

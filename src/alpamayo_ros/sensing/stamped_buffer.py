@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from enum import Enum
@@ -27,10 +28,12 @@ class StampedBuffer(Generic[Item]):
 
     Attributes:
         first_ns: the oldest stamp since the last clear (it may have left the buffer), None before any.
+        version: rises whenever an item is kept.
     """
 
     def __init__(self, span_ns: int) -> None:
         self._span_ns = span_ns
+        self.version = 0
         self.clear()
 
     def clear(self) -> None:
@@ -64,6 +67,7 @@ class StampedBuffer(Generic[Item]):
             return Added.DUPLICATE
         self._stamps.insert(index, stamp_ns)
         self._items.insert(index, item)
+        self.version += 1
         self.first_ns = stamp_ns if self.first_ns is None else min(self.first_ns, stamp_ns)
         insort(self._recent, stamp_ns)
         del self._recent[:-_STAMPS_FOR_RATE]
@@ -112,7 +116,7 @@ class StampedBuffer(Generic[Item]):
 def _usual_interval(stamps: list[int]) -> float | None:
     if len(stamps) < 4:
         return None
-    intervals = sorted(b - a for a, b in zip(stamps, stamps[1:], strict=False))
+    intervals = sorted(b - a for a, b in itertools.pairwise(stamps))
     limit = 1.5 * intervals[len(intervals) // 2]
     usual = [interval for interval in intervals if interval <= limit]
     return sum(usual) / len(usual)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from alpamayo_ros.sensing.ego_history import EgoHistory, History, NotArrived, NotStarted, Unusable
-from alpamayo_ros.sensing.frame_matching import FrameBuffer, Match, Matched, Missing, Starting, match_frames
+from alpamayo_ros.sensing.frame_matching import FrameBuffer, Matched, Missing, Starting, match_frames
+from alpamayo_ros.sensing.stamped_buffer import StampedBuffer
 from alpamayo_ros.sensing.timing import NS_PER_S, ObservationRefused, TimingConfig, seconds
 from alpamayo_ros.types import camera_name
 
@@ -16,18 +18,10 @@ _OUT_OF_STEP_LIMIT_NS = NS_PER_S // 2
 
 @dataclass(frozen=True)
 class Ready:
-    """Everything for the observation is there: four stamps of each camera, and the history."""
+    """Four stamps of each camera, oldest first, and the history: all that an observation needs."""
 
     stamps_ns: Mapping[int, tuple[int, ...]]
     history: History
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Something may still arrive. `wait_ms` after the t0 was first seen it becomes `otherwise`."""
-
-    wait_ms: float
-    otherwise: Ready | ObservationRefused
 
 
 @dataclass(frozen=True)
@@ -41,6 +35,21 @@ class NoT0:
     starting: bool
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """Something may still arrive.
+
+    Attributes:
+        on: the buffer that it would arrive in; until then, nothing changes.
+        wait_ms: how long after the t0 was first seen it is given up.
+        otherwise: what the t0 is then; None if what is there is good enough.
+    """
+
+    on: StampedBuffer[Any]
+    wait_ms: float
+    otherwise: ObservationRefused | NoT0 | None
+
+
 T0State = Ready | Waiting | NoT0 | ObservationRefused
 
 
@@ -51,6 +60,7 @@ def judge_t0(
     ego: EgoHistory,
     timing: TimingConfig,
     last_good_ns: int | None,
+    good_enough: bool = False,
 ) -> T0State:
     """Return what can be made of a t0 from what has arrived.
 
@@ -60,64 +70,64 @@ def judge_t0(
         ego: the vehicle's poses.
         timing: the contract.
         last_good_ns: t0 of the last observation taken, or the first t0 that had enough of every input.
+        good_enough: take frames within the tolerance even if nearer ones are about to come.
     """
-    history = ego.at(t0_ns)
+    lack = ego.lacks(t0_ns)
     matches = {camera_id: match_frames(buffer, t0_ns, timing) for camera_id, buffer in frames.items()}
-    if isinstance(history, NotStarted) or any(isinstance(m, Starting) for m in matches.values()):
+    if isinstance(lack, NotStarted) or any(isinstance(m, Starting) for m in matches.values()):
         return NoT0(starting=True)
     waiting: Waiting | None = None
     for camera_id, match in matches.items():
         if isinstance(match, Missing):
-            state = _judge_missing(t0_ns, camera_id, match, timing, last_good_ns)
-            if not isinstance(state, Waiting):
-                return state
-            waiting = waiting or state
+            outcome = _judge_missing(t0_ns, camera_id, match, last_good_ns)
+            if not match.may_come:
+                return outcome
+            waiting = waiting or Waiting(frames[camera_id], timing.frame_wait_ms, outcome)
     if waiting is not None:
         return waiting
-    if isinstance(history, Unusable):
-        return _refuse(t0_ns, history.reason, history.problem)
-    if isinstance(history, NotArrived):
+    if isinstance(lack, Unusable):
+        return _refuse(t0_ns, lack.reason, lack.problem)
+    if isinstance(lack, NotArrived):
         problem = (
             f"odometry: expected a pose at or after t0 within {timing.odometry_wait_ms:g} ms, "
-            f"got the newest {history.behind_ms:.0f} ms before t0"
+            f"got the newest {lack.behind_ms:.0f} ms before t0"
         )
-        return Waiting(timing.odometry_wait_ms, _refuse(t0_ns, "odometry_late", problem))
-    return _judge_frames(t0_ns, frames, matches, history, timing)
+        refusal = _refuse(t0_ns, "odometry_late", problem)
+        return Waiting(ego.buffer, timing.odometry_wait_ms, refusal)
+    stamps_ns: dict[int, tuple[int, ...]] = {}
+    for camera_id, match in matches.items():
+        assert isinstance(match, Matched)
+        if match.may_improve and not good_enough:
+            return Waiting(frames[camera_id], timing.frame_wait_ms, None)
+        stamps_ns[camera_id] = match.stamps_ns
+    return _complete(t0_ns, stamps_ns, frames, ego)
 
 
 def _judge_missing(
-    t0_ns: int, camera_id: int, match: Missing, timing: TimingConfig, last_good_ns: int | None
-) -> Waiting | NoT0 | ObservationRefused:
-    name = camera_name(camera_id)
-    refusal = _refuse(t0_ns, f"camera_{match.kind}/{name}", f"{name}: {match.problem}")
-    if match.may_come:
-        return Waiting(timing.frame_wait_ms, refusal)
+    t0_ns: int, camera_id: int, match: Missing, last_good_ns: int | None
+) -> NoT0 | ObservationRefused:
     lasts_ns = 0 if last_good_ns is None else t0_ns - last_good_ns
     if match.kind == "out_of_step" and lasts_ns <= _OUT_OF_STEP_LIMIT_NS:
         return NoT0(starting=False)
-    return refusal
+    name = camera_name(camera_id)
+    return _refuse(t0_ns, f"camera_{match.kind}/{name}", f"{name}: {match.problem}")
 
 
-def _judge_frames(
-    t0_ns: int,
-    frames: Mapping[int, FrameBuffer],
-    matches: Mapping[int, Match],
-    history: History,
-    timing: TimingConfig,
-) -> Ready | Waiting | ObservationRefused:
-    stamps_ns: dict[int, tuple[int, ...]] = {}
-    may_improve = False
-    for camera_id, match in matches.items():
-        assert isinstance(match, Matched)
-        sizes = {frames[camera_id].at(stamp).shape[1:] for stamp in match.stamps_ns}
+def _complete(
+    t0_ns: int, stamps_ns: Mapping[int, tuple[int, ...]], frames: Mapping[int, FrameBuffer], ego: EgoHistory
+) -> Ready | ObservationRefused:
+    """Return the t0 with its history, if frames and history hold what they promise."""
+    for camera_id, stamps in stamps_ns.items():
+        sizes = {frames[camera_id].at(stamp).shape[1:] for stamp in stamps}
         if len(sizes) > 1:
             name, shown = camera_name(camera_id), " and ".join(f"{w}x{h}" for h, w in sorted(sizes))
             problem = f"{name}: expected four frames of one size, got {shown}"
             return _refuse(t0_ns, f"camera_size/{name}", problem)
-        stamps_ns[camera_id] = match.stamps_ns
-        may_improve |= match.may_improve
-    ready = Ready(stamps_ns=stamps_ns, history=history)
-    return Waiting(timing.frame_wait_ms, ready) if may_improve else ready
+    history = ego.at(t0_ns)
+    if isinstance(history, Unusable):
+        return _refuse(t0_ns, history.reason, history.problem)
+    assert isinstance(history, History)
+    return Ready(stamps_ns=stamps_ns, history=history)
 
 
 def _refuse(t0_ns: int, reason: str, problem: str) -> ObservationRefused:
