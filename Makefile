@@ -68,7 +68,9 @@ test-quick: $(READY)
 	$(PY) -m pytest -m "not long" $(PYTEST_ARGS)
 
 test-transformers-4: $(READY) $(TRANSFORMERS_4)/.done
-	PYTHONPATH="$(abspath $(TRANSFORMERS_4))" $(PY) -m pytest -m "not long" test/model $(PYTEST_ARGS)
+	@export PYTHONPATH="$(abspath $(TRANSFORMERS_4))"; \
+	$(PY) -c 'import transformers as t; print("transformers", t.__version__); assert t.__version__[:4] == "4.57"'; \
+	$(PY) -m pytest -m "not long" test/model $(PYTEST_ARGS)
 
 test-long: $(READY)  ## Run the long tests too
 	$(PY) -m pytest -m "long or not long" $(PYTEST_ARGS)

@@ -12,8 +12,6 @@ source_venv="$(cd "$1" && pwd)"
 mkdir -p "$2"
 work="$(cd "$2" && pwd)"
 shift 2
-# The model's arithmetic knows nothing of how it was installed: `make test` tests it.
-[ $# -gt 0 ] || set -- --ctest-args -E pytest_model
 
 export ALPAMAYO_GOLDEN="${ALPAMAYO_GOLDEN:-$root/../shared/golden}"
 export ALPAMAYO_BAGS="${ALPAMAYO_BAGS:-$root/../shared/bags}"
