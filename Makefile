@@ -1,6 +1,6 @@
 # alpamayo_ros: `make demo` and `make test` are all that is needed; both set up what they need.
 #
-#   make demo [BAG=… RIG=… CHECKPOINT=… BACKBONE=… OUT=…]     make test     make help
+#   make demo [BAG=… RIG=… CHECKPOINT=… OUT=…]     make test     make help
 #
 # Variables of the set-up: PYTHON (interpreter), TORCH (auto, cpu or cuda), TORCH_VERSION, VENV, CACHE.
 
@@ -8,6 +8,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help setup venv demo test test-quick test-transformers-4 test-long test-colcon bench lint format doctor \
 	clean distclean FORCE
 
@@ -23,6 +24,7 @@ RIG ?= $(if $(BAG),,default)
 CHECKPOINT ?=
 BACKBONE ?=
 RATE ?=
+DEVICE ?=
 OUT ?= out/demo
 
 # The virtual environment holds a whole ROS 2; a sourced distribution or workspace must not mix with it.
@@ -48,7 +50,7 @@ INTERFACES := $(wildcard msg/*.msg srv/*.srv wheels/*/CMakeLists.txt wheels/*/ms
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@echo 'Variables: PYTHON TORCH=auto|cpu|cuda TORCH_VERSION VENV; demo: BAG RIG CHECKPOINT BACKBONE RATE OUT'
+	@echo 'Variables: PYTHON TORCH=auto|cpu|cuda TORCH_VERSION VENV; demo: BAG RIG CHECKPOINT BACKBONE DEVICE RATE OUT'
 
 setup: $(READY)  ## Create .venv with ROS 2, torch, transformers and this package (the others do it too)
 venv: setup
@@ -58,7 +60,7 @@ demo: $(READY) $(if $(CHECKPOINT),,$(DEMO_CHECKPOINT)/.done) $(if $(BAG),,$(DEMO
 	@$(if $(CHECKPOINT),,echo "The network's weights are RANDOM: plans and reasoning are noise, all else is real.")
 	$(VENV)/bin/alpamayo replay "$(or $(BAG),$(DEMO_BAG)/bag)" --rig "$(RIG)" \
 		--checkpoint "$(or $(CHECKPOINT),$(DEMO_CHECKPOINT))" --out "$(OUT)" \
-		$(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(RATE),--rate "$(RATE)")
+		$(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(RATE),--rate "$(RATE)") $(if $(DEVICE),--device "$(DEVICE)")
 	@$(if $(CHECKPOINT),,echo "These were RANDOM weights; CHECKPOINT=nvidia/Alpamayo-1.5-10B runs the real model on a GPU of 24 GB.")
 	@ls -1 "$(OUT)"/summary.json "$(OUT)"/summary.png
 

@@ -138,7 +138,9 @@ def _stub_pythons(tmp_path: Path, versions: dict[str, str]) -> None:
     for tool in ("bash", "uname", "env"):
         (tmp_path / tool).symlink_to(str(shutil.which(tool)))
     for name, version in versions.items():
-        body = f'case "$2" in *version_info*) echo {version};; *) echo {tmp_path}/{name};; esac'
+        version, _, lacking = version.partition(" ")
+        cases = f"*version_info*) echo {version};; *ensurepip*) exit {1 if lacking else 0};;"
+        body = f'case "$2" in {cases} *) echo {tmp_path}/{name};; esac'
         _stub(tmp_path, name, "exit 127" if version == "absent" else body)
 
 
@@ -150,6 +152,8 @@ def _stub_pythons(tmp_path: Path, versions: dict[str, str]) -> None:
         ({"python3": "3.13", "python3.11": "absent", "python3.12": "3.12"}, "python3.12"),
         ({"python3": "3.10", "python3.13": "3.13"}, "python3"),
         ({"python3": "3.14", "python3.13": "3.13"}, "python3.13"),
+        ({"python3": "3.10", "python3.11": "3.11 incomplete"}, "python3"),
+        ({"python3": "3.10 incomplete", "python3.11": "3.11 incomplete"}, "python3.11"),
     ],
 )
 def test_the_default_python(tmp_path: Path, versions: dict[str, str], chosen: str) -> None:
