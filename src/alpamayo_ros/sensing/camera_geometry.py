@@ -81,12 +81,15 @@ def as_points(name: str, array: object, columns: int) -> Float64Array:
 
 
 def polar(points: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Return the unit directions in the image plane [N, 2] (0 on the axis) and the angles to the axis [N]."""
+    """Return unit directions in the image plane [N, 2] (0 on the axis) and angles to the axis [N].
+
+    The angle is NaN where there is no direction: straight behind, and at the camera's centre.
+    """
     radius = np.linalg.norm(points[:, :2], axis=1)
-    direction = np.divide(
-        points[:, :2], radius[:, None], out=np.zeros((len(points), 2)), where=radius[:, None] > 0
-    )
-    return direction, np.arctan2(radius, points[:, 2])
+    direction = np.zeros((len(points), 2))
+    np.divide(points[:, :2], radius[:, None], out=direction, where=radius[:, None] > 0)
+    theta = np.arctan2(radius, points[:, 2])
+    return direction, np.where((radius > 0) | (points[:, 2] > 0), theta, np.nan)
 
 
 def rays_from_polar(plane: Float64Array, theta: Float64Array) -> tuple[Float64Array, BoolArray]:

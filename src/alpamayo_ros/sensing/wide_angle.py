@@ -67,7 +67,7 @@ class Fisheye:
         direction, theta = polar(points)
         radius = np.polynomial.polynomial.polyval(theta, self._polynomial)
         pixels = radius[:, None] * direction * (self.fx, self.fy) + (self.cx, self.cy)
-        mapped = (theta <= self._limit_rad) & (np.abs(points).max(axis=1, initial=0) > 0)
+        mapped = theta <= self._limit_rad
         pixels[~mapped] = np.nan
         return pixels, mapped & inside_image(pixels, self.width, self.height)
 
@@ -183,9 +183,7 @@ class FTheta:
         else:
             radius = invert_monotonic(self._exact, theta, upper=self._limit_px)
         pixels = (radius[:, None] * direction) @ self._linear.T + (self.cx, self.cy)
-        mapped = (
-            (theta <= self._limit_rad) & np.isfinite(radius) & (np.abs(points).max(axis=1, initial=0) > 0)
-        )
+        mapped = (theta <= self._limit_rad) & np.isfinite(radius)
         pixels[~mapped] = np.nan
         return pixels, mapped & inside_image(pixels, self.width, self.height)
 
