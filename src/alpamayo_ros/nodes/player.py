@@ -127,6 +127,11 @@ class PlayerNode(Node):
         self._thread = threading.Thread(target=self._run, name="player", daemon=True)
 
     @property
+    def topics(self) -> set[str]:
+        """Topics that are played, /clock aside."""
+        return set(self._publishers_by_topic)
+
+    @property
     def done(self) -> bool:
         """Whether there is nothing left to do (the bag is played, or playing failed)."""
         return self.ended.is_set()

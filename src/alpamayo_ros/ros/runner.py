@@ -93,7 +93,7 @@ def ros_arguments(
     namespace: str | None = None,
     remaps: Mapping[str, str] | None = None,
     params_file: str | Path | None = None,
-    parameters: Mapping[str, ParameterValue] | None = None,
+    parameters: Mapping[str, ParameterValue | Sequence[str]] | None = None,
     log_level: str | None = None,
 ) -> list[str]:
     """Return the `--ros-args …` that rclpy.init takes; they hold for every node of the process.
@@ -102,7 +102,7 @@ def ros_arguments(
         namespace: e.g. "/alpamayo".
         remaps: topic as the node names it -> topic to use; "NODE:TOPIC" limits it to one node.
         params_file: YAML as for `ros2 run`.
-        parameters: name -> value; "NODE:NAME" limits it to one node.
+        parameters: name -> value, for every node of the process that declares it.
         log_level: debug, info, warn, error, or fatal.
 
     Raises:
@@ -236,10 +236,12 @@ def _init(arguments: Sequence[str] | None, signal_handlers: Any) -> None:
         raise InvalidInput(f"ROS arguments: expected what `ros2 run` takes, got {error}") from error
 
 
-def _yaml_scalar(value: ParameterValue) -> str:
+def _yaml_scalar(value: ParameterValue | Sequence[str]) -> str:
     """Return a value such that rcl's YAML parser reads it with its type: a string stays a string."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
-    return repr(value)
+    if isinstance(value, (int, float)):
+        return repr(value)
+    return "[" + ", ".join(_yaml_scalar(v) for v in value) + "]"

@@ -104,7 +104,7 @@ class SyntheticCamera:
         world_from_rig[:3, :3] = _turn(vehicle.yaw_rad)
         world_from_rig[:2, 3] = (vehicle.x_m, vehicle.y_m)
         world_from_camera: FloatArray = world_from_rig @ self.rig_from_camera
-        camera_from_world: FloatArray = np.linalg.inv(world_from_camera)
+        camera_from_world: FloatArray = np.asarray(np.linalg.inv(world_from_camera), np.float64)
         image = np.empty((self.height, self.width, 3), np.uint8)
         self._draw_sky(image, scene.panorama, vehicle.yaw_rad + np.deg2rad(MOUNTS[self.camera_id][3]))
         self._draw_ground(image, scene, camera_from_world)

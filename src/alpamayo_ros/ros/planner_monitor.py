@@ -1,0 +1,61 @@
+"""Watches a planner from outside, by its diagnostics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+
+RESTING_REPORTS = 2
+"""Reports in a row without anything new after which the planner is taken to be idle."""
+
+_WORK = ("observations", "newest_t0_ns", "plans_", "refusals/", "superseded", "discarded")
+
+
+class PlannerMonitor(Node):
+    """Knows the planner's lifecycle state, what it has counted, and whether it still has work."""
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("planner_monitor", **node_options)
+        self.state = ""
+        """Lifecycle state as the planner reports it; "" before its first report."""
+        self.failure = ""
+        """Why configuring or activating failed, or ""."""
+        self.detail = ""
+        self.plans = 0
+        self.refusals = 0
+        self._last: dict[str, str] = {}
+        self._resting = 0
+        self._watching = False
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_report, 10)
+
+    @property
+    def rests(self) -> bool:
+        """Whether, since watch_for_rest(), report after report was idle and the same."""
+        return self._resting >= RESTING_REPORTS
+
+    def watch_for_rest(self) -> None:
+        """Start waiting for the planner to be idle."""
+        self._watching = True
+        self._resting = 0
+
+    def _on_report(self, message: Any) -> None:
+        for status in message.status:
+            values = {pair.key: pair.value for pair in status.values}
+            if status.name == "alpamayo/model":
+                self.failure = status.message if status.level == b"\x02" else ""
+            elif status.name == "alpamayo/inference":
+                self.state = values.get("state", "")
+                self.detail = status.message
+                self._count(values)
+
+    def _count(self, values: dict[str, str]) -> None:
+        self.plans = sum(int(n) for key, n in values.items() if key.startswith("plans_"))
+        self.refusals = sum(int(n) for key, n in values.items() if key.startswith("refusals/"))
+        # Not everything that it counts is work: a deadline may be missed again and again.
+        work = {k: n for k, n in values.items() if k.startswith(_WORK)}
+        same = work == self._last
+        self._last = work
+        if self._watching:
+            self._resting = self._resting + 1 if same and values.get("busy") == "false" else 0
