@@ -70,10 +70,13 @@ def describe(checkpoint: str, backbone: str | None = None) -> str:
     height, width = ImagePreparer(config).model_size(1080, 1920)
     text = network.text_config
     seed = opened.random_seed
+    weights = f"RANDOM (seed {seed}): plans mean nothing"
+    if seed is None:
+        weights = "trained (not marked as random)"
     lines = [
         ("checkpoint", opened.name),
         ("generation", config.generation),
-        ("weights", "trained (not marked as random)" if seed is None else f"RANDOM (seed {seed}): plans mean nothing"),
+        ("weights", weights),
         ("backbone", str(opened.backbone_folder)),
         ("parameters", f"{_count(total)}: " + ", ".join(f"{k} {_count(n)}" for k, n in counts.items())),
         (

@@ -190,7 +190,8 @@ def check_tensors(stored: StoredCheckpoint, network: nn.Module) -> None:
     parameters = dict(network.named_parameters())
     optional = dict(network.named_buffers())
     if getattr(network, "tied", False):
-        optional[_LM_HEAD] = parameters.pop(_LM_HEAD)
+        parameters.pop(_LM_HEAD, None)  # transformers 5 has tied them already, 4 has not
+        optional[_LM_HEAD] = network.get_parameter(_LM_HEAD)
     known = parameters | optional
     constants = {_ACTION_SPACE_PREFIX + name for name in _ACTION_SPACE_BUFFERS}
     missing = sorted(parameters.keys() - stored.tensors.keys())

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from alpamayo_ros.model.config import CheckpointError
 
-CHUNK_BYTES = 16 * 2**20
+CHUNK_BYTES = 8 * 2**20
 _MAX_HEADER_BYTES = 100 * 2**20
 _DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "F64": torch.float64}
 
@@ -91,6 +91,9 @@ def _entry(name: str, path: Path, entry: object, start: int) -> StoredTensor:
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]  # type: ignore[index]
     except (TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{where}: expected dtype, shape and data_offsets, got {entry}") from error
+    numbers = (*shape, begin, end)
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
+        raise CheckpointError(f"{where}: expected a shape and offsets of whole numbers, got {entry}")
     if dtype not in _DTYPES:
         raise CheckpointError(f"{where}: expected dtype {', '.join(_DTYPES)}, got {dtype}")
     num_bytes = math.prod(shape) * _DTYPES[dtype].itemsize
