@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
+
 from alpamayo_ros.sensing.camera_info import CameraInfo, model_from_camera_info, rectifying_rotation
 from alpamayo_ros.sensing.camera_models import Fisheye, Pinhole
 from alpamayo_ros.types import InvalidInput
-from scipy.spatial.transform import Rotation
 
 INFO = CameraInfo(
     width=1280,
@@ -34,7 +35,9 @@ def test_rational_polynomial_with_as_many_coefficients_as_opencv_writes(count: i
     model = model_from_camera_info(replace(INFO, distortion_model="rational_polynomial", d=d))
     assert isinstance(model, Pinhole)
     assert model.distortion == tuple(d)
-    padded = model_from_camera_info(replace(INFO, distortion_model="rational_polynomial", d=[*d, *[0.0] * (14 - count)]))
+    padded = model_from_camera_info(
+        replace(INFO, distortion_model="rational_polynomial", d=[*d, *[0.0] * (14 - count)])
+    )
     assert isinstance(padded, Pinhole)
     assert padded.distortion == tuple(d) + (0.0,) * (12 - count)
 

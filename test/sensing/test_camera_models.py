@@ -5,12 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from alpamayo_ros.sensing.camera_models import CameraModel, Fisheye, FTheta, Pinhole, horizontal_fov_rad
 from alpamayo_ros.sensing.polynomials import first_stationary_point, invert_monotonic
 from alpamayo_ros.sensing.rig import ROLE_FOV_DEG, field_of_view_warning, nominal_model
 from alpamayo_ros.types import InvalidInput
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 LENS = {"width": 1280, "height": 720, "fx": 600.0, "fy": 610.0, "cx": 650.0, "cy": 350.0}
 SENSOR = {"width": 1920, "height": 1080, "cx": 955.0, "cy": 540.0}
@@ -24,9 +25,14 @@ MODELS: dict[str, CameraModel] = {
     "rational": Pinhole(**LENS, distortion=RATIONAL),
     "thin_prism": Pinhole(**LENS, distortion=THIN_PRISM),
     "fisheye": Fisheye(**{**LENS, "fx": 330.0, "fy": 333.0}, distortion=(0.03, -0.008, 0.002, -0.0004)),
-    "ftheta": FTheta(**SENSOR, angle_to_pixeldist=(0.0, 920.0, 5.0, -18.0, 3.0), linear_cde=(1.002, 0.001, -0.0007)),
+    "ftheta": FTheta(
+        **SENSOR, angle_to_pixeldist=(0.0, 920.0, 5.0, -18.0, 3.0), linear_cde=(1.002, 0.001, -0.0007)
+    ),
     "ftheta_backward": FTheta(
-        **SENSOR, pixeldist_to_angle=(0.0, 1.08e-3, 1e-9, 2e-11), reference="pixeldist_to_angle", max_angle_rad=1.4
+        **SENSOR,
+        pixeldist_to_angle=(0.0, 1.08e-3, 1e-9, 2e-11),
+        reference="pixeldist_to_angle",
+        max_angle_rad=1.4,
     ),
     "nominal": nominal_model(1),
 }
@@ -67,7 +73,7 @@ def test_what_the_lens_does_not_map_is_nan_and_not_visible(model: CameraModel) -
 
 def test_outside_the_image_is_not_visible(model: CameraModel) -> None:
     rays, _ = model.unproject(np.array([[model.width - 1.0, 20.0]]))
-    pixels, visible = model.project(rays + [[0.1, 0, 0]])
+    pixels, visible = model.project(rays + np.array([0.1, 0, 0]))
     assert not visible[0]
     assert pixels[0, 0] > model.width - 0.5 or np.isnan(pixels[0, 0])
 
@@ -135,9 +141,8 @@ def test_ftheta_ends_at_its_largest_angle() -> None:
     model = FTheta(**SENSOR, angle_to_pixeldist=(0.0, 900.0), max_angle_rad=0.8)
     points = np.array([[np.sin(a), 0.0, np.cos(a)] for a in (0.79, 0.81)])
     assert model.project(points)[1].tolist() == [True, False]
-    assert model.unproject(np.array([[model.cx + 900 * 0.79, 540.0], [model.cx + 900 * 0.81, 540.0]]))[1].tolist() == [
-        True, False,
-    ]  # fmt: skip
+    pixels = np.array([[model.cx + 900 * angle, model.cy] for angle in (0.79, 0.81)])
+    assert model.unproject(pixels)[1].tolist() == [True, False]
 
 
 def test_points_behind_the_turn_of_the_distortion_do_not_come_back_into_the_image() -> None:
@@ -145,7 +150,11 @@ def test_points_behind_the_turn_of_the_distortion_do_not_come_back_into_the_imag
     model = Pinhole(**LENS, distortion=(-0.3, 0.0, 0.0, 0.0))
     far = np.array([[1.6, 0.0, 1.0]])
     plain, _ = cv2.projectPoints(
-        far, np.zeros(3), np.zeros(3), np.array([[600.0, 0, 650], [0, 610, 350], [0, 0, 1]]), np.array(model.distortion)
+        far,
+        np.zeros(3),
+        np.zeros(3),
+        np.array([[600.0, 0, 650], [0, 610, 350], [0, 0, 1]]),
+        np.array(model.distortion),
     )
     assert 0 < plain[0, 0, 0] < model.width
     assert not model.project(far)[1][0]
@@ -184,7 +193,9 @@ def test_horizontal_field_of_view() -> None:
     )
     np.testing.assert_allclose(np.rad2deg(horizontal_fov_rad(circular)), 190.0, atol=3.0)
     for camera_id, fov_deg in enumerate(ROLE_FOV_DEG):
-        np.testing.assert_allclose(np.rad2deg(horizontal_fov_rad(nominal_model(camera_id))), fov_deg, atol=1e-6)
+        np.testing.assert_allclose(
+            np.rad2deg(horizontal_fov_rad(nominal_model(camera_id))), fov_deg, atol=1e-6
+        )
 
 
 def test_a_field_of_view_far_from_the_roles_is_warned_about() -> None:
@@ -206,7 +217,10 @@ def test_a_field_of_view_far_from_the_roles_is_warned_about() -> None:
         (lambda: Pinhole(**{**LENS, "width": 0}), "width: expected a positive whole number, got 0"),
         (lambda: Pinhole(**{**LENS, "height": 1.5}), "height: expected a positive whole number, got 1.5"),
         (lambda: Pinhole(**LENS, distortion=(0.1,) * 6), "expected 0, 4, 5, 8 or 12 coefficients .* got 6"),
-        (lambda: Pinhole(**LENS, distortion=(0.1, np.inf, 0, 0)), r"distortion\[1\]: expected a finite number"),
+        (
+            lambda: Pinhole(**LENS, distortion=(0.1, np.inf, 0, 0)),
+            r"distortion\[1\]: expected a finite number",
+        ),
         (lambda: Fisheye(**LENS, distortion=(0.1,) * 5), "expected 4 coefficients .* got 5"),
         (lambda: Fisheye(**LENS, max_angle_rad=-1), "max_angle_rad: expected zero"),
         (lambda: FTheta(**SENSOR), "angle_to_pixeldist: expected a polynomial .* got"),
@@ -217,8 +231,14 @@ def test_a_field_of_view_far_from_the_roles_is_warned_about() -> None:
             lambda: FTheta(**SENSOR, angle_to_pixeldist=(0.0, 900.0), linear_cde=(1.0, 1.0, 1.0)),
             "linear_cde: expected .* that can be inverted",
         ),
-        (lambda: Pinhole(**LENS).project(np.zeros((2, 2))), r"points_in_camera: expected shape \[N, 3\], got \[2, 2\]"),
-        (lambda: Pinhole(**LENS).unproject(np.zeros((2, 3))), r"pixels: expected shape \[N, 2\], got \[2, 3\]"),
+        (
+            lambda: Pinhole(**LENS).project(np.zeros((2, 2))),
+            r"points_in_camera: expected shape \[N, 3\], got \[2, 2\]",
+        ),
+        (
+            lambda: Pinhole(**LENS).unproject(np.zeros((2, 3))),
+            r"pixels: expected shape \[N, 2\], got \[2, 3\]",
+        ),
     ],
 )
 def test_impossible_cameras_are_refused(build, message: str) -> None:
@@ -233,7 +253,9 @@ def test_impossible_cameras_are_refused(build, message: str) -> None:
     f=st.floats(200, 2000),
 )
 def test_any_fisheye_round_trips_where_it_maps(k, width: int, f: float) -> None:
-    model = Fisheye(width=width, height=width // 2, fx=f, fy=f * 1.01, cx=width / 2, cy=width / 4, distortion=k)
+    model = Fisheye(
+        width=width, height=width // 2, fx=f, fy=f * 1.01, cx=width / 2, cy=width / 4, distortion=k
+    )
     rays, valid = model.unproject(grid(model, 9, 7))
     back, visible = model.project(rays[valid])
     assert visible.all()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+
 from alpamayo_ros.sensing.camera_models import Pinhole
 from alpamayo_ros.sensing.frame_pipeline import FramePipeline
 from alpamayo_ros.sensing.rig import CameraConfig, ModelCamera, nominal_model
@@ -76,7 +77,10 @@ def test_the_map_is_computed_once_for_a_size_and_scales_with_it(monkeypatch) -> 
 def test_intrinsics_may_come_at_run_time() -> None:
     pipeline = FramePipeline(replace(WARPED, intrinsics=None))
     frame = picture().transpose(2, 0, 1)
-    with pytest.raises(InvalidInput, match="camera front_wide: expected intrinsics .* no CameraInfo on /front/camera_info yet"):
+    with pytest.raises(
+        InvalidInput,
+        match=r"camera front_wide: expected intrinsics .* no CameraInfo on /front/camera_info yet",
+    ):
         pipeline.finish(frame)
     assert pipeline.set_intrinsics(LENS)
     assert not pipeline.set_intrinsics(LENS), "nothing new"

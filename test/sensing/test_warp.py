@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
+
 from alpamayo_ros.sensing.camera_models import CameraModel, Fisheye, FTheta, Pinhole
 from alpamayo_ros.sensing.warp import WarpMap
 from alpamayo_ros.types import InvalidInput
-from scipy.spatial.transform import Rotation
 
 SOURCES: dict[str, CameraModel] = {
     "pinhole": Pinhole(
-        width=640, height=400, fx=330, fy=331, cx=322, cy=198, distortion=(-0.28, 0.09, 0.0007, -0.0004, -0.014)
+        width=640, height=400, fx=330, fy=331, cx=322, cy=198, distortion=(-0.28, 0.09, 7e-4, -4e-4, -0.014)
     ),
-    "fisheye": Fisheye(width=640, height=400, fx=210, fy=211, cx=318, cy=203, distortion=(0.03, -0.008, 0.002, -4e-4)),
+    "fisheye": Fisheye(
+        width=640, height=400, fx=210, fy=211, cx=318, cy=203, distortion=(0.03, -0.008, 0.002, -4e-4)
+    ),
     "ftheta": FTheta(
-        width=640, height=400, cx=317, cy=202, angle_to_pixeldist=(0, 300, 2, -6, 1), linear_cde=(1.002, 1e-3, -7e-4)
+        width=640,
+        height=400,
+        cx=317,
+        cy=202,
+        angle_to_pixeldist=(0, 300, 2, -6, 1),
+        linear_cde=(1.002, 1e-3, -7e-4),
     ),
 }  # fmt: skip
 TARGETS: dict[str, CameraModel] = {
-    "pinhole": Pinhole(width=480, height=270, fx=260, fy=262, cx=238, cy=136, distortion=(-0.05, 0.01, 2e-4, 1e-4)),
-    "fisheye": Fisheye(width=480, height=270, fx=260, fy=260, cx=241, cy=133, distortion=(0.01, 0.0, 0.0, 0.0)),
+    "pinhole": Pinhole(
+        width=480, height=270, fx=260, fy=262, cx=238, cy=136, distortion=(-0.05, 0.01, 2e-4, 1e-4)
+    ),
+    "fisheye": Fisheye(
+        width=480, height=270, fx=260, fy=260, cx=241, cy=133, distortion=(0.01, 0.0, 0.0, 0.0)
+    ),
     "ftheta": FTheta(width=480, height=270, cx=239.5, cy=134.5, angle_to_pixeldist=(0, 255, 0, -4)),
 }
 ROTATION = Rotation.from_euler("xyz", [4, -6, 3], degrees=True).as_matrix()
@@ -107,16 +119,18 @@ def test_a_coarser_virtual_camera_does_not_alias() -> None:
 
 
 def test_a_rotation_looks_where_it_says() -> None:
-    """The virtual camera turned 10 degrees to the right sees on its axis what stands 10 degrees to the right."""
+    """Turned 10 degrees to the right, the virtual camera sees on its axis what stands there."""
     model = Pinhole(width=401, height=301, fx=300, fy=300, cx=200, cy=150)
-    right = Rotation.from_euler("y", 10, degrees=True).as_matrix()  # y points down: positive turns to the right
+    right = Rotation.from_euler(
+        "y", 10, degrees=True
+    ).as_matrix()  # y points down: positive turns to the right
     warp = WarpMap.between(model, model, right)
     np.testing.assert_allclose(warp.map_xy[150, 200], [200 + 300 * np.tan(np.deg2rad(10)), 150], atol=1e-3)
 
 
 def test_a_camera_that_looks_elsewhere_is_refused() -> None:
     model = SOURCES["pinhole"]
-    with pytest.raises(InvalidInput, match="expected the camera to see a part .* got none"):
+    with pytest.raises(InvalidInput, match=r"expected the camera to see a part .* got none"):
         WarpMap.between(model, model, Rotation.from_euler("y", 180, degrees=True).as_matrix())
 
 

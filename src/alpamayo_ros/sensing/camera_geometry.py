@@ -42,7 +42,7 @@ class CameraModel(Protocol):
         ...
 
     def unproject(self, pixels: Float64Array) -> tuple[Float64Array, BoolArray]:
-        """Return unit rays [N, 3] in the optical frame of pixels [N, 2], and where there is one (else NaN)."""
+        """Return unit rays [N, 3] in the optical frame of pixels [N, 2], and which have one (else NaN)."""
         ...
 
     def scaled_to(self, width: int, height: int) -> CameraModel:
@@ -55,12 +55,14 @@ class CameraModel(Protocol):
 
 
 def check_number(name: str, value: float, *, positive: bool = False) -> None:
+    """Raise InvalidInput unless a number is finite, and positive if asked for."""
     if not np.isfinite(value) or (positive and value <= 0):
         kind = "a positive number" if positive else "a finite number"
         raise InvalidInput(f"{name}: expected {kind}, got {value}")
 
 
 def check_size(width: int, height: int) -> None:
+    """Raise InvalidInput unless an image's size is positive and whole."""
     for name, value in (("width", width), ("height", height)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
             raise InvalidInput(f"{name}: expected a positive whole number, got {value!r}")
@@ -74,6 +76,7 @@ def inside_image(pixels: Float64Array, width: int, height: int) -> BoolArray:
 
 
 def as_points(name: str, array: object, columns: int) -> Float64Array:
+    """Return an array as float64 [N, columns]; raises InvalidInput for another shape."""
     points = np.asarray(array, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != columns:
         raise InvalidInput(f"{name}: expected shape [N, {columns}], got {list(points.shape)}")
@@ -103,6 +106,7 @@ def rays_from_polar(plane: Float64Array, theta: Float64Array) -> tuple[Float64Ar
 
 
 def angle_limit(polynomial: tuple[float, ...], max_angle_rad: float) -> float:
+    """Return where a lens ends: at its largest angle (0 = none), where its polynomial turns, or behind."""
     check_number("max_angle_rad", max_angle_rad)
     if max_angle_rad < 0:
         raise InvalidInput(f"max_angle_rad: expected zero (no limit) or more, got {max_angle_rad}")

@@ -95,8 +95,8 @@ def _matrix(name: str, values: Sequence[float], rows: int, columns: int) -> NDAr
 def _lens(name: str, matrix: NDArray[np.float64]) -> dict[str, Any]:
     if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise InvalidInput(
-            f"camera info: {name}: expected positive focal lengths, got {matrix[0, 0]:g} and {matrix[1, 1]:g}: "
-            "is the camera calibrated?"
+            f"camera info: {name}: expected positive focal lengths, got {matrix[0, 0]:g} and "
+            f"{matrix[1, 1]:g}: is the camera calibrated?"
         )
     if abs(matrix[0, 1]) > 1e-9:
         raise InvalidInput(f"camera info: {name}: expected no skew, got {matrix[0, 1]:g}")

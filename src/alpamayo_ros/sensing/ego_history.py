@@ -56,7 +56,7 @@ class NotArrived:
 
 @dataclass(frozen=True)
 class Unusable:
-    """The history cannot be had, now or later. `reason` is a slug, `problem` says what was expected and there."""
+    """The history cannot be had. `reason` is a slug, `problem` says what was expected and what was there."""
 
     reason: str
     problem: str
@@ -114,8 +114,8 @@ class EgoHistory:
             if before is None:
                 return Unusable(
                     "frames_behind_odometry",
-                    f"odometry: expected poses from t0 {offset_ns / NS_PER_S:+.1f} s on, got a buffer that begins "
-                    f"{((after or t0_ns) - t0_ns) / NS_PER_S:+.2f} s from t0: the frames come too late",
+                    f"odometry: expected poses from t0 {offset_ns / NS_PER_S:+.1f} s on, got a buffer "
+                    f"that begins {((after or t0_ns) - t0_ns) / NS_PER_S:+.2f} s from t0: the frames come too late",
                 )
             if after is not None and after - before > max_gap_ns:
                 return Unusable(
@@ -127,7 +127,7 @@ class EgoHistory:
         return None
 
     def _interpolate(self, instants_ns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return poses [N, 4, 4] at instants that the buffer covers: linear in position, slerp in rotation."""
+        """Return poses [N, 4, 4] at instants that the buffer covers: position linear, rotation by slerp."""
         pairs = [self.buffer.around(int(instant)) for instant in instants_ns]
         before_ns = np.array([before for before, _ in pairs], dtype=np.int64)
         after_ns = np.array([after for _, after in pairs], dtype=np.int64)

@@ -105,8 +105,8 @@ def _too_slow(
     if first_ns is None or first_ns > t0_ns + FRAME_OFFSETS_NS[0]:
         return Starting(have_s=0.0 if first_ns is None else max(0, t0_ns - first_ns) / NS_PER_S)
     problem = (
-        f"expected at least {timing.slowest_camera_hz:.2f} Hz, which a tolerance of {timing.sync_tolerance_ms:g} ms "
-        f"needs, got {NS_PER_S / interval_ns:.2f} Hz: too slow"
+        f"expected at least {timing.slowest_camera_hz:.2f} Hz, which a tolerance of "
+        f"{timing.sync_tolerance_ms:g} ms needs, got {NS_PER_S / interval_ns:.2f} Hz: too slow"
     )
     return Missing(kind="too_slow", problem=problem, may_come=False)
 
@@ -122,7 +122,7 @@ def _why_missing(
     tolerance_ns = timing.sync_tolerance_ns
     first_ns, newest_ns = buffer.first_ns, buffer.newest_ns
     assert first_ns is not None and newest_ns is not None
-    # Without an empty instant two instants compete for one frame: then the oldest is the one that goes without.
+    # If no instant is empty, two compete for one frame: the oldest goes without.
     empty = [i for i, stamps in enumerate(candidates) if not stamps] or [0]
     if first_ns > t0_ns + FRAME_OFFSETS_NS[empty[0]]:
         return Starting(have_s=max(0, t0_ns - first_ns) / NS_PER_S)
@@ -140,7 +140,7 @@ def _why_missing(
         may_come = newest_ns < instant_ns + tolerance_ns + (interval_ns or 0.0)
     rate = f", at {NS_PER_S / interval_ns:.2f} Hz" if interval_ns else ""
     problem = (
-        f"expected a frame of its own within {timing.sync_tolerance_ms:g} ms of t0 {offset_ns / NS_PER_S:+.1f} s, "
-        f"got the nearest at {found or 'none'}{rate}"
+        f"expected a frame of its own within {timing.sync_tolerance_ms:g} ms of "
+        f"t0 {offset_ns / NS_PER_S:+.1f} s, got the nearest at {found or 'none'}{rate}"
     )
     return Missing(kind=kind, problem=problem, may_come=may_come)

@@ -1,4 +1,4 @@
-"""What happens to a camera's frame once, on arrival: decode, warp to the model's camera, prepare for the model."""
+"""What happens to a frame once, on arrival: decode, warp to the model's camera, prepare for the model."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class FramePipeline:
     def process_image(
         self, data: Any, *, encoding: str, height: int, width: int, step: int, is_bigendian: bool = False
     ) -> ProcessedFrame:
-        """Return the frame of a sensor_msgs/Image; raises InvalidInput as decode_image and finish do."""
+        """Return the frame of an Image message; raises InvalidInput as decode_image and finish do."""
         start = time.perf_counter()
         image = decode_image(
             data, encoding=encoding, height=height, width=width, step=step, is_bigendian=is_bigendian
@@ -85,7 +85,7 @@ class FramePipeline:
         return self.finish(image, decode_ms=(time.perf_counter() - start) * 1e3)
 
     def process_compressed(self, data: Any, *, format: str = "") -> ProcessedFrame:
-        """Return the frame of a sensor_msgs/CompressedImage; raises InvalidInput as decode_compressed and finish do."""
+        """Return the frame of a CompressedImage; raises InvalidInput as decode_compressed and finish do."""
         start = time.perf_counter()
         image = decode_compressed(data, format=format)
         return self.finish(image, decode_ms=(time.perf_counter() - start) * 1e3)
@@ -94,7 +94,7 @@ class FramePipeline:
         """Return a decoded image, uint8 RGB [3, H, W], warped and prepared.
 
         Raises:
-            InvalidInput: if the rig asks for a virtual camera and the intrinsics to warp from are not known yet.
+            InvalidInput: if the rig asks for a virtual camera and the intrinsics are not known yet.
         """
         start = time.perf_counter()
         if self.camera.model_camera is not None:
@@ -119,8 +119,8 @@ class FramePipeline:
             assert target is not None
             if self._intrinsics is None:
                 raise InvalidInput(
-                    f"camera {self.camera.name}: expected intrinsics for its model_camera, got none in the rig file "
-                    f"and no CameraInfo on {self.camera.info_topic} yet"
+                    f"camera {self.camera.name}: expected intrinsics for its model_camera, got none in the "
+                    f"rig file and no CameraInfo on {self.camera.info_topic} yet"
                 )
             # Frames may come at another size than the calibration's.
             source = self._intrinsics.scaled_to(width, height)

@@ -70,7 +70,8 @@ def decode_image(
     Args:
         data: the message's bytes; exactly `step` times the number of rows.
         encoding: a name of sensor_msgs/image_encodings, see ENCODINGS.
-        height, width: size in pixels.
+        height: rows of pixels.
+        width: columns of pixels.
         step: bytes from one row to the next.
         is_bigendian: byte order of 16-bit values.
 
@@ -218,7 +219,8 @@ def _without_padding(buffer: UInt8Array) -> bytes:
 
 
 def _truncated(codec: str, ending: str, buffer: UInt8Array) -> str:
-    return f"compressed image: expected {codec} data with {ending}, got {buffer.size} bytes without: truncated or broken"
+    got = f"{buffer.size} bytes without: truncated or broken"
+    return f"compressed image: expected {codec} data with {ending}, got {got}"
 
 
 def _imdecode(buffer: UInt8Array, flags: int, format: str) -> NDArray[np.uint8]:
@@ -231,6 +233,7 @@ def _imdecode(buffer: UInt8Array, flags: int, format: str) -> NDArray[np.uint8]:
         ) from error
     if image is None:
         raise InvalidInput(
-            f"compressed image: expected decodable data, got {buffer.size} bytes that do not decode (format {format!r})"
+            f"compressed image: expected decodable data, got {buffer.size} bytes that do not decode "
+            f"(format {format!r})"
         )
     return np.asarray(image, dtype=np.uint8)

@@ -43,7 +43,8 @@ class OdometryFrames:
         raise ObservationRefused(
             f"odometry_frame/{child or 'unnamed'}",
             f"odometry: expected poses of one of the body frames {', '.join(frames)}, got child_frame_id "
-            f"{child_frame!r}: give its pose in {self._rig_frame} by static TF or in the rig file (odometry.body_frames)",
+            f"{child_frame!r}: give its pose in {self._rig_frame} by static TF or in the rig file "
+            "(odometry.body_frames)",
             t0_ns=stamp_ns,
         )
 

@@ -23,7 +23,7 @@ _CONVERGED = 1e-9
 
 @dataclass(frozen=True)
 class Pinhole:
-    """A pinhole camera with the distortion of Brown and Conrady, OpenCV's and ROS' plumb_bob and rational_polynomial.
+    """A pinhole camera with OpenCV's distortion, ROS' plumb_bob and rational_polynomial.
 
     Attributes:
         width, height: image size in pixels.

@@ -1,4 +1,4 @@
-"""A camera rig: which topic is which Alpamayo camera, how it looks at the world, and where odometry comes from."""
+"""A camera rig: which topic is which Alpamayo camera, how it sees, and where odometry comes from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FOV_FACTOR = 1.25
 
 
 def nominal_model(camera_id: int, *, width: int = 1920, height: int = 1080) -> FTheta:
-    """Return an ideal f-theta camera of the role's field of view: equal angles are equal distances in pixels."""
+    """Return an ideal f-theta camera of the role's field of view: equal angles are equal distances."""
     half_rad = np.deg2rad(ROLE_FOV_DEG[camera_id]) / 2
     return FTheta(
         width=width,
@@ -43,8 +43,9 @@ def field_of_view_warning(camera_id: int, model: CameraModel) -> str | None:
     if role_deg / _FOV_FACTOR <= fov_deg <= role_deg * _FOV_FACTOR:
         return None
     return (
-        f"camera {camera_name(camera_id)}: expected a horizontal field of view near {role_deg:g} degrees, which "
-        f"Alpamayo was trained with, got {fov_deg:.1f}; choose another role, or give the camera a model_camera"
+        f"camera {camera_name(camera_id)}: expected a horizontal field of view near {role_deg:g} degrees, "
+        f"which Alpamayo was trained with, got {fov_deg:.1f}; choose another role, or give the camera a "
+        "model_camera"
     )
 
 
@@ -54,8 +55,8 @@ class ModelCamera:
 
     Attributes:
         model: its lens and size.
-        camera_from_virtual: rotation [3, 3] of the virtual camera in the real camera's optical frame. The warp
-            is a pure rotation: both cameras stand at the same place.
+        camera_from_virtual: rotation [3, 3] of the virtual camera in the real camera's optical frame. The
+            warp is a pure rotation: both cameras stand at the same place.
     """
 
     model: CameraModel
@@ -215,7 +216,7 @@ def _named_rigs() -> Iterator[tuple[str, Path]]:
 
 
 def find_rig_file(name_or_path: str | os.PathLike[str]) -> Path:
-    """Return the file of a rig given by path or by a name in config/rigs; raises InvalidInput with the known names."""
+    """Return the file of a path or of a name in config/rigs; InvalidInput lists the known names."""
     text = os.fspath(name_or_path)
     path = Path(text).expanduser()
     if path.is_file():

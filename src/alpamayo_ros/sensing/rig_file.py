@@ -13,12 +13,13 @@
         transport: raw                # raw or compressed
         info_topic: /camera/front/camera_info
         rectified: false              # true: CameraInfo's P describes the images
-        intrinsics: front.yaml        # a file beside this one (this schema or camera_calibration's), or inline:
-        # intrinsics: {model: pinhole, width: 1920, height: 1080, fx: .., fy: .., cx: .., cy: .., distortion: [..]}
+        intrinsics: front.yaml        # a file beside this one, of this schema or camera_calibration's, or:
+        # intrinsics: {model: pinhole, width: 1920, height: 1080, fx: .., fy: .., cx: .., cy: ..,
+        #              distortion: [k1, k2, p1, p2, k3]}      # 0, 4, 5, 8 or 12, as OpenCV orders them
         # intrinsics: {model: fisheye, .., distortion: [k1, k2, k3, k4], max_angle_deg: 100}
         # intrinsics: {model: ftheta, width: .., height: .., cx: .., cy: .., angle_to_pixeldist: [0, ..],
         #              pixeldist_to_angle: [..], reference: angle_to_pixeldist, linear_cde: [1, 0, 0]}
-        mount: {xyz_m: [1.5, 0, 1.4], quaternion_xyzw: [-0.5, 0.5, -0.5, 0.5]}   # optical frame in the rig frame
+        mount: {xyz_m: [1.5, 0, 1.4], quaternion_xyzw: [-0.5, 0.5, -0.5, 0.5]}   # optical frame in the rig
         model_camera:                 # warp to the camera that the model was trained with
           intrinsics: {model: nominal, width: 960, height: 540}    # an ideal lens of the role's field of view
           rotation: {rpy_deg: [0, 0, 0]}   # of the virtual camera in the real camera's optical frame
@@ -131,13 +132,13 @@ def _intrinsics(section: Section, camera_id: int, *, rectified: bool = False) ->
     file = section.file.parent / Path(section.text("intrinsics")).expanduser()
     if not file.is_file():
         section.fail("intrinsics", f"expected a file or a mapping, got {str(file)!r}, which is not there")
-    content = Section.of_file(file)
-    if not is_calibration_file(content):
-        return _model(content, camera_id)
     try:
+        content = Section.of_file(file)
+        if not is_calibration_file(content):
+            return _model(content, camera_id)
         return model_from_camera_info(camera_info_of_file(content), rectified=rectified)
     except InvalidInput as error:
-        raise _in_file(file, "", error) from error
+        section.fail("intrinsics", str(_in_file(file, "", error)))
 
 
 def _model(section: Section, camera_id: int) -> CameraModel:
@@ -153,8 +154,8 @@ def _model(section: Section, camera_id: int) -> CameraModel:
     try:
         if kind == "ftheta":
             section.only(
-                "model", "width", "height", "cx", "cy", "angle_to_pixeldist", "pixeldist_to_angle", "reference",
-                "linear_cde", "max_angle_deg",
+                "model", "width", "height", "cx", "cy", "angle_to_pixeldist", "pixeldist_to_angle",
+                "reference", "linear_cde", "max_angle_deg",
             )  # fmt: skip
             c, d, e = section.numbers("linear_cde", length=3, default=(1.0, 0.0, 0.0))
             return FTheta(

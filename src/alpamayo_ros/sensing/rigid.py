@@ -48,7 +48,7 @@ def from_quaternion(xyz_m: Sequence[float], quaternion_xyzw: Sequence[float]) ->
     """Return the transform of a translation in m and a quaternion in ROS' order x, y, z, w.
 
     Raises:
-        InvalidInput: for non-finite numbers or a quaternion that is not of unit length (1 % off is normalised).
+        InvalidInput: for non-finite numbers or a quaternion not of unit length (1 % off is normalised).
     """
     xyz, quaternion = np.asarray(xyz_m, np.float64), np.asarray(quaternion_xyzw, np.float64)
     require_array("translation", xyz, (3,), np.float64)

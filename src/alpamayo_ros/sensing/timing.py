@@ -30,9 +30,10 @@ class ObservationRefused(InvalidInput):
     """An observation that does not meet the timing contract, or an input that cannot be part of one.
 
     Attributes:
-        reason: a stable slug to count by. camera_missing/NAME (it has stopped, or is late), camera_dropped/NAME
-            (frames are missing in between), camera_too_slow/NAME, camera_out_of_step/NAME (free-running cameras
-            in a phase that the tolerance does not reach), camera_size/NAME (its frames changed size);
+        reason: a stable slug to count by. camera_missing/NAME (it has stopped, or is late),
+            camera_dropped/NAME (frames are missing in between), camera_too_slow/NAME,
+            camera_out_of_step/NAME (free-running cameras in a phase that the tolerance does not reach),
+            camera_size/NAME (its frames changed size);
             odometry_late, odometry_gap, odometry_jump, odometry_frame/NAME (unknown body frame);
             frames_behind_odometry.
         t0_ns: the t0 that is refused (for an odometry message that is refused, its stamp).
@@ -81,7 +82,8 @@ class TimingConfig:
         if self.sync_tolerance_ms * NS_PER_MS >= FRAME_INTERVAL_S * NS_PER_S:
             # Beyond the frame interval a frame would be nearer to another instant than to its own.
             raise InvalidInput(
-                f"sync_tolerance_ms: expected less than {FRAME_INTERVAL_S * 1e3:g} ms, got {self.sync_tolerance_ms:g}"
+                f"sync_tolerance_ms: expected less than {FRAME_INTERVAL_S * 1e3:g} ms, "
+                f"got {self.sync_tolerance_ms:g}"
             )
         for name in ("odometry_max_gap_ms", "max_out_of_order_ms", "max_speed_mps"):
             if getattr(self, name) == 0:

@@ -73,7 +73,7 @@ class WarpMap:
                 "check the intrinsics and the rotation"
             )
         shrink = _shrink(map_xy)
-        # An image's outer pixels reach half a pixel beyond their centres; sampling there must not mix in black.
+        # An image's outer pixels reach half a pixel beyond their centres; do not mix in black there.
         inner = np.clip(map_xy, 0, np.array([source.width - 1, source.height - 1], np.float32))
         scaled = np.nan_to_num((inner + 0.5) / shrink - 0.5, nan=_OUTSIDE).astype(np.float32)
         fixed = cv2.convertMaps(scaled[..., 0], scaled[..., 1], cv2.CV_16SC2)
@@ -107,7 +107,7 @@ class WarpMap:
 
 
 def _shrink(map_xy: NDArray[np.float32]) -> int:
-    """Return how many source pixels, rounded down, a step of one virtual pixel crosses where it crosses least."""
+    """Return how many source pixels, rounded down, a virtual pixel spans where it spans least."""
     steps = [np.linalg.norm(np.diff(map_xy, axis=axis), axis=-1) for axis in (0, 1)]
     usual = [np.nanpercentile(step, 10) for step in steps if np.isfinite(step).any()]
     return max(1, int(min(usual) + 0.05)) if usual else 1

@@ -25,9 +25,9 @@ from alpamayo_ros.types import InvalidInput
 class Fisheye:
     """The fisheye of Kannala and Brandt with four coefficients, OpenCV's cv::fisheye and ROS' equidistant.
 
-    theta_d = theta (1 + k1 theta^2 + k2 theta^4 + k3 theta^6 + k4 theta^8), u = fx theta_d x / |xy| + cx. Angles beyond
-    90 degrees are mapped too (OpenCV's own projection divides by z and cannot), up to max_angle_rad or
-    to where the polynomial turns back.
+    theta_d = theta (1 + k1 theta^2 + k2 theta^4 + k3 theta^6 + k4 theta^8), u = fx theta_d x / |xy| + cx.
+    Angles beyond 90 degrees are mapped too (OpenCV's own projection divides by z and cannot), up to
+    max_angle_rad or to where the polynomial turns back.
 
     Raises:
         InvalidInput: for non-finite or non-positive numbers, or a number of coefficients other than 4.
@@ -141,8 +141,8 @@ class FTheta:
         exact = self._exact
         if len(exact) < 2 or exact[1] <= 0 or abs(exact[0]) > 1e-9:
             raise InvalidInput(
-                f"{self.reference}: expected a polynomial (lowest power first) that begins with 0 and then rises, "
-                f"got {list(exact)}"
+                f"{self.reference}: expected a polynomial (lowest power first) that begins with 0 and then "
+                f"rises, got {list(exact)}"
             )
         c, d, e = self.linear_cde
         if abs(c - d * e) < 1e-6:
@@ -200,7 +200,7 @@ class FTheta:
         return rays_from_polar(plane, theta)
 
     def scaled_to(self, width: int, height: int) -> FTheta:
-        """See CameraModel.scaled_to: the polynomial scales by the height's ratio, c and d make up the width's."""
+        """See CameraModel.scaled_to: the polynomial scales with the height, c and d make up the width."""
         sx, sy = width / self.width, height / self.height
         c, d, e = self.linear_cde
         return replace(
