@@ -31,11 +31,12 @@ def image_type_arguments(network: AlpamayoNetwork, ids: torch.Tensor, image_toke
 def test_prefill_is_the_library_forward(random_alpamayo: Alpamayo, cameras: tuple[int, ...]) -> None:
     model = random_alpamayo
     observation = make_observation(len(cameras), cameras=cameras)
-    sizes = model._sizes(observation)
-    counts = model._token_counts(sizes)
     start = model._tokenizer.history_token_start
-    prompt = model._prompts.planning(cameras, counts, history_token_ids=[start] * 48)
-    request = model._request(observation, prompt, sizes)
+    request = model._request(
+        observation,
+        lambda counts: model._prompts.planning(cameras, counts, history_token_ids=[start] * 48),
+    )
+    prompt = request.prompt
     pixel_values, grid_thw = model._images.patchify(request.frames)
     state = model._engine.prefill(
         prompt.fused_ids,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +18,9 @@ from alpamayo_ros.model.images import ImagePreparer
 from alpamayo_ros.model.loading import OpenedCheckpoint, open_checkpoint, require_device, require_dtype
 from alpamayo_ros.model.network import AlpamayoNetwork
 from alpamayo_ros.model.prompt import Prompt, PromptBuilder
+from alpamayo_ros.model.replay_inputs import ACTION_SHAPE, checked_noise, checked_tokens
 from alpamayo_ros.model.sampling import MaskedTokens, TokenSampler, fresh_seed, initial_noise
+from alpamayo_ros.model.stopwatch import Stopwatch
 from alpamayo_ros.model.texts import GeneratedTexts, parse_sections
 from alpamayo_ros.types import (
     NUM_FRAMES,
@@ -33,11 +33,7 @@ from alpamayo_ros.types import (
     StageTimes,
     UInt8Array,
     medoid,
-    require_array,
-    require_finite,
 )
-
-_ACTION_SHAPE = (NUM_WAYPOINTS, 2)
 
 
 @dataclass(frozen=True)
@@ -200,21 +196,23 @@ class Alpamayo:
         options = options or self._defaults
         self._check_guidance(observation, options)
         forced = None if forced_tokens is None else self._checked_tokens(forced_tokens, options.num_samples)
-        given_noise = None if noise is None else _checked_noise(noise, options.num_samples)
+        given_noise = None if noise is None else checked_noise(noise, options.num_samples)
         history_ids = self._history.token_ids(
             observation.history_xyz_in_rig_t0, first_id=self._tokenizer.history_token_start
         )
-        sizes = self._sizes(observation)
-        prompt = self._prompts.planning(
-            observation.camera_ids,
-            self._token_counts(sizes),
-            history_token_ids=history_ids,
-            instruction=observation.instruction,
-        )
+
+        def prompt(image_token_counts: list[int]) -> Prompt:
+            return self._prompts.planning(
+                observation.camera_ids,
+                image_token_counts,
+                history_token_ids=history_ids,
+                instruction=observation.instruction,
+            )
+
         with self._lock:
-            watch = _Stopwatch(self.device)
+            watch = Stopwatch(self.device)
             engine = self._require_engine()
-            request = self._request(observation, prompt, sizes)
+            request = self._request(observation, prompt)
             seed = fresh_seed() if options.seed is None else options.seed
             stop = StopRule(
                 max(map(len, forced)) if forced else options.max_reasoning_tokens,
@@ -229,13 +227,13 @@ class Alpamayo:
                 generated = engine.generate(state, sampler, num_samples=options.num_samples, stop=stop)
             watch.lap("reasoning")
             if given_noise is None:
-                given_noise = initial_noise(seed, options.num_samples, _ACTION_SHAPE)
+                given_noise = initial_noise(seed, options.num_samples, ACTION_SHAPE)
                 given_noise *= options.noise_temperature
             action = self._denoise(engine, request, state, generated, options, given_noise.to(self.device))
             trajectory = self._action_space.to_trajectory(
                 action,
-                torch.from_numpy(observation.history_xyz_in_rig_t0),
-                torch.from_numpy(observation.history_rot_in_rig_t0),
+                torch.tensor(observation.history_xyz_in_rig_t0),
+                torch.tensor(observation.history_rot_in_rig_t0),
             )
             watch.lap("denoise")
             texts = self._texts(request.prompt.fused_ids, generated)
@@ -270,12 +268,14 @@ class Alpamayo:
                 is empty or contains special tokens.
         """
         options = options or self._defaults
-        sizes = self._sizes(observation)
-        prompt = self._prompts.question(observation.camera_ids, self._token_counts(sizes), question=question)
+
+        def prompt(image_token_counts: list[int]) -> Prompt:
+            return self._prompts.question(observation.camera_ids, image_token_counts, question=question)
+
         with self._lock:
-            watch = _Stopwatch(self.device)
+            watch = Stopwatch(self.device)
             engine = self._require_engine()
-            request = self._request(observation, prompt, sizes)
+            request = self._request(observation, prompt)
             seed = fresh_seed() if options.seed is None else options.seed
             stop = StopRule(options.max_reasoning_tokens, self._end_ids)
             state = self._read(engine, request, stop, options.num_samples, watch)
@@ -288,24 +288,17 @@ class Alpamayo:
                 answers.append(Answer(answer, "<|answer_end|>" in text, text))
             return answers
 
-    def _sizes(self, observation: Observation) -> list[tuple[int, int]]:
-        """Return each camera's (height, width) at the model's size."""
-        return [self._images.model_size(*frames.shape[-2:]) for frames in observation.frames]
-
-    def _token_counts(self, sizes: list[tuple[int, int]]) -> list[int]:
-        return [rows * columns for rows, columns in self._grids(sizes)]
-
-    def _grids(self, sizes: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Return (rows, columns) of merged tokens of every image."""
+    def _request(self, observation: Observation, prompt: Callable[[list[int]], Prompt]) -> _Request:
+        """Build the prompt for the images' token counts, which may refuse; only then prepare the images."""
         token = self._images.patch_size * self._images.merge_size
-        return [(height // token, width // token) for height, width in sizes for _ in range(NUM_FRAMES)]
-
-    def _request(self, observation: Observation, prompt: Prompt, sizes: list[tuple[int, int]]) -> _Request:
+        sizes = [self._images.model_size(*frames.shape[-2:]) for frames in observation.frames]
+        grids = [(height // token, width // token) for height, width in sizes for _ in range(NUM_FRAMES)]
+        built = prompt([rows * columns for rows, columns in grids])
         frames = tuple(self._images.prepare_frames(frames) for frames in observation.frames)
-        return _Request(prompt, tuple(self._grids(sizes)), frames)
+        return _Request(built, tuple(grids), frames)
 
     def _read(
-        self, engine: Engine, request: _Request, stop: StopRule, num_samples: int, watch: _Stopwatch
+        self, engine: Engine, request: _Request, stop: StopRule, num_samples: int, watch: Stopwatch
     ) -> PromptState:
         pixel_values, grid_thw = self._images.patchify(request.frames, device=self.device)
         watch.lap("preprocess")
@@ -363,31 +356,13 @@ class Alpamayo:
             )
 
     def _checked_tokens(self, forced: Sequence[Sequence[int]], num_samples: int) -> tuple[TokenIds, ...]:
-        if len(forced) != num_samples:
-            raise InvalidInput(f"forced_tokens: expected {num_samples} sequences, got {len(forced)}")
-        sequences = tuple(tuple(int(i) for i in ids) for ids in forced)
-        for k, ids in enumerate(sequences):
-            bad = [i for i in ids if not 0 <= i < len(self._tokenizer)]
-            if not ids or bad:
-                given = f"{bad[0]}" if bad else "none"
-                raise InvalidInput(
-                    f"forced_tokens[{k}]: expected ids in 0 ... {len(self._tokenizer) - 1}, got {given}"
-                )
-            stop = StopRule(len(ids), self._end_ids, self._future_start_id)
-            ended = next(n for n in range(1, len(ids) + 1) if stop.ended(ids[:n]))
-            if ended < len(ids):
-                raise InvalidInput(
-                    f"forced_tokens[{k}]: expected no more than {ended} tokens, where the sample ends, "
-                    f"got {len(ids)}"
-                )
-        return sequences
-
-
-def _checked_noise(noise: Float32Array | Tensor, num_samples: int) -> Tensor:
-    array = noise.detach().cpu().numpy() if isinstance(noise, Tensor) else noise
-    require_array("noise", array, (num_samples, *_ACTION_SHAPE), np.float32)
-    require_finite("noise", array)
-    return torch.from_numpy(array.copy())
+        return checked_tokens(
+            forced,
+            num_samples,
+            vocab_size=len(self._tokenizer),
+            end_ids=self._end_ids,
+            start_id=self._future_start_id,
+        )
 
 
 def _plan(
@@ -420,25 +395,3 @@ def _plan(
         model=model,
         seed=seed,
     )
-
-
-class _Stopwatch:
-    """Times stages; waits for a CUDA device only where a stage ends."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._laps: dict[str, float] = {}
-        self._start = self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """End a stage."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        now = time.perf_counter()
-        self._laps[f"{stage}_ms"] = (now - self._last) * 1e3
-        self._last = now
-
-    def times(self, *, tokens: int) -> StageTimes:
-        """Return the stages, and the total since the start."""
-        total = (time.perf_counter() - self._start) * 1e3
-        return StageTimes(**self._laps, total_ms=total, tokens=tokens)
