@@ -181,6 +181,10 @@ class Alpamayo:
     ) -> Plan:
         """Plan K trajectories with their reasoning.
 
+        Sample k depends on (seed, k) and not on K or on the other samples: in float32 its tokens are the same
+        and its waypoints within 1e-4 m. In bfloat16 matrix products round otherwise for another K, so a
+        draw between near-equal tokens may turn out otherwise; with the same K a plan repeats.
+
         Args:
             observation: what the vehicle sees.
             options: how to sample; None takes those given at loading.

@@ -54,6 +54,7 @@ def checked_tokens(
         ended = next(n for n in range(1, len(ids) + 1) if stop.ended(ids[:n]))
         if ended < len(ids):
             raise InvalidInput(
-                f"forced_tokens[{k}]: expected no more than {ended} tokens, where the sample ends, got {len(ids)}"
+                f"forced_tokens[{k}]: expected no more than {ended} tokens, where the sample ends, "
+                f"got {len(ids)}"
             )
     return sequences
