@@ -9,7 +9,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup venv demo test test-quick test-transformers-4 test-long test-colcon bench lint format doctor \
+.PHONY: help setup venv demo demo-arguments test test-quick test-transformers-4 test-long test-colcon bench lint format doctor \
 	clean distclean FORCE
 
 VENV ?= .venv
@@ -45,6 +45,8 @@ DEMO_CHECKPOINT := $(CACHE)/demo/checkpoint
 DEMO_BAG := $(CACHE)/demo/bag
 
 NODES := $(sort $(shell grep -l "^def main\\b" src/alpamayo_ros/nodes/*.py))
+RANDOM_NOTICE := The network's weights are RANDOM, so plans and reasoning are noise; all else is real. \
+	CHECKPOINT=nvidia/Alpamayo-1.5-10B runs the trained network on a GPU with 24 GB.
 INTERFACES := $(wildcard msg/*.msg srv/*.srv wheels/*/CMakeLists.txt wheels/*/msg/*.msg) CMakeLists.txt \
 	$(wildcard cmake/*.cmake) package.xml setup.py
 
@@ -55,14 +57,16 @@ help:  ## List the targets
 setup: $(READY)  ## Create .venv with ROS 2, torch, transformers and this package (the others do it too)
 venv: setup
 
-demo: $(READY) $(if $(CHECKPOINT),,$(DEMO_CHECKPOINT)/.done) $(if $(BAG),,$(DEMO_BAG)/.done)  ## Replay a bag (BAG=, RIG=) through the planner
-	@$(if $(BAG),test -n "$(RIG)" || { echo "make demo: BAG= needs RIG= too: a file, or a name in config/rigs" >&2; exit 2; })
-	@$(if $(CHECKPOINT),,echo "The network's weights are RANDOM: plans and reasoning are noise, all else is real.")
+demo: demo-arguments $(READY) $(if $(CHECKPOINT),,$(DEMO_CHECKPOINT)/.done) $(if $(BAG),,$(DEMO_BAG)/.done)  ## Replay a bag (BAG=, RIG=) through the planner
+	@if [ -z "$(CHECKPOINT)" ]; then echo "$(RANDOM_NOTICE)"; fi
 	$(VENV)/bin/alpamayo replay "$(or $(BAG),$(DEMO_BAG)/bag)" --rig "$(RIG)" \
 		--checkpoint "$(or $(CHECKPOINT),$(DEMO_CHECKPOINT))" --out "$(OUT)" \
 		$(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(RATE),--rate "$(RATE)") $(if $(DEVICE),--device "$(DEVICE)")
-	@$(if $(CHECKPOINT),,echo "These were RANDOM weights; CHECKPOINT=nvidia/Alpamayo-1.5-10B runs the real model on a GPU of 24 GB.")
+	@if [ -z "$(CHECKPOINT)" ]; then echo "$(RANDOM_NOTICE)"; fi
 	@ls -1 "$(OUT)"/summary.json "$(OUT)"/summary.png
+
+demo-arguments:
+	@if [ -z "$(RIG)" ]; then echo "make demo: with BAG= say RIG= too: a rig file or a name in config/rigs" >&2; exit 2; fi
 
 test: test-quick test-transformers-4  ## Run the tests, the model's against both transformers 4.57 and the newest
 
