@@ -317,7 +317,7 @@ def test_a_planner_without_question_answering_says_so(tmp_path):
 def test_a_question_that_waits_is_refused_by_a_cleanup(tmp_path):
     backend = Options(ScriptedPlanner())
     planner: ScriptedPlanner = backend.planner
-    with active(tmp_path, None, load=lambda settings, options: backend) as (world, _):
+    with active(tmp_path, None, load=lambda settings, options: backend) as (world, node):
         world.drive(lambda: world.plans, what="a plan")
         planner.gate = threading.Event()
         seen = len(planner.observations)
@@ -325,7 +325,13 @@ def test_a_question_that_waits_is_refused_by_a_cleanup(tmp_path):
         futures = [world.ask.call_async(Ask.Request(question="What is ahead?")) for _ in range(6)]
         wait_for(lambda: sum(f.done() for f in futures) == 2, "the refusal of two questions too many")
         assert world.transition("deactivate")
-        threading.Timer(0.3, planner.gate.set).start()
+        worker = node._worker
+
+        def let_go_once_it_is_being_cleaned_up() -> None:
+            wait_for(lambda: worker._closed, "the cleanup")
+            planner.gate.set()
+
+        threading.Thread(target=let_go_once_it_is_being_cleaned_up).start()
         assert world.transition("cleanup")
         wait_for(lambda: all(f.done() for f in futures), "answers to all")
         assert not any(f.result().success for f in futures)

@@ -41,6 +41,9 @@ def test_plans_and_refusals_are_counted_by_name():
     assert values["refusals/odometry_gap"] == 2
     assert statistics.refusals == {"odometry_gap": 2}
     assert values["last_refusal"] == "odometry: another gap"
+    assert statistics.complaint == ""
+    statistics.refused("odometry_gap", "odometry: a third gap")
+    assert statistics.complaint == "odometry: a third gap"
 
 
 def test_the_message_is_what_monitors_read():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -71,6 +74,15 @@ def test_the_table_names_every_parameter(capsys):
     assert table in capsys.readouterr().out
     assert cli.main(["parameters", "toaster"]) == 2
     assert "expected one of planner" in capsys.readouterr().err
+
+
+def test_the_table_needs_no_ros():
+    code = (
+        "import sys; from alpamayo_ros.cli.parameters import node_parameters; "
+        "node_parameters('planner'); assert 'rclpy' not in sys.modules"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 def test_options_without_parameters_are_the_models_own_defaults():

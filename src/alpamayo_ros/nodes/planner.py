@@ -98,7 +98,6 @@ class PlannerNode(BackgroundLifecycleNode):
         self._inputs: PlannerInputs | None = None
         self._outputs: PlanOutputs | None = None
         self._active = False
-        self._epoch = 0
         self._activated_ns = 0
         self._failure = ""
         self._jumps: JumpHandle | None = None
@@ -201,7 +200,6 @@ class PlannerNode(BackgroundLifecycleNode):
 
     def _restart(self) -> None:
         """Forget everything that is on its way: frames, poses, observations, plans."""
-        self._epoch += 1
         if self._worker is not None:
             self._worker.clear()
         if self._feed is not None:
@@ -224,7 +222,6 @@ class PlannerNode(BackgroundLifecycleNode):
                 "every buffer was cleared"
             )
             self.statistics.count("backward_jumps")
-            self._epoch += 1
             if self._worker is not None:
                 self._worker.clear()
 
@@ -236,9 +233,9 @@ class PlannerNode(BackgroundLifecycleNode):
 
     # Observations; called in decode threads.
 
-    def _on_observation(self, observation: Observation) -> None:
-        worker, inputs, settings = self._worker, self._inputs, self._settings
-        if worker is None or inputs is None or settings is None or not self._active:
+    def _on_observation(self, observation: Observation, epoch: int) -> None:
+        worker, inputs, feed, settings = self._worker, self._inputs, self._feed, self._settings
+        if worker is None or inputs is None or feed is None or settings is None or not self._active:
             return
         self.statistics.observed(observation.t0_ns)
         try:
@@ -246,7 +243,7 @@ class PlannerNode(BackgroundLifecycleNode):
         except InvalidInput as error:
             self._refuse("observation_age", error)
             return
-        if worker.offer(observation, context=(self._epoch, inputs.odometry_frame)):
+        if worker.offer(observation, context=(feed, epoch, inputs.odometry_frame)):
             self.statistics.count("superseded")
 
     def _on_refused(self, refusal: ObservationRefused) -> None:
@@ -276,8 +273,11 @@ class PlannerNode(BackgroundLifecycleNode):
 
     def _publish(self, outcome: PlanOutcome) -> None:
         outputs, settings, feed = self._outputs, self._settings, self._feed
-        epoch, odometry_frame = outcome.context
-        if not self._active or outputs is None or settings is None or feed is None or epoch != self._epoch:
+        origin, epoch, odometry_frame = outcome.context
+        if not self._active or outputs is None or settings is None or feed is None:
+            self.statistics.count("discarded")
+            return
+        if origin is not feed or epoch != feed.assembler.epoch:  # time has jumped since, or the node was off
             self.statistics.count("discarded")
             return
         if outcome.plan is None:

@@ -99,6 +99,7 @@ class PlanStatistics:
         self._newest_t0_ns = 0
         self._latency_ms = 0.0
         self._last_refusal = ""
+        self._refused_since_plan = 0
 
     def count(self, what: str, number: int = 1) -> None:
         """Add to a counter by its diagnostics key."""
@@ -116,12 +117,14 @@ class PlanStatistics:
         with self._lock:
             self._counts[f"refusals/{reason}"] += 1
             self._last_refusal = message
+            self._refused_since_plan += 1
 
     def planned(self, status: str, *, latency_ms: float) -> None:
         """Count a published plan."""
         with self._lock:
             self._counts[f"plans_{status}"] += 1
             self._latency_ms = latency_ms
+            self._refused_since_plan = 0
 
     def __getitem__(self, what: str) -> int:
         with self._lock:
@@ -134,6 +137,12 @@ class PlanStatistics:
             return {
                 k.removeprefix("refusals/"): n for k, n in self._counts.items() if k.startswith("refusals/")
             }
+
+    @property
+    def complaint(self) -> str:
+        """The last refusal, if no plan has come since; else ""."""
+        with self._lock:
+            return self._last_refusal if self._refused_since_plan else ""
 
     @property
     def newest_t0_ns(self) -> int:

@@ -244,7 +244,10 @@ class BackgroundLifecycleNode(LifecycleNodeMixin, Node):
                 if not self._posted:
                     return
                 function = self._posted.popleft()
-            self._guarded("callback", function)
+            try:
+                function()
+            except Exception:
+                self.get_logger().error(f"internal error: {traceback.format_exc()}")
 
     def _guarded(self, what: str, function: Callable[[], None]) -> bool:
         """Run `function`; an exception is logged and reported instead of ending the node."""

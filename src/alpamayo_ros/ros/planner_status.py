@@ -42,6 +42,8 @@ def _inference(state: str, statistics: PlanStatistics, feed: SensorFeed | None, 
     level, message = Level.OK, state
     if waiting:
         level, message = Level.WARN, "waiting for " + "; ".join(waiting)
+    elif state == "active" and statistics.complaint:
+        level, message = Level.WARN, statistics.complaint
     return Status("inference", level, message, {"state": state, **statistics.values(), "busy": busy})
 
 

@@ -27,13 +27,13 @@ class FeedListener:
     """Who is told; the functions are called in threads of the pool, one at a time each.
 
     Attributes:
-        observed: a new observation.
+        observed: a new observation, and the assembler's epoch that it belongs to.
         refused: an observation that the timing contract refuses.
         image_refused: camera name and error of an image that cannot be used.
         jumped: time went backwards in an input, and every buffer was cleared.
     """
 
-    observed: Callable[[Observation], None]
+    observed: Callable[[Observation, int], None]
     refused: Callable[[ObservationRefused], None]
     image_refused: Callable[[str, Exception], None]
     jumped: Callable[[BackwardJump], None]
@@ -157,10 +157,11 @@ class SensorFeed:
         now_ns = self._now_ns()
         if now_ns <= 0:  # simulated time that has not begun
             return
+        epoch = self.assembler.epoch
         try:
             observation = self.assembler.take(now_ns)
         except ObservationRefused as refusal:
             self._listener.refused(refusal)
             return
         if observation is not None:
-            self._listener.observed(observation)
+            self._listener.observed(observation, epoch)
