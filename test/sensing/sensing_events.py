@@ -103,7 +103,7 @@ def feed(assembler: ObservationAssembler, events: Iterable[Event], arc: Arc | No
         else:
             assembler.add_frame(event.camera_id, event.stamp_ns, frame_of(event.camera_id, event.stamp_ns))
         take_all(assembler, event.arrival_ns, drive)
-    for later_ms in range(50, 500, 50):  # a timer goes on when nothing arrives
+    for later_ms in range(50, 700, 50):  # a timer goes on when nothing arrives
         take_all(assembler, last_ns + later_ms * MS, drive)
     return drive
 

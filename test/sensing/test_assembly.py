@@ -464,8 +464,8 @@ def test_an_instruction_is_stripped_and_cleared(rig: Rig) -> None:
         ("odometry_wait_ms", "120", "got '120'"),
         ("sync_tolerance_ms", 100, "expected less than 100 ms, got 100"),
         ("odometry_max_gap_ms", 0, "expected a positive number, got 0"),
-        ("frame_buffer_ms", 500, "expected at least 600 ms, .* got 500"),
-        ("odometry_buffer_ms", 1500, "expected at least 2000 ms"),
+        ("frame_buffer_ms", 500, "expected at least 850 ms, .* got 500"),
+        ("odometry_buffer_ms", 1500, "expected at least 2250 ms"),
         ("odometry_wait_ms", 900, "frame_buffer_ms: expected at least 1250 ms"),
     ],
 )

@@ -114,8 +114,8 @@ class EgoHistory:
             if before is None:
                 return Unusable(
                     "frames_behind_odometry",
-                    f"odometry: expected poses from t0 {offset_ns / NS_PER_S:+.1f} s on, got a buffer "
-                    f"that begins {((after or t0_ns) - t0_ns) / NS_PER_S:+.2f} s from t0: the frames come too late",
+                    f"odometry: expected poses from t0 {offset_ns / NS_PER_S:+.1f} s on, got a buffer that "
+                    f"begins at t0 {((after or t0_ns) - t0_ns) / NS_PER_S:+.2f} s: the frames come too late",
                 )
             if after is not None and after - before > max_gap_ns:
                 return Unusable(

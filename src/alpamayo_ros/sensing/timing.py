@@ -51,7 +51,8 @@ class TimingConfig:
 
     Attributes:
         sync_tolerance_ms: how far a frame may lie from the instant that it stands for.
-        frame_wait_ms: how long a t0 waits for a camera that is behind the reference camera.
+        frame_wait_ms: how long a t0 waits for a camera that is behind the reference camera, decoding
+            included. Generous, as it only delays the refusal: a newer t0 that is complete goes first.
         odometry_wait_ms: how long a t0 waits for odometry that reaches t0. Raise it for odometry
             below 10 Hz, to a period and the transport's delay.
         odometry_max_gap_ms: the longest stretch that odometry is interpolated over.
@@ -65,7 +66,7 @@ class TimingConfig:
     """
 
     sync_tolerance_ms: float = 50.0
-    frame_wait_ms: float = 250.0
+    frame_wait_ms: float = 500.0
     odometry_wait_ms: float = 120.0
     odometry_max_gap_ms: float = 250.0
     max_out_of_order_ms: float = 250.0
