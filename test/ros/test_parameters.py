@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from alpamayo_ros.cli import main as cli
+from alpamayo_ros.cli.parameters import NODES, node_parameters
 from alpamayo_ros.ros.parameters import Changes, ParameterSpec, by_name, markdown_table, yaml_file
 from alpamayo_ros.ros.planner_parameters import (
     PARAMETERS,
@@ -76,7 +77,15 @@ def test_the_table_names_every_parameter(capsys):
     assert "expected one of planner" in capsys.readouterr().err
 
 
-def test_the_table_needs_no_ros():
+def test_every_node_has_a_table(capsys):
+    assert cli.main(["parameters"]) == 0
+    printed = capsys.readouterr().out
+    for node in NODES:
+        assert f"### {node}\n" in printed
+        assert markdown_table(node_parameters(node)) in printed
+
+
+def test_the_planners_table_needs_no_ros():
     code = (
         "import sys; from alpamayo_ros.cli.parameters import node_parameters; "
         "node_parameters('planner'); assert 'rclpy' not in sys.modules"

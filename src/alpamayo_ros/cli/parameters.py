@@ -8,8 +8,12 @@ from importlib import import_module
 from alpamayo_ros.ros.parameters import ParameterSpec, markdown_table, yaml_file
 from alpamayo_ros.types import InvalidInput
 
-NODES: dict[str, str] = {"planner": "alpamayo_ros.ros.planner_parameters"}
-"""Node -> module whose PARAMETERS it declares; none of them needs ROS to be imported."""
+NODES: dict[str, str] = {
+    "planner": "alpamayo_ros.ros.planner_parameters",
+    "player": "alpamayo_ros.nodes.player",
+    "recorder": "alpamayo_ros.nodes.recorder",
+}
+"""Node -> module whose PARAMETERS it declares."""
 
 
 def node_parameters(node: str) -> tuple[ParameterSpec, ...]:
