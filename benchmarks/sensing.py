@@ -2,7 +2,8 @@
 
     python benchmarks/sensing.py [--repeats 30]
 
-One thread, its CPU time (so that a busy machine hardly matters). The picture is synthetic, with the detail of a street scene (about 500 kB as JPEG, quality 90).
+One thread, its CPU time (so that a busy machine hardly matters). The picture is synthetic, with the detail
+of a street scene (about 500 kB as JPEG, quality 90).
 """
 
 from __future__ import annotations
