@@ -23,7 +23,9 @@ _LIBRARIES = ("torch", "transformers", "rclpy", "rosbags", "numpy", "opencv-pyth
 _RANDOM = "random weights"
 
 
-def summarise(run: Run, *, sent: Mapping[str, int], extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def summarise(
+    run: Run, *, sent: Mapping[str, int], bag_s: float, extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the summary of a recorded run as what JSON can hold.
 
     Args:

@@ -28,7 +28,13 @@ class PlannerMonitor(Node):
         self._last: dict[str, str] = {}
         self._resting = 0
         self._watching = False
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_report, 10)
+        self._subscription = self.create_subscription(DiagnosticArray, "/diagnostics", self._on_report, 10)
+
+    @property
+    def planners(self) -> int:
+        """Number of planners on the graph, by who publishes diagnostics."""
+        publishers = self.get_publishers_info_by_topic("/diagnostics")
+        return sum(info.node_name == "planner" for info in publishers)
 
     @property
     def rests(self) -> bool:

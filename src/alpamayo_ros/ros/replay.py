@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +36,8 @@ _RESULTS = ("summary.json", "summary.png", LOG_NAME)
 _NOT_PLAYED = ("/clock", "/rosout", "/parameter_events", "/diagnostics")
 _HOLD_S = 1e6
 _SETTLE_S = 0.5
+# Ports of DDS domains (DDS-RTPS 9.6.1): 7400 + 250 * domain + ...
+_FIRST_PORT, _PORTS_PER_DOMAIN = 7400, 250
 _MAX_DOMAIN = 101  # the highest whose ports lie below Linux's ephemeral ones
 
 
@@ -190,16 +191,21 @@ def prepare_output(out: Path) -> None:
 
 def free_domain_id() -> int:
     """Return a random ROS domain on which no participant of this machine seems to be."""
-    candidates = random.sample(range(1, _MAX_DOMAIN + 1), _MAX_DOMAIN)
-    for domain_id in candidates:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                # Its first participant's port for unicast discovery (DDS-RTPS 9.6.1).
-                probe.bind(("", 7400 + 250 * domain_id + 10))
-            except OSError:
-                continue
-            return domain_id
-    raise InvalidInput("--domain-id: expected a free ROS domain, got none; name one")
+    taken = {(port - _FIRST_PORT) // _PORTS_PER_DOMAIN for port in _udp_ports()}
+    free = [domain_id for domain_id in range(1, _MAX_DOMAIN + 1) if domain_id not in taken]
+    if not free:
+        raise InvalidInput("--domain-id: expected a free ROS domain, got none; name one")
+    return random.choice(free)
+
+
+def _udp_ports() -> set[int]:
+    """Return the UDP ports that are bound on this machine (none where the system does not tell)."""
+    ports = set()
+    for table in ("/proc/net/udp", "/proc/net/udp6"):
+        path = Path(table)
+        for line in path.read_text(encoding="ascii").splitlines()[1:] if path.exists() else ():
+            ports.add(int(line.split()[1].rpartition(":")[2], 16))
+    return ports
 
 
 def replay(options: ReplayOptions, rig: Rig, *, progress: Callable[[Progress], None]) -> ReplayResult:
@@ -361,6 +367,12 @@ class _Session:
             self._spin_once("loading")
             if self._monitor.failure:
                 raise ReplayFailed(f"the planner refused to start: {self._monitor.failure}")
+            planners = self._monitor.planners
+            if planners > 1:
+                raise ReplayFailed(
+                    f"ROS domain {os.environ['ROS_DOMAIN_ID']}: expected this replay's planner alone, "
+                    f"got {planners}; end the others, or choose another --domain-id"
+                )
             if self._monitor.state == "active" and self._recorder.recorded_topics >= self._player.topics:
                 return
             if time.monotonic() > deadline_s:

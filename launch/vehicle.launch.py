@@ -1,0 +1,100 @@
+"""The planner on a vehicle, configured and activated.
+
+ros2 launch alpamayo_ros vehicle.launch.py checkpoint:=/models/Alpamayo-1.5-10B rig:=/etc/my_rig.yaml odometry:=/odom
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from alpamayo_ros.ros.runner import apply_shared_memory_profile, profile_variable, shared_file
+from launch import LaunchContext, LaunchDescription
+
+# Given on the command line they win over the parameter file; empty, they leave it alone.
+PLANNER_PARAMETERS = ("rig", "checkpoint", "backbone", "device")
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Declare the arguments and start the planner."""
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "rig",
+                default_value="",
+                description="Rig file, or a name in config/rigs; empty takes params_file's.",
+            ),
+            DeclareLaunchArgument(
+                "checkpoint",
+                default_value="",
+                description="Alpamayo's checkpoint: a folder or a hub id; empty takes params_file's.",
+            ),
+            DeclareLaunchArgument(
+                "backbone",
+                default_value="",
+                description="Backbone's config and tokenizer: a folder or a hub id; empty takes the checkpoint's.",
+            ),
+            DeclareLaunchArgument(
+                "device",
+                default_value="",
+                description='Where the model runs: "cpu", "cuda", "cuda:1" or "auto"; empty takes params_file\'s.',
+            ),
+            DeclareLaunchArgument(
+                "params_file",
+                default_value=str(shared_file("config/planner.yaml")),
+                description="Parameters of the planner as YAML.",
+            ),
+            DeclareLaunchArgument(
+                "namespace", default_value="alpamayo", description="Namespace of the nodes."
+            ),
+            DeclareLaunchArgument(
+                "odometry",
+                default_value="odometry",
+                description="Topic of nav_msgs/Odometry, for rigs that name it `odometry`.",
+            ),
+            DeclareLaunchArgument(
+                "use_sim_time", default_value="false", description="Take the time from /clock: true or false."
+            ),
+            DeclareLaunchArgument(
+                "autostart",
+                default_value="true",
+                description="Configure and activate the planner: true; false leaves it to a lifecycle manager.",
+            ),
+            DeclareLaunchArgument(
+                "log_level", default_value="info", description="debug, info, warn, error or fatal."
+            ),
+            OpaqueFunction(function=_shared_memory),
+            OpaqueFunction(function=_planner),
+        ]
+    )
+
+
+def _shared_memory(context: LaunchContext) -> list[Any]:
+    """Let Fast DDS carry images through shared memory, unless the user has chosen a profile."""
+    profile = apply_shared_memory_profile(dict(context.environment))
+    return [] if profile is None else [SetEnvironmentVariable(profile_variable(), str(profile))]
+
+
+def _planner(context: LaunchContext) -> list[Any]:
+    given = {name: LaunchConfiguration(name).perform(context) for name in PLANNER_PARAMETERS}
+    parameters: dict[str, Any] = {
+        name: ParameterValue(value, value_type=str) for name, value in given.items() if value
+    }
+    for name in ("use_sim_time", "autostart"):
+        parameters[name] = ParameterValue(LaunchConfiguration(name), value_type=bool)
+    return [
+        Node(
+            package="alpamayo_ros",
+            executable="planner",
+            name="planner",
+            namespace=LaunchConfiguration("namespace"),
+            parameters=[LaunchConfiguration("params_file"), parameters],
+            remappings=[("odometry", LaunchConfiguration("odometry"))],
+            ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+            output="screen",
+        )
+    ]
