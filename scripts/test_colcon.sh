@@ -36,13 +36,15 @@ copy_venv() {
     done
 }
 
+# build_and_test FOLDER BUILD_OPTION TEST_ARGUMENTS...
 build_and_test() {
-    echo "== colcon in $1"
-    cd "$1"
-    shift
-    colcon --log-level error build --event-handlers console_cohesion- summary+
-    if ! colcon --log-level error test --return-code-on-test-failure --event-handlers console_cohesion- \
-            summary+ "$@"; then
+    local folder="$1" build_option="$2"
+    shift 2
+    echo "== colcon build $build_option in $folder"
+    cd "$folder"
+    colcon --log-level error build ${build_option:+"$build_option"} --event-handlers console_cohesion- summary+
+    if ! colcon --log-level error test --return-code-on-test-failure --event-handlers console_cohesion- summary+ \
+            "$@"; then
         colcon test-result --verbose
         exit 1
     fi
@@ -61,5 +63,6 @@ copy_tree "$work/workspace/src/alpamayo_ros"
 export VIRTUAL_ENV="$work/in_place/.venv"
 export AMENT_PREFIX_PATH="$VIRTUAL_ENV"
 export PATH="$VIRTUAL_ENV/bin:$PATH"
-build_and_test "$work/workspace" "$@"
-build_and_test "$work/in_place" --ctest-args -R pytest_package
+build_and_test "$work/workspace" "" "$@"
+build_and_test "$work/in_place" --symlink-install --ctest-args -R pytest_package
+rm -rf "$work"  # hard links would keep what .venv replaces
