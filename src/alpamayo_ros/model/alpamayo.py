@@ -99,8 +99,7 @@ class Alpamayo:
         self.config = config
         self.device = network.device
         self.dtype = network.dtype
-        self.random_seed = opened.random_seed
-        """Seed of random weights, None for trained ones."""
+        self.random_seed = opened.random_seed  # None for trained weights
         self.name = opened.name
 
     @classmethod
@@ -182,8 +181,8 @@ class Alpamayo:
         """Plan K trajectories with their reasoning.
 
         Sample k depends on (seed, k) and not on K or on the other samples: in float32 its tokens are the same
-        and its waypoints within 1e-4 m. In bfloat16 matrix products round otherwise for another K, so a
-        draw between near-equal tokens may turn out otherwise; with the same K a plan repeats.
+        and its waypoints within 1e-4 m. In bfloat16 matrix products round otherwise for another K, which can
+        turn a draw between near-equal tokens; with the same K a plan repeats.
 
         Args:
             observation: what the vehicle sees.
