@@ -19,11 +19,12 @@ TORCH ?= auto
 TORCH_VERSION ?=
 PYTEST_ARGS ?=
 
+# Of the demo. At half speed two cores plan a few times for every second of the bag.
 BAG ?=
 RIG ?= $(if $(BAG),,default)
 CHECKPOINT ?=
 BACKBONE ?=
-RATE ?=
+RATE ?= 0.5
 DEVICE ?=
 OUT ?= out/demo
 
