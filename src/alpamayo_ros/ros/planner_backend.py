@@ -136,6 +136,7 @@ def load_alpamayo(settings: PlannerSettings, options: PlanOptions) -> PlannerBac
             "checkpoint: expected a folder or a hub id, got ''; set the parameter `checkpoint`"
         )
     from alpamayo_ros.model import Alpamayo
+    from alpamayo_ros.model.threads import use_cpu_threads
 
     model = Alpamayo.from_pretrained(
         settings.checkpoint,
@@ -143,4 +144,6 @@ def load_alpamayo(settings: PlannerSettings, options: PlanOptions) -> PlannerBac
         device=settings.device,
         dtype=settings.dtype,
     )
+    if model.device.type == "cpu":
+        use_cpu_threads(settings.cpu_threads)
     return AlpamayoBackend(model, options)

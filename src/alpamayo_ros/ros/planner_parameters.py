@@ -33,6 +33,13 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         choices=("auto", "bfloat16", "float32"),
     ),
     ParameterSpec(
+        "cpu_threads",
+        0,
+        "Threads that the model computes with on a CPU; 0 is half of the cores.",
+        minimum=0,
+        maximum=1024,
+    ),
+    ParameterSpec(
         "autostart",
         False,
         "Configure and activate at once, without waiting for a lifecycle manager.",
@@ -215,6 +222,7 @@ class PlannerSettings:
     backbone: str
     device: str
     dtype: str
+    cpu_threads: int
     rig_frame: str
     max_plan_age: float
     plan_period_ms: float
