@@ -151,5 +151,5 @@ $(DEMO_CHECKPOINT)/.done: $(wildcard src/alpamayo_ros/model/random_*.py) | $(REA
 
 $(DEMO_BAG)/.done: $(wildcard src/alpamayo_ros/bags/synthetic/*.py) | $(READY)
 	rm -rf "$(@D)" && mkdir -p "$(@D)"
-	$(VENV)/bin/alpamayo bag synthetic "$(@D)/bag"
+	$(VENV)/bin/alpamayo bag synthetic "$(@D)/bag" --seconds 20
 	@touch $@
