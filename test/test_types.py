@@ -77,7 +77,10 @@ def _history(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"frames": np.zeros((2, 3, 3, 32, 64), np.uint8)}, r"expected shape \[2, 4, 3, any, any\], got \[2, 3,"),
+        (
+            {"frames": np.zeros((2, 3, 3, 32, 64), np.uint8)},
+            r"expected shape \[2, 4, 3, any, any\], got \[2, 3,",
+        ),
         ({"frames": np.zeros((2, 4, 3, 32, 64), np.float32)}, "expected dtype uint8, got float32"),
         ({"frames": np.zeros((3, 4, 3, 32, 64), np.uint8)}, r"expected shape \[2, 4"),
         ({"frames": (np.zeros((4, 3, 8, 8), np.uint8),)}, "expected 2 cameras as in camera_ids, got 1"),
@@ -91,7 +94,10 @@ def _history(**changes: Any) -> dict[str, Any]:
         ({"camera_ids": (0, 7)}, "camera id: expected one of 0 cross_left.*got 7"),
         ({"camera_ids": ()}, "at least one camera, got none"),
         ({"frame_stamps_ns": np.zeros((2, 4), np.int64)}, "rising stamps"),
-        (_history(xyz=(3, np.nan)), r"history_xyz_in_rig_t0: expected finite values, got nan at index \[3, 0\]"),
+        (
+            _history(xyz=(3, np.nan)),
+            r"history_xyz_in_rig_t0: expected finite values, got nan at index \[3, 0\]",
+        ),
         (_history(rot=(3, np.inf)), "history_rot_in_rig_t0: expected finite values, got inf"),
         (_history(rot=(3, 2 * np.eye(3))), "expected rotation matrices, got one off orthonormal by 3"),
         (_history(rot=(3, np.diag([1, 1, -1]))), "got a reflection"),

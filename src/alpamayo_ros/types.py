@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -127,7 +128,7 @@ class Observation:
             raise InvalidInput("camera_ids: expected at least one camera, got none")
         for camera_id in camera_ids:
             camera_name(camera_id)
-        if any(b <= a for a, b in zip(camera_ids, camera_ids[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(camera_ids)):
             raise InvalidInput(f"camera_ids: expected strictly ascending ids, got {list(camera_ids)}")
         self._check_frames()
         require_array("frame_stamps_ns", self.frame_stamps_ns, (len(camera_ids), NUM_FRAMES), np.int64)
@@ -149,7 +150,9 @@ class Observation:
             require_array("frames", self.frames, (count, NUM_FRAMES, 3, None, None), np.uint8)
             return
         if not isinstance(self.frames, Sequence):
-            raise InvalidInput(f"frames: expected an array or a tuple of arrays, got {type(self.frames).__name__}")
+            raise InvalidInput(
+                f"frames: expected an array or a tuple of arrays, got {type(self.frames).__name__}"
+            )
         if len(self.frames) != count:
             raise InvalidInput(f"frames: expected {count} cameras as in camera_ids, got {len(self.frames)}")
         for camera_id, frames in zip(self.camera_ids, self.frames, strict=True):
@@ -218,7 +221,11 @@ class PlanOptions:
             self.guidance_weight is None or bool(np.isfinite(self.guidance_weight)),
             "None or a finite number",
         )
-        check("noise_temperature", np.isfinite(self.noise_temperature) and self.noise_temperature >= 0, "zero or more")
+        check(
+            "noise_temperature",
+            np.isfinite(self.noise_temperature) and self.noise_temperature >= 0,
+            "zero or more",
+        )
         check("seed", self.seed is None or 0 <= self.seed < 2**63, "None or 0 ... 2^63 - 1")
 
 
@@ -304,7 +311,9 @@ class Plan:
         require_array("normalised_action", self.normalised_action, (k, NUM_WAYPOINTS, 2), np.float32)
         for name in ("reasoning", "reasoning_complete", "meta_action", "token_ids", "sections"):
             if len(getattr(self, name)) != k:
-                raise InvalidInput(f"{name}: expected {k} entries, one a sample, got {len(getattr(self, name))}")
+                raise InvalidInput(
+                    f"{name}: expected {k} entries, one a sample, got {len(getattr(self, name))}"
+                )
         if not 0 <= self.chosen < k:
             raise InvalidInput(f"chosen: expected an index in 0 ... {k - 1}, got {self.chosen}")
 

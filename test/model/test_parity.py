@@ -84,8 +84,9 @@ def test_plan(golden, golden_alpamayo: Alpamayo, tag: str) -> None:
     np.testing.assert_allclose(plan.normalised_action, golden[f"{tag}.action"], atol=1e-4, rtol=0)
     np.testing.assert_allclose(plan.xyz_in_rig_t0, golden[f"{tag}.xyz"][0, 0], atol=1e-3, rtol=0)
     np.testing.assert_allclose(plan.rot_in_rig_t0, golden[f"{tag}.rot"][0, 0], atol=1e-4, rtol=0)
-    if tag == "cut":
-        assert not any(plan.reasoning_complete)
+    end, start = (golden.tokenizer.id_of(name) for name in ("cot_end", "traj_future_start"))
+    before = [tokens[: tokens.index(start)] if start in tokens else tokens for tokens in recorded]
+    assert list(plan.reasoning_complete) == [end in tokens for tokens in before]
 
 
 @pytest.mark.parametrize("tag", _TAGS)
@@ -162,7 +163,10 @@ def test_bfloat16_stays_near(golden) -> None:
     model = load_alpamayo(golden.folder / "checkpoint", golden.folder / "backbone", "bfloat16")
     recorded = generated_tokens(golden, model, "plain")
     plan = model.plan(
-        golden_observation(golden), PlanOptions(num_samples=2), noise=golden["noise"], forced_tokens=recorded
+        golden_observation(golden),
+        PlanOptions(num_samples=len(recorded)),
+        noise=golden["noise"],
+        forced_tokens=recorded,
     )
     assert plan.normalised_action.dtype == np.float32
     error = np.abs(plan.normalised_action - golden["plain.action"].numpy())

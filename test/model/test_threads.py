@@ -19,7 +19,9 @@ def _restore() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 1), (16, 8)])
-def test_half_of_the_cores_and_at_least_one(monkeypatch: pytest.MonkeyPatch, cores: int, threads: int) -> None:
+def test_half_of_the_cores_and_at_least_one(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int
+) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     assert default_cpu_threads() == threads
     assert use_cpu_threads(0) == threads == torch.get_num_threads()
