@@ -63,7 +63,6 @@ demo: demo-arguments $(READY) $(if $(CHECKPOINT),,$(DEMO_CHECKPOINT)/.done) $(if
 	$(VENV)/bin/alpamayo replay "$(or $(BAG),$(DEMO_BAG)/bag)" --rig "$(RIG)" \
 		--checkpoint "$(or $(CHECKPOINT),$(DEMO_CHECKPOINT))" --out "$(OUT)" \
 		$(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(RATE),--rate "$(RATE)") $(if $(DEVICE),--device "$(DEVICE)")
-	@if [ -z "$(CHECKPOINT)" ]; then echo "$(RANDOM_NOTICE)"; fi
 	@ls -1 "$(OUT)"/summary.json "$(OUT)"/summary.png
 
 demo-arguments:
