@@ -1,6 +1,6 @@
 """A bag through the planner: player, planner, and a recorder if asked for; ends with the bag.
 
-ros2 launch alpamayo_ros replay.launch.py bag:=drive rig:=default checkpoint:=/models/Alpamayo-1.5-10B out:=run
+ros2 launch alpamayo_ros replay.launch.py bag:=drive checkpoint:=nvidia/Alpamayo-1.5-10B out:=recording
 `alpamayo replay` does the same in one command, and sums the run up.
 """
 
@@ -28,8 +28,8 @@ from launch import LaunchContext, LaunchDescription
 PASSED_ON = (
     ("rig", "default", "Rig file, or a name in config/rigs."),
     ("checkpoint", "", "Alpamayo's checkpoint: a folder or a hub id; empty takes params_file's."),
-    ("backbone", "", "Backbone's config and tokenizer: a folder or a hub id; empty takes the checkpoint's."),
-    ("device", "", 'Where the model runs: "cpu", "cuda", "cuda:1" or "auto"; empty takes params_file\'s.'),
+    ("backbone", "", "Backbone's config and tokenizer, folder or hub id; empty takes the checkpoint's."),
+    ("device", "", "Where the model runs: cpu, cuda, cuda:1 or auto; empty takes params_file's."),
     ("namespace", "alpamayo", "Namespace of the nodes."),
     ("odometry", "/odom", "The bag's nav_msgs/Odometry, for rigs that name it `odometry`."),
     ("use_sim_time", "true", "Take the time from the bag: true or false."),

@@ -1,6 +1,6 @@
 """The planner on a vehicle, configured and activated.
 
-ros2 launch alpamayo_ros vehicle.launch.py checkpoint:=/models/Alpamayo-1.5-10B rig:=/etc/my_rig.yaml odometry:=/odom
+ros2 launch alpamayo_ros vehicle.launch.py checkpoint:=nvidia/Alpamayo-1.5-10B rig:=rig.yaml odometry:=/odom
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "backbone",
                 default_value="",
-                description="Backbone's config and tokenizer: a folder or a hub id; empty takes the checkpoint's.",
+                description="Backbone's config and tokenizer, folder or hub id; empty: the checkpoint's.",
             ),
             DeclareLaunchArgument(
                 "device",
                 default_value="",
-                description='Where the model runs: "cpu", "cuda", "cuda:1" or "auto"; empty takes params_file\'s.',
+                description="Where the model runs: cpu, cuda, cuda:1 or auto; empty takes params_file's.",
             ),
             DeclareLaunchArgument(
                 "params_file",
@@ -62,7 +62,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "autostart",
                 default_value="true",
-                description="Configure and activate the planner: true; false leaves it to a lifecycle manager.",
+                description="true configures and activates the planner; false leaves it to others.",
             ),
             DeclareLaunchArgument(
                 "log_level", default_value="info", description="debug, info, warn, error or fatal."

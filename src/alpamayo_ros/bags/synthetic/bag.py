@@ -14,7 +14,7 @@ import numpy as np
 from alpamayo_ros.bags.qos import make_qos
 from alpamayo_ros.bags.synthetic.camera import SyntheticCamera
 from alpamayo_ros.bags.synthetic.course import Course
-from alpamayo_ros.bags.synthetic.scene import Image, Scene, make_scene
+from alpamayo_ros.bags.synthetic.scene import FINEST_M, Image, Scene, make_scene
 from alpamayo_ros.bags.writer import BagWriter
 from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.types import InvalidInput
@@ -141,7 +141,8 @@ def _rendered(
     pool: ThreadPoolExecutor, drive: SyntheticDrive, course: Course, cameras: dict[str, Any]
 ) -> Iterator[tuple[float, dict[str, Future[Any]]]]:
     """Yield (time, topic -> image to come), keeping the pool two steps ahead."""
-    scene = make_scene(course, seed=drive.seed)
+    finest_m = FINEST_M * min(max(960 / drive.width, 1.0), 8.0)
+    scene = make_scene(course, seed=drive.seed, finest_m=finest_m)
     ahead: list[tuple[float, dict[str, Future[Any]]]] = []
     for time_s in _ticks(drive.seconds, drive.camera_hz):
         pose = course.pose(time_s)

@@ -20,7 +20,7 @@ _ASPHALT: Colour = (88, 86, 84)
 _PAVEMENT: Colour = (138, 142, 146)
 _PAINT: Colour = (226, 232, 234)
 
-_FINEST_M = 0.06
+FINEST_M = 0.06
 _MAX_PIXELS = 48_000_000
 _MARGIN_M = 70.0
 _SHIFT = 4
@@ -105,12 +105,18 @@ class Scene:
     trees: tuple[Tree, ...]
 
 
-def make_scene(course: Course, *, seed: int) -> Scene:
-    """Return the surroundings of a course; the same seed gives the same pixels."""
+def make_scene(course: Course, *, seed: int, finest_m: float = FINEST_M) -> Scene:
+    """Return the surroundings of a course; the same seed gives the same pixels.
+
+    Args:
+        course: the road.
+        seed: of everything beside it.
+        finest_m: size of the ground's pixels; coarser is faster, and enough for small images.
+    """
     random = np.random.default_rng(seed)
     boxes, trees = _place(course, random)
     return Scene(
-        ground=_draw_ground(course, boxes, trees, random),
+        ground=_draw_ground(course, boxes, trees, random, finest_m),
         panorama=_draw_panorama(random),
         sprites=tuple(_draw_tree(random) for _ in range(_TREE_KINDS)),
         quads=_make_quads(boxes),
@@ -174,11 +180,13 @@ def _place(course: Course, random: np.random.Generator) -> tuple[list[Box], list
     return boxes, trees
 
 
-def _draw_ground(course: Course, boxes: list[Box], trees: list[Tree], random: np.random.Generator) -> Ground:
+def _draw_ground(
+    course: Course, boxes: list[Box], trees: list[Tree], random: np.random.Generator, finest_m: float
+) -> Ground:
     points = course.beside(0.0)
     low, high = points.min(axis=0) - _MARGIN_M, points.max(axis=0) + _MARGIN_M
     span = high - low
-    metres = max(_FINEST_M, float(np.sqrt(span[0] * span[1] / _MAX_PIXELS)))
+    metres = max(finest_m, float(np.sqrt(span[0] * span[1] / _MAX_PIXELS)))
     width, height = (int(np.ceil(s / metres)) for s in span)
     corner = (float(low[0]), float(high[1]))
     lane = course.lane_width_m
