@@ -1,4 +1,4 @@
-"""summary.json and summary.png of a recording that is made here plan by plan, so that every figure is known."""
+"""summary.json and summary.png of a recording that is made here plan by plan, so every figure is known."""
 
 from __future__ import annotations
 

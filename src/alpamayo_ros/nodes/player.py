@@ -94,6 +94,13 @@ class PlayerNode(Node):
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("player", **node_options)
+        try:
+            self._set_up()
+        except BaseException:
+            super().destroy_node()  # rclpy keeps a list of nodes, refused ones too
+            raise
+
+    def _set_up(self) -> None:
         declare(self, PARAMETERS)
         given = values(self, PARAMETERS)
         rate: float = given["rate"]

@@ -70,6 +70,13 @@ class RecorderNode(Node):
 
     def __init__(self, *, now_ns: Callable[[], int] | None = None, **node_options: Any) -> None:
         super().__init__("recorder", **node_options)
+        try:
+            self._set_up(now_ns)
+        except BaseException:
+            super().destroy_node()  # rclpy keeps a list of nodes, refused ones too
+            raise
+
+    def _set_up(self, now_ns: Callable[[], int] | None) -> None:
         declare(self, PARAMETERS)
         given = values(self, PARAMETERS)
         if not given["output"]:

@@ -1,0 +1,103 @@
+"""The launch files, as far as they can be checked without `launch`; see README.md beside this."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "launch").glob("*.launch.py"))
+VEHICLE = {"rig", "checkpoint", "backbone", "device", "params_file", "namespace", "use_sim_time", "log_level"}
+REPLAY = {*VEHICLE, "bag", "rate", "out"}
+
+
+def calls(tree: ast.AST, name: str) -> list[ast.Call]:
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+    ]
+
+
+def declared(tree: ast.Module) -> dict[str, str]:
+    """Return argument -> description, of direct declarations and of the table of those passed on."""
+    found: dict[str, str] = {}
+    for call in calls(tree, "DeclareLaunchArgument"):
+        if isinstance(call.args[0], ast.Constant):
+            words = {k.arg: k.value for k in call.keywords}
+            description = words.get("description")
+            found[call.args[0].value] = description.value if isinstance(description, ast.Constant) else ""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "PASSED_ON":
+            found.update({name: text for name, _, text in ast.literal_eval(node.value)})
+    return found
+
+
+def parse(name: str) -> ast.Module:
+    path = ROOT / "launch" / name
+    compile(path.read_text(), str(path), "exec")
+    return ast.parse(path.read_text())
+
+
+def test_both_are_there() -> None:
+    assert [f.name for f in FILES] == ["replay.launch.py", "vehicle.launch.py"]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("vehicle.launch.py", VEHICLE), ("replay.launch.py", REPLAY)])
+def test_every_argument_is_declared_with_a_description(name: str, expected: set[str]) -> None:
+    arguments = declared(parse(name))
+    assert expected <= set(arguments)
+    assert all(len(text) > 10 and text.endswith(".") for text in arguments.values()), arguments
+
+
+@pytest.mark.parametrize("name", ["vehicle.launch.py", "replay.launch.py"])
+def test_every_configuration_that_is_read_is_declared(name: str) -> None:
+    tree = parse(name)
+    read = {
+        c.args[0].value for c in calls(tree, "LaunchConfiguration") if isinstance(c.args[0], ast.Constant)
+    }
+    assert read
+    assert read <= set(declared(tree))
+
+
+def test_what_replay_passes_on_is_declared_by_vehicle() -> None:
+    replay, vehicle = parse("replay.launch.py"), parse("vehicle.launch.py")
+    table = next(n for n in replay.body if isinstance(n, ast.Assign) and n.targets[0].id == "PASSED_ON")  # type: ignore[attr-defined]
+    assert {name for name, _, _ in ast.literal_eval(table.value)} <= set(declared(vehicle))
+
+
+@pytest.mark.parametrize("name", ["vehicle.launch.py", "replay.launch.py"])
+def test_executables_and_parameters_exist(name: str) -> None:
+    for call in calls(parse(name), "Node"):
+        words = {k.arg: k.value for k in call.keywords}
+        executable = ast.literal_eval(words["executable"])
+        assert ast.literal_eval(words["package"]) == "alpamayo_ros"
+        assert ast.literal_eval(words["name"]) == executable
+        module = importlib.import_module(f"alpamayo_ros.nodes.{executable}")
+        assert callable(module.main)
+        if executable == "planner":
+            continue
+        known = {spec.name for spec in module.PARAMETERS} | {"use_sim_time"}
+        given = {
+            key.value
+            for node in ast.walk(words["parameters"])
+            if isinstance(node, ast.Dict)
+            for key in node.keys
+        }  # type: ignore[union-attr]
+        assert given
+        assert given <= known
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("launch_ros") is None, reason="launch_ros is not installed (it is not on PyPI)"
+)
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_launch_itself_reads_them(path: Path) -> None:
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+
+    description = get_launch_description_from_python_launch_file(str(path))
+    arguments = {a.name: a.description for a in description.get_launch_arguments()}
+    assert (REPLAY if "replay" in path.name else VEHICLE) <= set(arguments)
