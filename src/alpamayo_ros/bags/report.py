@@ -12,6 +12,7 @@ import numpy as np
 
 from alpamayo_ros.bags.reader import BagReader
 from alpamayo_ros.bags.run import FloatArray, PlanRecord, Run
+from alpamayo_ros.bags.views import View, recorded_views
 from alpamayo_ros.sensing.images import decode_compressed, decode_image
 from alpamayo_ros.sensing.rig import CameraConfig, Rig
 from alpamayo_ros.types import NUM_WAYPOINTS, WAYPOINT_INTERVAL_S, InvalidInput
@@ -49,6 +50,7 @@ _ROLE_ORDER = (
 )
 _TIMES_S: FloatArray = np.arange(1, NUM_WAYPOINTS + 1, dtype=np.float64) * WAYPOINT_INTERVAL_S
 _VEHICLE_M = (4.9, 1.9, 1.0)
+_TRACK_M = 1.6
 _TEXT_WIDTH = 132
 _NEAREST_NS = 60_000_000
 
@@ -69,7 +71,9 @@ def draw_report(path: str | Path, run: Run, rig: Rig, *, summary: Mapping[str, A
     from matplotlib.figure import Figure
 
     moments = choose_moments(run.plans, MOMENTS)
-    images = _images(run, rig, moments)
+    with BagReader(run.path) as bag:
+        images = _images(bag, rig, moments)
+        views = recorded_views(bag, rig)
     rows = max(len(moments), 1)
     figure = Figure(figsize=(17.0, 2.1 + 3.25 * rows + 3.0), facecolor="white")
     FigureCanvasAgg(figure)
@@ -83,7 +87,7 @@ def draw_report(path: str | Path, run: Run, rig: Rig, *, summary: Mapping[str, A
         axes.axis("off")
         axes.text(0.5, 0.5, "no plan was published", ha="center", fontsize=18, color=_WARN)
     for index, plan in enumerate(moments):
-        _draw_moment(figure, grid[1 + index], run, rig, plan, images.get(plan.t0_ns, {}))
+        _draw_moment(figure, grid[1 + index], run, rig, plan, images.get(plan.t0_ns, {}), views)
     _draw_footer(figure, grid[len(heights) - 1], run)
     figure.savefig(path, dpi=100)
 
@@ -98,21 +102,20 @@ def choose_moments(plans: Sequence[PlanRecord], number: int) -> list[PlanRecord]
     return [plans[i] for i in sorted(chosen)]
 
 
-def _images(run: Run, rig: Rig, moments: Sequence[PlanRecord]) -> dict[int, dict[int, Any]]:
+def _images(bag: BagReader, rig: Rig, moments: Sequence[PlanRecord]) -> dict[int, dict[int, Any]]:
     """Return t0 -> camera id -> image [H, W, 3] nearest to t0, of each camera."""
     best: dict[tuple[int, int], tuple[int, Any, str]] = {}
     by_topic = {camera.topic: camera for camera in rig.cameras}
-    with BagReader(run.path) as bag:
-        for plan in moments:
-            # Recorded after their stamps: by transport, and by waiting for a slow executor.
-            window = {"start_ns": plan.t0_ns - 2 * _NEAREST_NS, "stop_ns": plan.t0_ns + 10 * _NEAREST_NS}
-            for message in bag.messages(by_topic, **window):
-                content = bag.decode(message)
-                stamp = content.header.stamp
-                distance_ns = abs(stamp.sec * 10**9 + stamp.nanosec - plan.t0_ns)
-                key = (plan.t0_ns, by_topic[message.topic].camera_id)
-                if distance_ns <= _NEAREST_NS and (key not in best or distance_ns < best[key][0]):
-                    best[key] = (distance_ns, content, by_topic[message.topic].transport)
+    for plan in moments:
+        # Recorded after their stamps: by transport, and by waiting for a slow executor.
+        start_ns, stop_ns = plan.t0_ns - 2 * _NEAREST_NS, plan.t0_ns + 10 * _NEAREST_NS
+        for message in bag.messages(by_topic, start_ns=start_ns, stop_ns=stop_ns):
+            content = bag.decode(message)
+            stamp = content.header.stamp
+            distance_ns = abs(stamp.sec * 10**9 + stamp.nanosec - plan.t0_ns)
+            key = (plan.t0_ns, by_topic[message.topic].camera_id)
+            if distance_ns <= _NEAREST_NS and (key not in best or distance_ns < best[key][0]):
+                best[key] = (distance_ns, content, by_topic[message.topic].transport)
     images: dict[int, dict[int, Any]] = {}
     for (t0_ns, camera_id), (_, content, transport) in best.items():
         try:
@@ -166,14 +169,24 @@ def _draw_header(figure: Figure, cell: Any, summary: Mapping[str, Any]) -> None:
 
 
 def _draw_moment(
-    figure: Figure, cell: Any, run: Run, rig: Rig, plan: PlanRecord, images: Mapping[int, Any]
+    figure: Figure,
+    cell: Any,
+    run: Run,
+    rig: Rig,
+    plan: PlanRecord,
+    images: Mapping[int, Any],
+    views: Mapping[int, View],
 ) -> None:
     columns = cell.subgridspec(1, 2, width_ratios=[3.55, 1.0], wspace=0.07)
     cameras = sorted(rig.cameras, key=lambda c: _ROLE_ORDER.index(c.name))
     left = columns[0].subgridspec(2, 1, height_ratios=[2.0, 1.0], hspace=0.04)
     strip = left[0].subgridspec(1, len(cameras), wspace=0.02)
     for position, camera in enumerate(cameras):
-        _draw_camera(figure.add_subplot(strip[position]), camera, images.get(camera.camera_id))
+        image = images.get(camera.camera_id)
+        axes = figure.add_subplot(strip[position])
+        _draw_camera(axes, camera, image)
+        if image is not None and camera.camera_id in views:
+            _draw_path(axes, views[camera.camera_id], run, plan, image)
     _draw_text(figure.add_subplot(left[1]), run, plan)
     _draw_birds_eye(figure.add_subplot(columns[1]), run, plan)
 
@@ -188,6 +201,32 @@ def _draw_camera(axes: Axes, camera: CameraConfig, image: Any) -> None:
     else:
         axes.imshow(image, interpolation="antialiased", aspect="equal")
     axes.set_title(camera.name, fontsize=9, color=_FAINT, pad=3)
+
+
+def _draw_path(axes: Axes, view: View, run: Run, plan: PlanRecord, image: Any) -> None:
+    """Draw the plan and the drive onto the road that the camera sees, as wide as the vehicle's track."""
+    from matplotlib.patches import Polygon
+
+    height, width = image.shape[:2]
+    driven = run.track.future_in_rig_t0(plan, _TIMES_S)
+    lines = ((driven[np.isfinite(driven).all(axis=1)], _DRIVEN), (plan.xyz_in_rig_t0[plan.chosen], _PLAN))
+    for line, colour in lines:
+        # From a little ahead of the axle, in small steps, so that a near end is cut off at the image's edge.
+        line = np.concatenate([np.zeros((1, 3)), line])
+        steps = np.linspace(0, len(line) - 1, 20 * len(line))
+        fine = np.stack([np.interp(steps, np.arange(len(line)), line[:, i]) for i in range(3)], axis=1)
+        along = np.gradient(fine[:, :2], axis=0)
+        along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
+        left = (
+            np.concatenate([-along[:, 1:], along[:, :1], np.zeros((len(along), 1))], axis=1) * 0.5 * _TRACK_M
+        )
+        near = view.pixels(fine + left, width=width)
+        far = view.pixels(fine - left, width=width)
+        if len(near) > 1 and len(far) > 1:
+            corners = np.concatenate([near, far[::-1]])
+            axes.add_patch(Polygon(corners, facecolor=colour, alpha=0.5, edgecolor=colour, linewidth=0.8))
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
 
 
 def _draw_text(axes: Axes, run: Run, plan: PlanRecord) -> None:
@@ -238,8 +277,10 @@ def _draw_birds_eye(axes: Axes, run: Run, plan: PlanRecord) -> None:
     everything = everything[np.isfinite(everything).all(axis=1)]
     reach_m = max(float(everything[:, 0].max(initial=0.0)), 12.0)
     side_m = max(float(np.abs(everything[:, 1]).max(initial=0.0)) * 1.15, 0.36 * reach_m, 6.0)
-    axes.plot([-side_m, side_m], [0, 0], alpha=0)  # the least width; the aspect decides the rest
-    axes.set_ylim(min(-4.0, float(everything[:, 0].min(initial=0.0)) * 1.1), reach_m * 1.08)
+    behind_m = min(-4.0, float(everything[:, 0].min(initial=0.0)) * 1.1)
+    # The least that is shown; equal scales decide the rest.
+    axes.plot([-side_m, side_m], [behind_m, reach_m * 1.06], alpha=0)
+    axes.margins(0.0)
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(color="#e7eaef", linewidth=0.8)
     axes.set_axisbelow(True)

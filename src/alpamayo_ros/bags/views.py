@@ -1,0 +1,116 @@
+"""Where a recording's cameras stand and how they see, so that plans can be drawn into their images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from alpamayo_ros.bags.reader import BagReader
+from alpamayo_ros.sensing.camera_info import CameraInfo, model_from_camera_info
+from alpamayo_ros.sensing.camera_models import CameraModel
+from alpamayo_ros.sensing.rig import CameraConfig, Rig
+from alpamayo_ros.types import InvalidInput
+
+NEAREST_M = 0.3
+
+Parents: TypeAlias = dict[str, tuple[str, NDArray[np.float64]]]
+"""Frame -> its parent, and its pose [4, 4] in it."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One camera: its lens, and its pose [4, 4] in the rig frame."""
+
+    model: CameraModel
+    rig_from_camera: NDArray[np.float64]
+
+    def pixels(self, points_in_rig: NDArray[np.float64], *, width: int) -> NDArray[np.float64]:
+        """Return where points [N, 3] appear, [M, 2], without those behind the camera or out of its sight.
+
+        Args:
+            points_in_rig: in the rig frame at the time of the image, m.
+            width: of the image at hand, if it is not of the calibration's size.
+        """
+        camera_from_rig = np.linalg.inv(self.rig_from_camera)
+        in_camera = points_in_rig @ camera_from_rig[:3, :3].T + camera_from_rig[:3, 3]
+        pixels, visible = self.model.project(in_camera[in_camera[:, 2] > NEAREST_M])
+        return np.asarray(pixels[visible] * (width / self.model.width), np.float64)
+
+
+def recorded_views(bag: BagReader, rig: Rig) -> Mapping[int, View]:
+    """Return camera id -> View of the cameras whose lens and place the rig file or the bag tells.
+
+    Lens: the rig file's, else the first CameraInfo. Place: the rig file's, else /tf_static. A camera whose
+    images are not of that lens and place, as CameraInfo it cannot be read, is left out.
+    """
+    parents: Parents = {}
+    for message in bag.messages(["/tf_static"]):
+        for stamped in bag.decode(message).transforms:
+            frame = stamped.child_frame_id.removeprefix("/")
+            parents[frame] = (stamped.header.frame_id.removeprefix("/"), _matrix(stamped.transform))
+    views = {}
+    for camera in rig.cameras:
+        try:
+            view = _view(bag, rig, camera, parents)
+        except InvalidInput:
+            continue
+        if view is not None:
+            views[camera.camera_id] = view
+    return views
+
+
+def _view(bag: BagReader, rig: Rig, camera: CameraConfig, parents: Parents) -> View | None:
+    model, pose = camera.intrinsics, camera.rig_from_camera
+    info = None
+    if camera.info_topic is not None and (model is None or pose is None):
+        first = next(bag.messages([camera.info_topic]), None)
+        info = None if first is None else bag.decode(first)
+    if model is None and info is not None:
+        model = model_from_camera_info(_fields(info), rectified=camera.rectified)
+    if pose is None and info is not None:
+        pose = _pose_below(rig.rig_frame, info.header.frame_id.removeprefix("/"), parents)
+    return None if model is None or pose is None else View(model, pose)
+
+
+def _pose_below(root: str, frame: str, parents: Parents) -> NDArray[np.float64] | None:
+    """Return root_from_frame [4, 4] where `root` is above `frame` in the tree of frames, else None."""
+    pose = np.eye(4)
+    for _ in range(len(parents) + 1):  # no longer way exists without a cycle
+        if frame == root:
+            return pose
+        if frame not in parents:
+            return None
+        frame, parent_from_child = parents[frame]
+        pose = parent_from_child @ pose
+    return None
+
+
+def _fields(info: Any) -> CameraInfo:
+    return CameraInfo(
+        width=int(info.width),
+        height=int(info.height),
+        distortion_model=str(info.distortion_model),
+        d=list(info.d),
+        k=list(info.k),
+        r=list(info.r),
+        p=list(info.p),
+        binning_x=int(info.binning_x),
+        binning_y=int(info.binning_y),
+        roi_x_offset=int(info.roi.x_offset),
+        roi_y_offset=int(info.roi.y_offset),
+        roi_width=int(info.roi.width),
+        roi_height=int(info.roi.height),
+    )
+
+
+def _matrix(transform: Any) -> NDArray[np.float64]:
+    q, p = transform.rotation, transform.translation
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix()
+    matrix[:3, 3] = (p.x, p.y, p.z)
+    return matrix
