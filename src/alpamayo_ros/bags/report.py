@@ -326,7 +326,7 @@ def _draw_latency(axes: Axes, plans: Sequence[PlanRecord], times_s: FloatArray) 
     publish = [p.publish_latency_ms for p in plans]
     axes.plot(times_s, publish, ".", color=_INK, markersize=4, label="t0 to arrival")
     axes.set_ylim(0, float(np.percentile(publish, 98)) * 1.45)
-    axes.legend(fontsize=8, frameon=False, ncols=3, loc="upper left")
+    axes.legend(fontsize=8, frameon=False, ncol=3, loc="upper left")
 
 
 def _draw_speed(axes: Axes, run: Run, times_s: FloatArray, start_ns: int) -> None:
