@@ -76,13 +76,16 @@ def planners_of(out: Path) -> list[int]:
     return found
 
 
-def wait_for_text(path: Path, text: str) -> None:
+def wait_until_active(process: subprocess.Popen[str], out: Path) -> None:
+    """Wait until the planner of a replay is active; fails with what the replay says if it ends before."""
+    log = out / "planner.log"
     deadline = time.monotonic() + LIMIT_S
-    while time.monotonic() < deadline:
-        if path.exists() and text in path.read_text(errors="replace"):
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.exists() and "]: active" in log.read_text(errors="replace"):
             return
         time.sleep(0.05)
-    raise AssertionError(f"{text!r} did not appear in {path}")
+    process.kill()
+    raise AssertionError(f"the planner did not become active: {process.communicate()}")
 
 
 def test_a_drive_becomes_plans_a_bag_a_summary_and_a_picture(
@@ -137,7 +140,7 @@ def test_a_planner_that_dies_is_reported_and_nothing_is_left_running(
 ) -> None:
     out = tmp_path / "out"
     process = start(drive, "--checkpoint", checkpoint, "--out", out, "--rate", "0.2", "--domain-id", DOMAIN)
-    wait_for_text(out / "planner.log", "]: active")
+    wait_until_active(process, out)
     time.sleep(1.0)
     for pid in planners_of(out):
         os.kill(pid, signal.SIGKILL)
@@ -152,7 +155,7 @@ def test_a_planner_that_dies_is_reported_and_nothing_is_left_running(
 def test_ctrl_c_ends_it_early_with_a_summary(drive: Path, checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(drive, "--checkpoint", checkpoint, "--out", out, "--rate", "0.1", "--domain-id", DOMAIN)
-    wait_for_text(out / "planner.log", "]: active")
+    wait_until_active(process, out)
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
@@ -165,7 +168,7 @@ def test_ctrl_c_ends_it_early_with_a_summary(drive: Path, checkpoint: Path, tmp_
 def test_a_killed_replay_leaves_no_planner(drive: Path, checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(drive, "--checkpoint", checkpoint, "--out", out, "--rate", "0.1", "--domain-id", DOMAIN)
-    wait_for_text(out / "planner.log", "]: active")
+    wait_until_active(process, out)
     process.kill()
     process.wait(20)
     for stream in (process.stdout, process.stderr):
