@@ -19,12 +19,12 @@ TORCH ?= auto
 TORCH_VERSION ?=
 PYTEST_ARGS ?=
 
-# Of the demo. At half speed two cores plan a few times for every second of the bag.
+# Of the demo; without RATE it plays in real time, or as slow as the planner needs.
 BAG ?=
 RIG ?= $(if $(BAG),,default)
 CHECKPOINT ?=
 BACKBONE ?=
-RATE ?= 0.5
+RATE ?=
 DEVICE ?=
 OUT ?= out/demo
 

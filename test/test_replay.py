@@ -108,10 +108,13 @@ def test_a_drive_becomes_plans_a_bag_a_summary_and_a_picture(
     assert summary["random_weights"] is True
     assert summary["bag_s"] == pytest.approx(4.0)
     assert summary["wall_s"] > 3.9
-    for stage in ("preprocess", "vision", "prefill", "reasoning", "denoise", "total", "publish"):
+    for stage in ("preprocess", "vision", "prefill", "reasoning", "denoise", "publish", "total"):
         row = summary["latency_ms"][stage]
         assert 0 <= row["p50"] <= row["p90"] <= row["p99"] <= row["max"]
-    assert summary["latency_ms"]["publish"]["p50"] >= summary["latency_ms"]["total"]["p50"] * 0.8
+    assert summary["rate"] == "auto"
+    assert 0 < summary["mean_rate"] <= 1.05
+    # In bag time, which runs at that rate (its mean; it is lower while a plan is outstanding).
+    assert summary["latency_ms"]["publish"]["p50"] > 0.3 * summary["mean_rate"] * row["p50"]
     assert summary["reasoning_tokens"]["max"] <= 12
     assert (out / "summary.png").stat().st_size > 50_000
     run = read_run(out / "bag", plan_topic="/alpamayo/plan", odometry_topic="/odom")
@@ -268,10 +271,9 @@ def test_the_real_bag_gives_plans_and_no_timing_refusals(
     assert main(["checkpoint", "random", str(checkpoint), "--size", "tiny"]) == 0
     bag = bags_dir / "kitti_raw_0001_street"
     code, output, err = finish(
-        start(bag, "--rig", "kitti", "--checkpoint", checkpoint, "--out", tmp_path / "out", "--rate", "0.5")
+        start(bag, "--rig", "kitti", "--checkpoint", checkpoint, "--out", tmp_path / "out")
     )
     assert code == 0, (output, err)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["plans_published"] >= 60
-    timing = {k: n for k, n in summary["refusals_after_start_up"].items() if not k.startswith("plan_age")}
-    assert timing == {}
+    assert summary["plans_published"] >= 80
+    assert summary["refusals_after_start_up"] == {}

@@ -54,6 +54,14 @@ def test_a_planner_that_never_answers_does_not_stop_the_bag() -> None:
     assert pacer.rate(1e6) == 0.05
 
 
+def test_when_no_more_plan_is_to_be_expected() -> None:
+    pacer = Pacer()
+    assert pacer.overdue(0.0)
+    pacer.planned(10.0, took_s=2.0)
+    assert not pacer.overdue(15.0)
+    assert pacer.overdue(17.0)
+
+
 @given(st.lists(st.floats(0, 100), max_size=20), st.floats(0, 1e4))
 def test_the_rate_stays_within_its_bounds(takes: list[float], wall_s: float) -> None:
     pacer = Pacer(max_rate=1.0, min_rate=0.1)

@@ -7,6 +7,7 @@ from alpamayo_ros.types import FRAME_INTERVAL_S, InvalidInput
 # Of a frame interval, the part that planning may take: the rest is for decoding and transport.
 _PLANNING_SHARE = 0.75
 _SMOOTHING = 0.3
+_OVERDUE_AFTER = 3.0
 
 
 class Pacer:
@@ -46,6 +47,12 @@ class Pacer:
             self._interval_s = took_s
         else:
             self._interval_s += _SMOOTHING * (took_s - self._interval_s)
+
+    def overdue(self, wall_s: float) -> bool:
+        """Return whether no more plan is to be expected: the last was longer ago than three take."""
+        if self._last_s is None or self._interval_s is None:
+            return True
+        return wall_s - self._last_s > _OVERDUE_AFTER * self._interval_s
 
     def rate(self, wall_s: float) -> float:
         """Return the rate to play at now, bag seconds a wall second."""

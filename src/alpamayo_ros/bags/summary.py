@@ -74,7 +74,7 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def latency_table(plans: Sequence[PlanRecord]) -> dict[str, dict[str, float]]:
-    """Return stage -> percentiles in ms; `publish` is from t0 to the plan's arrival at the recorder."""
+    """Return stage -> percentiles in ms; `publish` is from t0 to the recorder, in bag time."""
     table = {stage: percentiles([p.stages_ms[stage] for p in plans]) for stage in STAGES}
     return {**table, "publish": percentiles([p.publish_latency_ms for p in plans])}
 

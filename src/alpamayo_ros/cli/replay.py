@@ -45,7 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("replay"), metavar="DIR", help="results (default: replay)"
     )
     playing = parser.add_argument_group("playing")
-    playing.add_argument("--rate", type=float, default=1.0, help="bag seconds a wall second (default: 1)")
+    playing.add_argument(
+        "--rate",
+        type=_rate,
+        metavar="R|auto",
+        help="bag seconds a wall second; auto (the default) is real time for a planner that keeps up, "
+        "and as slow as it takes for one that does not",
+    )
     playing.add_argument("--start", type=float, default=0.0, metavar="S", help="seconds of the bag to skip")
     playing.add_argument("--odometry", metavar="TOPIC", help="if not the rig's, or the bag's only one")
     planner = parser.add_argument_group("planner (see `alpamayo parameters`)")
@@ -62,6 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--load-timeout", type=float, default=900.0, metavar="S", help="for the model (default: 900)"
     )
     graph.add_argument("--log-level", default="info", choices=("debug", "info", "warn", "error", "fatal"))
+
+
+def _rate(text: str) -> float | None:
+    return None if text == "auto" else float(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -136,7 +146,8 @@ def _write_results(options: ReplayOptions, result: ReplayResult, *, checkpoint: 
         "bag": str(options.bag),
         "rig": options.rig,
         "checkpoint": checkpoint,
-        "rate": options.rate,
+        "rate": "auto" if options.rate is None else options.rate,
+        "mean_rate": round(result.bag_s / result.play_s, 3),
         "wall_s": round(result.wall_s, 3),
         "interrupted": result.interrupted,
         "planner_idle_at_end": result.drained,
@@ -152,12 +163,13 @@ def _write_results(options: ReplayOptions, result: ReplayResult, *, checkpoint: 
 
 def _describe(summary: dict[str, Any], out: Path) -> str:
     publish = summary["latency_ms"]["publish"]
-    latency = f", {publish['p50']:.0f} ms after t0 (p99 {publish['p99']:.0f})" if publish else ""
+    latency = f", {publish['p50']:.0f} ms of bag time after t0 (p99 {publish['p99']:.0f})" if publish else ""
     plans = ", ".join(f"{n} {status}" for status, n in summary["plans"].items()) or "none"
     refused = ", ".join(f"{n} {reason}" for reason, n in summary["refusals"].items()) or "none"
     lines = [
         f"model        {summary['model'] or 'unknown'}",
         f"plans        {plans}{latency}",
+        f"played       {summary['bag_s']:.1f} s at {summary['mean_rate']:.2f} x real time",
         f"refusals     {refused}",
         f"results      {out}/summary.json, summary.png, bag/, planner.log",
     ]

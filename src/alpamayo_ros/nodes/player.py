@@ -28,6 +28,7 @@ NEVER_PLAYED = ("/clock", "/rosout", "/parameter_events")
 """Topics that describe the graph that was recorded, not the drive; /clock is the player's own."""
 
 LATE_WARNING_S = 0.5
+_LONGEST_WAIT_S = 0.05
 
 PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
@@ -278,7 +279,7 @@ class PlayerNode(Node):
             due_ns = min(bag_ns, self._next_clock_ns) if self._clock_publisher else bag_ns
             wait_s = self.timeline.wait_s(due_ns)
             if wait_s > 0:
-                self._stop.wait(wait_s)
+                self._stop.wait(min(wait_s, _LONGEST_WAIT_S))  # the rate may change meanwhile
             elif due_ns == bag_ns:
                 self.latest_s = max(self.latest_s, -wait_s)
                 return True

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
+
+from alpamayo_ros.msg import Plan
 
 RESTING_REPORTS = 2
 """Reports in a row without anything new after which the planner is taken to be idle."""
@@ -16,7 +20,8 @@ _WORK = ("observations", "newest_t0_ns", "plans_", "refusals/", "superseded", "d
 class PlannerMonitor(Node):
     """Knows the planner's lifecycle state, what it has counted, and whether it still has work."""
 
-    def __init__(self, **node_options: Any) -> None:
+    def __init__(self, *, on_plan: Callable[[float, float], None] | None = None, **node_options: Any) -> None:
+        """`on_plan` is called with the wall time (monotonic, s) and the seconds that each plan took."""
         super().__init__("planner_monitor", **node_options)
         self.state = ""
         """Lifecycle state as the planner reports it; "" before its first report."""
@@ -28,7 +33,10 @@ class PlannerMonitor(Node):
         self._last: dict[str, str] = {}
         self._resting = 0
         self._watching = False
+        self._on_plan = on_plan
         self._subscription = self.create_subscription(DiagnosticArray, "/diagnostics", self._on_report, 10)
+        if on_plan is not None:
+            self._plans = self.create_subscription(Plan, "plan", self._on_plan_message, 10)
 
     @property
     def planners(self) -> int:
@@ -45,6 +53,10 @@ class PlannerMonitor(Node):
         """Start waiting for the planner to be idle."""
         self._watching = True
         self._resting = 0
+
+    def _on_plan_message(self, message: Plan) -> None:
+        if self._on_plan is not None:
+            self._on_plan(time.monotonic(), message.times.total_ms * 1e-3)
 
     def _on_report(self, message: Any) -> None:
         for status in message.status:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alpamayo_ros.bags.errors import BagError
+from alpamayo_ros.bags.pacing import Pacer
 from alpamayo_ros.bags.reader import BagReader
 from alpamayo_ros.ros.planner_process import PlannerProcess
 from alpamayo_ros.ros.runner import StopSignals, apply_shared_memory_profile, ros_arguments
 from alpamayo_ros.sensing.rig import Rig
-from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.types import HISTORY_INTERVAL_S, NUM_HISTORY_POSES, InvalidInput
 
 if TYPE_CHECKING:
     from alpamayo_ros.ros.planner_monitor import PlannerMonitor
@@ -35,6 +36,9 @@ _RESULTS = ("summary.json", "summary.png", LOG_NAME)
 
 _NOT_PLAYED = ("/clock", "/rosout", "/parameter_events", "/diagnostics")
 _HOLD_S = 1e6
+_FULL_RATE = 1.0
+HISTORY_SPAN_NS = round((NUM_HISTORY_POSES - 1) * HISTORY_INTERVAL_S * 1e9)
+"""Odometry that a first plan needs."""
 _SETTLE_S = 0.5
 # Ports of DDS domains (DDS-RTPS 9.6.1): 7400 + 250 * domain + ...
 _FIRST_PORT, _PORTS_PER_DOMAIN = 7400, 250
@@ -54,7 +58,7 @@ class ReplayOptions:
         rig: name or path, handed on to the planner.
         out: folder for the results.
         parameters: of the planner, by name.
-        rate: bag seconds a wall second.
+        rate: bag seconds a wall second; None is real time, or as fast as the planner keeps up with.
         start_offset_s: seconds of the bag to skip.
         odometry: topic of the odometry; None takes the rig's, or the bag's only one.
         params_file: parameters of the planner as YAML.
@@ -69,7 +73,7 @@ class ReplayOptions:
     rig: str
     out: Path
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
-    rate: float = 1.0
+    rate: float | None = None
     start_offset_s: float = 0.0
     odometry: str | None = None
     params_file: Path | None = None
@@ -114,6 +118,7 @@ class ReplayResult:
         skipped: topic -> why it was not played.
         bag_s: length of what was played.
         wall_s: playing and finishing.
+        play_s: of this, playing.
         interrupted: ended by a signal.
         drained: whether the planner was seen idle at the end.
         late_s: how late the tardiest message was.
@@ -127,6 +132,7 @@ class ReplayResult:
     skipped: dict[str, str]
     bag_s: float
     wall_s: float
+    play_s: float
     interrupted: bool
     drained: bool
     late_s: float
@@ -285,6 +291,7 @@ class _Session:
         self._planner = planner
         self._stop = stop
         self._progress = progress
+        self._pacer = Pacer(max_rate=_FULL_RATE) if options.rate is None else None
 
     def run(self) -> ReplayResult:
         import rclpy
@@ -314,12 +321,17 @@ class _Session:
             def parameters(**values: Any) -> list[Any]:
                 return [Parameter(name, value=value) for name, value in values.items()]
 
-            self._monitor: PlannerMonitor = add(PlannerMonitor())
+            pacer = self._pacer
+            self._monitor: PlannerMonitor = add(
+                PlannerMonitor(
+                    on_plan=None if pacer is None else lambda at_s, took_s: pacer.planned(at_s, took_s=took_s)
+                )
+            )
             player: PlayerNode = add(
                 PlayerNode(
                     parameter_overrides=parameters(
                         bag=str(options.bag),
-                        rate=options.rate,
+                        rate=_FULL_RATE if options.rate is None else options.rate,
                         start_offset_s=options.start_offset_s,
                         exclude=self._excluded,
                         wait_for_subscribers=needed,
@@ -335,7 +347,7 @@ class _Session:
                 )
             )
             self._load()
-            began_s = time.monotonic()
+            self._began_s = self._played_s = time.monotonic()
             drained = self._play() and self._drain()
             player.stop()
             self._spin_for(_SETTLE_S, "finishing")
@@ -347,7 +359,8 @@ class _Session:
                 dropped=dict(self._recorder.recording.dropped),
                 skipped=dict(player.skipped),
                 bag_s=(player.end_ns - player.start_ns) * 1e-9,
-                wall_s=time.monotonic() - began_s,
+                wall_s=time.monotonic() - self._began_s,
+                play_s=self._played_s,
                 interrupted=bool(self._stop),
                 drained=drained,
                 late_s=player.latest_s,
@@ -383,9 +396,15 @@ class _Session:
 
     def _play(self) -> bool:
         """Play the bag; False if told to stop."""
-        self._player.play()
-        while not self._player.finished.is_set() and not self._stop:
+        player = self._player
+        player.play()
+        first_plan_ns = player.start_ns + HISTORY_SPAN_NS
+        while not player.finished.is_set() and not self._stop:
             self._spin_once("playing")
+            if self._pacer is not None and player.timeline.now_ns() >= first_plan_ns:
+                self._pacer.expect_plans(time.monotonic())
+                player.timeline.set_rate(self._pacer.rate(time.monotonic()))
+        self._played_s = time.monotonic() - self._began_s
         if self._player.error is not None:
             raise self._player.error
         return not self._stop
@@ -398,6 +417,11 @@ class _Session:
             if self._monitor.rests:
                 return True
             self._spin_once("finishing")
+            if self._pacer is not None:
+                # The last plan must not grow old either; after it, waits of the planner shall end.
+                now_s = time.monotonic()
+                overdue = self._pacer.overdue(now_s)
+                self._player.timeline.set_rate(_FULL_RATE if overdue else self._pacer.rate(now_s))
         return False
 
     def _spin_for(self, seconds: float, phase: str) -> None:
