@@ -391,6 +391,8 @@ class PlannerNode(BackgroundLifecycleNode):
         )
         self._diagnostics.publish(to_message(statuses, stamp_ns=max(now_ns, 0)))
         if self._active and self._feed is not None:
+            if self._activated_ns <= 0:
+                self._activated_ns = now_ns  # simulated time had not begun when it was activated
             newest_ns = max(self.statistics.newest_t0_ns, self._activated_ns)
             if now_ns - newest_ns > _SILENCE_NS:
                 missing = "; ".join(self._feed.assembler.waiting_for()) or "a new frame"
