@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -279,7 +280,7 @@ def test_other_packages_messages_are_found_where_they_are_installed(
     (folder / "Wheel.msg").write_text("float32 speed\nHub[2] hubs\n")
     (folder / "Hub.msg").write_text("std_msgs/Header header\nuint8[] raw\n")
     (folder / "Bad.msg").write_text("}{ not a message\n")
-    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path), prepend=os.pathsep)
     store = base_typestore()
     definition = definition_of(store, "car_msgs/msg/Wheel")
     assert "MSG: car_msgs/Hub" in definition.text
