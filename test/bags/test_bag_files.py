@@ -98,10 +98,10 @@ def test_type_hashes_are_those_of_the_installed_messages(type_name: str) -> None
 
 
 def test_mcap_library_reads_what_we_write(tmp_path: Path) -> None:
-    mcap = pytest.importorskip("mcap.reader")
+    mcap_reader = pytest.importorskip("mcap.reader", reason="mcap comes with pip, not with package.xml")
     write(tmp_path / "bag", [(1, "a"), (2, "b")])
     with (tmp_path / "bag" / "bag.mcap").open("rb") as file:
-        reader = mcap.make_reader(file)
+        reader = mcap_reader.make_reader(file)
         seen = [(s.name, s.encoding, c.topic, m.log_time) for s, c, m in reader.iter_messages()]
     assert seen == [(STRING, "ros2msg", "/text", 1), (STRING, "ros2msg", "/text", 2)]
 

@@ -17,7 +17,8 @@ from alpamayo_ros.sensing.rigid import from_quaternion
 
 @pytest.mark.parametrize("odometry_first", [True, False])
 def test_the_kitti_bag(bags_dir: Path, odometry_first: bool) -> None:
-    highlevel = pytest.importorskip("rosbags.highlevel")
+    from rosbags import highlevel
+
     rig = load_rig("kitti")
     pipelines = {camera.topic: FramePipeline(camera) for camera in rig.cameras}
     info_topics = {camera.info_topic: camera.topic for camera in rig.cameras}
