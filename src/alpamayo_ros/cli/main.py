@@ -17,6 +17,9 @@ COMMANDS: dict[str, str] = {
     "bag": "make a synthetic driving bag, or list what a bag holds",
     "checkpoint": "make a random-weight checkpoint, or describe one",
     "parameters": "print the parameters of our nodes as a Markdown table",
+    "sim": "drive simulated scenes in closed loop and score the planner, or score a log",
+    "sim-renderer": "serve our scenes' camera images by AlpaSim's protocol",
+    "asl": "summarise AlpaSim's .asl logs",
 }
 """Subcommand -> one-line help. `alpamayo_ros.cli.NAME` has `add_arguments(parser)` and `run(args) -> int`."""
 
@@ -35,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv[:1])
 
     name: str = arguments.command
-    module = import_module(f"alpamayo_ros.cli.{name}")
+    module = import_module(f"alpamayo_ros.cli.{name.replace('-', '_')}")
     subparser = argparse.ArgumentParser(prog=f"alpamayo {name}", description=module.__doc__)
     module.add_arguments(subparser)
     try:
