@@ -12,9 +12,10 @@ import numpy as np
 
 from alpamayo_ros.bags.reader import BagReader
 from alpamayo_ros.bags.run import FloatArray, PlanRecord, Run
-from alpamayo_ros.bags.views import View, recorded_views
+from alpamayo_ros.bags.views import recorded_views
 from alpamayo_ros.sensing.images import decode_compressed, decode_image
 from alpamayo_ros.sensing.rig import CameraConfig, Rig
+from alpamayo_ros.sensing.view import View
 from alpamayo_ros.types import NUM_WAYPOINTS, WAYPOINT_INTERVAL_S, InvalidInput
 
 if TYPE_CHECKING:
@@ -211,20 +212,9 @@ def _draw_path(axes: Axes, view: View, run: Run, plan: PlanRecord, image: Any) -
     driven = run.track.future_in_rig_t0(plan, _TIMES_S)
     lines = ((driven[np.isfinite(driven).all(axis=1)], _DRIVEN), (plan.xyz_in_rig_t0[plan.chosen], _PLAN))
     for line, colour in lines:
-        # From a little ahead of the axle, in small steps, so that a near end is cut off at the image's edge.
-        line = np.concatenate([np.zeros((1, 3)), line])
-        steps = np.linspace(0, len(line) - 1, 20 * len(line))
-        fine = np.stack([np.interp(steps, np.arange(len(line)), line[:, i]) for i in range(3)], axis=1)
-        along = np.gradient(fine[:, :2], axis=0)
-        along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
-        left = (
-            np.concatenate([-along[:, 1:], along[:, :1], np.zeros((len(along), 1))], axis=1) * 0.5 * _TRACK_M
-        )
-        near = view.pixels(fine + left, width=width)
-        far = view.pixels(fine - left, width=width)
-        if len(near) > 1 and len(far) > 1:
-            corners = np.concatenate([near, far[::-1]])
-            axes.add_patch(Polygon(corners, facecolor=colour, alpha=0.5, edgecolor=colour, linewidth=0.8))
+        outline = view.ribbon(np.concatenate([np.zeros((1, 3)), line]), ribbon_width_m=_TRACK_M, width=width)
+        if len(outline):
+            axes.add_patch(Polygon(outline, facecolor=colour, alpha=0.5, edgecolor=colour, linewidth=0.8))
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,34 +11,12 @@ from scipy.spatial.transform import Rotation
 
 from alpamayo_ros.bags.reader import BagReader
 from alpamayo_ros.sensing.camera_info import CameraInfo, model_from_camera_info
-from alpamayo_ros.sensing.camera_models import CameraModel
 from alpamayo_ros.sensing.rig import CameraConfig, Rig
+from alpamayo_ros.sensing.view import View
 from alpamayo_ros.types import InvalidInput
-
-NEAREST_M = 0.3
 
 Parents: TypeAlias = dict[str, tuple[str, NDArray[np.float64]]]
 """Frame -> its parent, and its pose [4, 4] in it."""
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """One camera: its lens, and its pose [4, 4] in the rig frame."""
-
-    model: CameraModel
-    rig_from_camera: NDArray[np.float64]
-
-    def pixels(self, points_in_rig: NDArray[np.float64], *, width: int) -> NDArray[np.float64]:
-        """Return where points [N, 3] appear, [M, 2], without those behind the camera or out of its sight.
-
-        Args:
-            points_in_rig: in the rig frame at the time of the image, m.
-            width: of the image at hand, if it is not of the calibration's size.
-        """
-        camera_from_rig = np.linalg.inv(self.rig_from_camera)
-        in_camera = points_in_rig @ camera_from_rig[:3, :3].T + camera_from_rig[:3, 3]
-        pixels, visible = self.model.project(in_camera[in_camera[:, 2] > NEAREST_M])
-        return np.asarray(pixels[visible] * (width / self.model.width), np.float64)
 
 
 def recorded_views(bag: BagReader, rig: Rig) -> Mapping[int, View]:
