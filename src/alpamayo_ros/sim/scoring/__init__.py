@@ -1,0 +1,1 @@
+"""Scores of rollouts: AlpaSim's by its rules, and our own beside them."""
