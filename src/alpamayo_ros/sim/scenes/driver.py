@@ -1,0 +1,351 @@
+"""The scripted driver that makes a scene's reference drive.
+
+It keeps to the route's lane centre, shifts aside where its script says so, follows by IDM, takes curves at a
+comfortable lateral acceleration, obeys signals and gives way. It knows what the traffic intends. Its pose is always
+exactly on a smooth curve with the heading along it, so a kinematic vehicle can drive it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from alpamayo_ros.sim.roads import Float64Array
+from alpamayo_ros.sim.scene import EGO_BOX_IN_RIG_M, EGO_SIZE_XYZ_M
+from alpamayo_ros.sim.scenes.paths import Path, smooth_step
+from alpamayo_ros.sim.scenes.traffic import (
+    EGO_RADIUS_M,
+    GRID_M,
+    STEP_S,
+    Approach,
+    Bodies,
+    EgoMotion,
+    StopPoint,
+    Traffic,
+    Zone,
+    find_zones,
+    first_on_way,
+    interaction,
+    may_enter,
+    speed_profile,
+)
+
+_LOOK_AHEAD_M = 90
+_ACCEL = 1.6
+_DECEL = 2.0
+_CURVE_DECEL = 1.5
+_JERK = 3.5
+_HARD_JERK = 7.0
+_FRONT_M = EGO_BOX_IN_RIG_M[0] + EGO_SIZE_XYZ_M[0] / 2
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Drive `offset_m` (to the left) beside the lane centre from `from_m` to `to_m` along the route's path.
+
+    The change takes `ramp_m` before and after; the speed in between is at most `speed_mps`.
+    """
+
+    from_m: float
+    to_m: float
+    offset_m: float
+    ramp_m: float
+    speed_mps: float = 60.0
+
+
+@dataclass(frozen=True)
+class Passing:
+    """Overtake a slow agent: shift aside behind it once it is safe, return when past."""
+
+    actor_id: str
+    offset_m: float
+    after_s: float = 0.0
+    ramp_m: float = 26.0
+
+
+@dataclass(frozen=True)
+class SlowDown:
+    """Drive at most `speed_mps` between two places of the route's path."""
+
+    from_m: float
+    to_m: float
+    speed_mps: float
+
+
+@dataclass(frozen=True)
+class DriverScript:
+    """What the reference driver does in a scene.
+
+    Attributes:
+        start_s_m, start_mps: where on the route's path its rear axle is, and how fast, at the start.
+        cruise_mps: what it wants to drive.
+        lateral_mps2: how fast it takes curves.
+        headway_s: how it follows.
+        shifts, slow: where it leaves the lane centre, and where it slows down.
+        passing: whom it overtakes.
+        stops: lights and stop signs on its way (arc length of the line).
+        yields_to: agents to which it gives way where ways meet.
+        hold_s: for agents in `yields_to`, the distance before the zone at which it waits.
+        ignores: agents that it does not take for leaders (their ways are kept apart by the script).
+    """
+
+    start_s_m: float
+    start_mps: float
+    cruise_mps: float
+    lateral_mps2: float = 1.8
+    headway_s: float = 1.5
+    shifts: tuple[Shift, ...] = ()
+    slow: tuple[SlowDown, ...] = ()
+    passing: tuple[Passing, ...] = ()
+    stops: tuple[StopPoint, ...] = ()
+    yields_to: tuple[str, ...] = ()
+    hold_m: float = 2.5
+    margin_s: float = 1.5
+    ignores: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class Driver:
+    """The reference driver in one scene; `step` moves it on beside its traffic."""
+
+    script: DriverScript
+    traffic: Traffic
+    speed_limit: Float64Array
+    """[N] m/s every GRID_M of the route's path, as signed."""
+    offset: Float64Array = field(init=False)
+    s_m: float = field(init=False)
+    speed_mps: float = field(init=False)
+    accel_mps2: float = 0.0
+    held_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.path: Path = self.traffic.script.ego_path
+        self.s_m, self.speed_mps = self.script.start_s_m, self.script.start_mps
+        s = self.path.s_m
+        self.offset = np.zeros(len(s))
+        for shift in self.script.shifts:
+            there = smooth_step(s, shift.from_m - shift.ramp_m, shift.from_m)
+            back = smooth_step(s, shift.to_m, shift.to_m + shift.ramp_m)
+            self.offset += shift.offset_m * (there - back)
+        self._passed: set[str] = set()
+        self._plan()
+
+    def _plan(self) -> None:
+        """Compute the way that is driven, its speed profile and the zones on it, from the offsets."""
+        self.way = self.path.offset(self.offset)
+        xy = self.path.beside(self.offset)
+        length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(xy, axis=0), axis=1))])
+        self._way_s = length * (self.way.length_m / length[-1])
+        self.way_s_m = self._to_way(self.s_m)
+        limits = speed_profile(self.way, self.script.lateral_mps2, _CURVE_DECEL, 60.0)
+        at = np.arange(len(limits)) * GRID_M
+        route_s = np.interp(at, self._way_s, self.path.s_m)
+        wish = np.interp(route_s, np.arange(len(self.speed_limit)) * GRID_M, self.speed_limit)
+        wish = np.minimum(wish, self.script.cruise_mps)
+        for slow in (*self.script.slow, *self.script.shifts):
+            wish = np.where((route_s >= slow.from_m) & (route_s <= slow.to_m), np.minimum(wish, slow.speed_mps), wish)
+        limits = np.minimum(limits, wish)
+        for i in range(len(limits) - 2, -1, -1):
+            limits[i] = min(limits[i], np.sqrt(limits[i + 1] ** 2 + 2 * _CURVE_DECEL * GRID_M))
+        self._limits = limits
+        span = np.arange(len(limits) + _LOOK_AHEAD_M) * GRID_M
+        self._grid_xy, self._grid_yaw, _ = self.way.sample(span)
+        beyond = np.maximum(0.0, span - self.way.length_m)[:, None]
+        self._grid_xy = self._grid_xy + beyond * np.stack(
+            [np.cos(self._grid_yaw), np.sin(self._grid_yaw)], axis=-1
+        )
+        self._zones: list[tuple[int, list[Zone]]] = []
+        for index, agent in enumerate(self.traffic.script.agents):
+            if agent.actor_id in self.script.yields_to:
+                width = (EGO_SIZE_XYZ_M[1] + agent.size_xyz_m[1]) / 2 + 0.6
+                zones = find_zones(
+                    self.way,
+                    agent.path,
+                    width_m=width,
+                    mine_from_m=self.way_s_m,
+                    other_from_m=float(self.traffic.s_m[index]),
+                )
+                self._zones.append((index, zones))
+
+    def _to_way(self, route_s_m: float) -> float:
+        return float(np.interp(route_s_m, self.path.s_m, self._way_s))
+
+    @property
+    def motion(self) -> EgoMotion:
+        """What the traffic sees of it now."""
+        x, y, yaw = self.way.pose(self.way_s_m)
+        return EgoMotion(x, y, yaw, self.speed_mps)
+
+    def step(self) -> None:
+        """Drive on for one step; the traffic's state is the present one and is not moved."""
+        self._maybe_pass()
+        wanted = min(self._free(), self._following(), self._stopping())
+        wanted = max(wanted, -6.0)
+        jerk = _HARD_JERK if wanted < -3.0 else _JERK
+        step = jerk * STEP_S
+        self.accel_mps2 += float(np.clip(wanted - self.accel_mps2, -step, step))
+        speed = self.speed_mps + self.accel_mps2 * STEP_S
+        if speed <= 0.0 or (speed < 0.05 and self.accel_mps2 < 0.05):
+            speed = 0.0
+        self.way_s_m += (self.speed_mps + speed) / 2 * STEP_S
+        self.s_m = float(np.interp(self.way_s_m, self._way_s, self.path.s_m))
+        if speed == 0.0:
+            self.accel_mps2 = 0.0
+        self.speed_mps = speed
+
+    def _free(self) -> float:
+        ahead = self.way_s_m + self.speed_mps * 0.7 + 0.2
+        index = min(int(ahead / GRID_M), len(self._limits) - 2)
+        part = min(1.0, ahead / GRID_M - index)
+        limit = self._limits[index] * (1 - part) + self._limits[index + 1] * part
+        return float(np.clip((limit - self.speed_mps) / 0.8, -2.4, _ACCEL))
+
+    def _following(self) -> float:
+        bodies = self._merged_bodies()
+        if not len(bodies.radius):
+            return np.inf
+        first = int(self.way_s_m / GRID_M)
+        span = np.minimum(first + np.arange(_LOOK_AHEAD_M), len(self._grid_xy) - 1)
+        # The box's centre is ahead of the rear axle; its disc runs ahead along the way.
+        distance, lead = first_on_way(
+            self._grid_xy[None, span], self._grid_yaw[None, span], np.array([EGO_RADIUS_M]), bodies
+        )
+        gap = distance[0] - (self.way_s_m - first * GRID_M) - (_FRONT_M - EGO_RADIUS_M)
+        gap[gap < -3.0] = np.inf
+        pull = interaction(
+            self.speed_mps,
+            gap,
+            lead[0],
+            accel_mps2=_ACCEL,
+            decel_mps2=_DECEL,
+            headway_s=self.script.headway_s,
+            standstill_m=3.0,
+        )
+        pull[~np.isfinite(gap)] = np.inf
+        return float(pull.min())
+
+    def _merged_bodies(self) -> Bodies:
+        """Bodies that may lead: agents that are not ignored, and what stands on the road."""
+        bodies = self.traffic.bodies()
+        ignored = {*self.script.ignores, *self._passed}
+        keep = np.array(
+            [self.traffic.script.agents[i].actor_id not in ignored for i in bodies.owner], dtype=np.bool_
+        )
+        still = self.traffic.script.obstacles
+        return Bodies(
+            np.concatenate([bodies.centre[keep], still.centre]) if keep.size else still.centre,
+            np.concatenate([bodies.radius[keep], still.radius]) if keep.size else still.radius,
+            np.concatenate([bodies.velocity[keep], still.velocity]) if keep.size else still.velocity,
+            np.concatenate([bodies.owner[keep], still.owner]) if keep.size else still.owner,
+        )
+
+    def _stopping(self) -> float:
+        gap = min(self._regulated_stop(), self._yield_stop())
+        if not np.isfinite(gap):
+            return np.inf
+        return float(
+            interaction(
+                self.speed_mps,
+                gap,
+                0.0,
+                accel_mps2=_ACCEL,
+                decel_mps2=_DECEL,
+                headway_s=0.4,
+                standstill_m=0.6,
+            )
+        )
+
+    def _regulated_stop(self) -> float:
+        nearest = np.inf
+        for stop in self.script.stops:
+            ahead = self._to_way(stop.s_m) - self.way_s_m - _FRONT_M
+            if ahead < -0.3 or ahead > 90:
+                continue
+            if stop.light_id:
+                colour = self.traffic.script.light_colour(stop.light_id, self.traffic.time_s)
+                late = ahead < self.speed_mps**2 / (2 * 2.6)
+                if colour == "green" or (colour == "yellow" and late):
+                    continue
+                nearest = min(nearest, ahead)
+            elif self.held_s < stop.hold_s:
+                if self.speed_mps < 0.1 and ahead < 2.0:
+                    self.held_s += STEP_S
+                nearest = min(nearest, ahead)
+        return nearest
+
+    def _yield_stop(self) -> float:
+        half = EGO_SIZE_XYZ_M[0] / 2
+        me = Approach(self.way_s_m + EGO_BOX_IN_RIG_M[0], self.speed_mps, half, self.script.cruise_mps)
+        nearest = np.inf
+        for index, zones in self._zones:
+            agent = self.traffic.script.agents[index]
+            other = Approach(
+                float(self.traffic.s_m[index]),
+                float(self.traffic.speed_mps[index]),
+                agent.front_m,
+                agent.cruise_mps,
+            )
+            if not self.traffic.started[index]:
+                continue
+            for zone in zones:
+                distance = zone.mine[0] - half - me.s_m
+                if distance < -0.5 or distance > 80:
+                    continue
+                if distance < self.speed_mps**2 / (2 * 4.5):
+                    continue
+                if not may_enter(zone, me, other, accel_mps2=_ACCEL, margin_s=self.script.margin_s):
+                    nearest = min(nearest, distance - self.script.hold_m)
+        return float(nearest)
+
+    def _maybe_pass(self) -> None:
+        for passing in self.script.passing:
+            if passing.actor_id in self._passed or self.traffic.time_s < passing.after_s:
+                continue
+            index = next(
+                i for i, a in enumerate(self.traffic.script.agents) if a.actor_id == passing.actor_id
+            )
+            agent = self.traffic.script.agents[index]
+            x, y, _ = agent.path.pose(float(self.traffic.s_m[index]))
+            their_s, _ = self.path.project(np.array([x, y]), self.s_m - 20, to_m=self.s_m + 120)
+            gap = their_s - agent.front_m - (self.s_m + _FRONT_M)
+            theirs = float(self.traffic.speed_mps[index])
+            mean_mps = max(0.8 * self.script.cruise_mps + 0.2 * self.speed_mps, theirs + 2.5)
+            # By the end of the ramp the ego must not yet have caught up.
+            ramp_s = passing.ramp_m / max(0.5 * (self.speed_mps + mean_mps), 3.0)
+            closing = (0.5 * (self.speed_mps + mean_mps) - theirs) * ramp_s
+            if gap > closing + 4.0:
+                continue
+            meet_s = (their_s - self.s_m + 2.0) / (mean_mps - theirs)
+            back_s = meet_s + (EGO_SIZE_XYZ_M[0] + agent.size_xyz_m[0] + 5.0) / (mean_mps - theirs)
+            start = self.s_m + 0.5
+            end = self.s_m + max(mean_mps * back_s, passing.ramp_m + 15.0)
+            s = self.path.s_m
+            self.offset = self.offset + passing.offset_m * (
+                smooth_step(s, start, start + passing.ramp_m) - smooth_step(s, end, end + passing.ramp_m * 1.3)
+            )
+            self._passed.add(passing.actor_id)
+            self._plan()
+
+
+def drive(driver: Driver, steps: int) -> tuple[list[EgoMotion], list[Float64Array], list[Float64Array]]:
+    """Drive for `steps` steps; return ego motions, and the agents' poses [A, 3] and speeds [A], steps + 1 each."""
+    motions, poses, speeds = [driver.motion], [driver.traffic.poses()], [driver.traffic.speed_mps.copy()]
+    for _ in range(steps):
+        before = driver.motion
+        driver.step()
+        driver.traffic.step(before)
+        motions.append(driver.motion)
+        poses.append(driver.traffic.poses())
+        speeds.append(driver.traffic.speed_mps.copy())
+    return motions, poses, speeds
+
+
+def route_speed_limits(lanes: Sequence[tuple[float, float]]) -> Float64Array:
+    """Return the signed speed every GRID_M from (length, limit) of the route's lanes in turn."""
+    total = sum(length for length, _ in lanes)
+    ends = np.cumsum([length for length, _ in lanes])
+    at = np.arange(int(total / GRID_M) + 2) * GRID_M
+    index = np.minimum(np.searchsorted(ends, at, side="right"), len(lanes) - 1)
+    return np.array([limit for _, limit in lanes])[index]
