@@ -10,9 +10,9 @@ from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.scene import EGO_BOX_IN_RIG_M, STEP_US, Scene
 from alpamayo_ros.sim.state import EgoState
 from alpamayo_ros.sim.trajectories import interpolate_poses
+from alpamayo_ros.sim.vehicle import VehicleParameters
 
-WHEELBASE_M = 2.85
-"""AlpaSim's vehicle."""
+WHEELBASE_M = VehicleParameters().wheelbase_m
 _SHORTEST_M = 5.0
 """AlpaSim scores no progress on a shorter recording, so none has a goal."""
 _GOAL_REACH_M = 4.0

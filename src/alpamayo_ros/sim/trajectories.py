@@ -138,7 +138,7 @@ def stop_trajectory(ego: EgoState, path_xyz: Float64Array | None) -> Trajectory:
     delta = path[segment + 1] - path[segment]
     yaw = np.arctan2(delta[:, 1], delta[:, 0])
     poses = np.tile(ego.local_from_rig, (len(times_s), 1, 1))
-    turns = Rotation.from_euler("z", yaw - ego.yaw_rad).as_matrix()
+    turns = Rotation.from_euler("z", (yaw - ego.yaw_rad)[:, None]).as_matrix()
     poses[1:, :3, :3] = (turns @ ego.local_from_rig[:3, :3])[1:]
     poses[1:, :3, 3] = xyz[1:]
     return ego.time_us + STEP_US * np.arange(len(times_s), dtype=np.int64), poses

@@ -85,7 +85,7 @@ def make_plan(
         if height_m is not None:
             xyz[index, :, 2] = height_m[index]
     yaw = np.array([motion.yaw_rad[1:] for motion in motions])
-    rotations = Rotation.from_euler("z", yaw.ravel()).as_matrix().reshape(count, NUM_WAYPOINTS, 3, 3)
+    rotations = Rotation.from_euler("z", yaw.reshape(-1, 1)).as_matrix().reshape(count, NUM_WAYPOINTS, 3, 3)
     accel = np.array([motion.accel_mps2 for motion in motions])
     curvature = np.array([motion.curvature_per_m() for motion in motions])
     action = np.stack(

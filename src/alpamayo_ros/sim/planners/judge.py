@@ -1,0 +1,126 @@
+"""What the expert's proposals cost: collisions, rules and borders above all; then closeness, way made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d, minimum_filter1d
+
+from alpamayo_ros.sim.planners.forecast import FORECAST_STEP_S, FORECAST_STEPS, Others
+from alpamayo_ros.sim.planners.paths import FRONT_M, REAR_M, Ways
+from alpamayo_ros.sim.planners.proposals import Drives, Wishes
+from alpamayo_ros.sim.planners.route_frame import RouteFrame
+from alpamayo_ros.sim.planners.rules import Regulation
+from alpamayo_ros.sim.roads import Float64Array
+
+FORBIDDEN = 1000.0
+"""Cost from which a proposal is one that should not be driven."""
+_COLLISION = 10_000.0
+_OFF_ROAD = 4000.0
+_RULE = 3000.0
+_CLOSE = 30.0
+_YELLOW = 15.0
+_WAY_PER_M = 1.0
+_BRAKING = 1.5
+_WRONG_SIDE_PER_M = 0.35
+_ASIDE_PER_M = 0.25
+_LEAVE_BEHIND_M = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """Cost of each proposal [M], and of each what it would hit first (index into Others, −1 nothing)."""
+
+    cost: Float64Array
+    hits: NDArray[np.int64]
+
+
+def judge(
+    frame: RouteFrame, ways: Ways, others: Others, wishes: Wishes, drives: Drives, regulation: Regulation
+) -> Verdict:
+    """Return what each proposal costs."""
+    index = ways.index(drives.s_m)
+    path = wishes.path[:, None]
+    low, high = ways.body_low_m[path, index], ways.body_high_m[path, index]
+    cost = -_WAY_PER_M * (drives.s_m[:, -1] - drives.s_m[:, 0])
+    collision, hits = _collisions(others, drives, low, high)
+    cost = cost + collision
+    cost = cost + _OFF_ROAD * (ways.off_road_m[path, index] > 0.0).mean(axis=1)
+    cost = cost + _rules(drives, regulation)
+    braking = np.maximum(-drives.accel_mps2 - 3.0, 0.0)
+    cost = cost + _BRAKING * braking.sum(axis=1)
+    moved = np.diff(drives.s_m, axis=1)
+    over = np.maximum(high - frame.at(frame.lane_left_m, drives.s_m), 0.0)[:, 1:]
+    cost = cost + _WRONG_SIDE_PER_M * (moved * (over > 0.15)).sum(axis=1)
+    aside = np.abs((low + high) / 2)[:, 1:]
+    cost = cost + _ASIDE_PER_M * (moved * np.maximum(aside - 0.2, 0.0)).sum(axis=1)
+    return Verdict(cost, hits)
+
+
+def _collisions(
+    others: Others, drives: Drives, low: Float64Array, high: Float64Array
+) -> tuple[Float64Array, NDArray[np.int64]]:
+    """Return the cost of collisions and closeness [M], and whom each proposal hits first."""
+    count = len(drives.s_m)
+    if not len(others):
+        return np.zeros(count), np.full(count, -1, np.int64)
+    rear, front = drives.s_m - REAR_M, drives.s_m + FRONT_M
+    crossing = ((np.abs(others.heading_cos) < 0.8) & ~others.stays)[:, None]
+
+    def meets(along_m: Float64Array, across_m: Float64Array, steps: int) -> NDArray[np.bool_]:
+        """Return [M, N, T]: who is within the margins, `steps` before or after as well if he crosses."""
+        s_low, s_high = others.s_low_m, others.s_high_m
+        l_low, l_high = others.l_low_m, others.l_high_m
+        if steps:
+            size = 2 * steps + 1
+            s_low = np.where(crossing, minimum_filter1d(s_low, size, axis=1, mode="nearest"), s_low)
+            s_high = np.where(crossing, maximum_filter1d(s_high, size, axis=1, mode="nearest"), s_high)
+            l_low = np.where(crossing, minimum_filter1d(l_low, size, axis=1, mode="nearest"), l_low)
+            l_high = np.where(crossing, maximum_filter1d(l_high, size, axis=1, mode="nearest"), l_high)
+        return (
+            (s_high + along_m > rear[:, None])
+            & (s_low - along_m < front[:, None])
+            & (l_high + across_m > low[:, None])
+            & (l_low - across_m < high[:, None])
+        )
+
+    moving = ~others.stays[:, None]
+    person = np.array([kind in ("pedestrian", "cyclist") for kind in others.kinds])[:, None]
+    hard_across = np.where(person, 0.35, np.where(moving, 0.25, 0.1))
+    soft_across = np.where(person, 0.8, np.where(moving, 0.45, 0.25))
+    # Who comes from behind in the ego's own direction keeps clear of it himself.
+    middle = (others.s_low_m + others.s_high_m) / 2
+    behind = (middle[None] < drives.s_m[:, None] + _LEAVE_BEHIND_M) & (others.heading_cos > 0.5)[
+        None, :, None
+    ]
+    standing = (drives.speed_mps < 0.2)[:, None]
+    hard = meets(np.where(moving, 0.5, 0.2), hard_across, 1) & ~behind
+    hard &= ~(standing & crossing[None])  # a standing ego is not made better by leaving
+    hit = hard.any(axis=2)
+    first = np.where(hit, hard.argmax(axis=2), FORECAST_STEPS)
+    when = first.min(axis=1)
+    whom = np.where(hit.any(axis=1), first.argmin(axis=1), -1)
+    impact = drives.speed_mps[np.arange(count), np.minimum(when, FORECAST_STEPS - 1)]
+    cost = np.where(
+        whom >= 0, _COLLISION * (1.0 + (FORECAST_STEPS - when) / FORECAST_STEPS) + 100.0 * impact, 0.0
+    )
+    soft = meets(np.where(crossing, 2.0, 1.0), soft_across, 3) & ~behind
+    fading = np.linspace(1.0, 0.3, FORECAST_STEPS)
+    cost = cost + _CLOSE * FORECAST_STEP_S * (soft * fading).sum(axis=(1, 2))
+    return cost, whom
+
+
+def _rules(drives: Drives, regulation: Regulation) -> Float64Array:
+    """Return the cost of running red lights, yellow ones and stop signs [M]."""
+    cost = np.zeros(len(drives.s_m))
+    front = drives.s_m + FRONT_M
+    for signal in regulation.signals:
+        crossed = (front[:, :-1] <= signal.line.s_m) & (front[:, 1:] > signal.line.s_m)
+        red = signal.red[:-1] | signal.red[1:]
+        closed = signal.closed[:-1] | signal.closed[1:]
+        cost += _RULE * (crossed & red).any(axis=1) + _YELLOW * (crossed & closed).any(axis=1)
+    if regulation.sign is not None:
+        cost += _RULE * (front > regulation.sign.s_m).any(axis=1)
+    return cost
