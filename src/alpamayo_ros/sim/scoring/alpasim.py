@@ -1,0 +1,216 @@
+"""AlpaSim's metrics of a rollout, under AlpaSim's names, by its rules.
+
+Every step from the handover on has a value of each metric. Steps after the first collision or off-road are
+dropped, then steps after the first that is 4 m or more from the recorded drive; the step of the event stays.
+What is left is reduced to one number, each metric in its own way (last, maximum, minimum).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from alpamayo_ros.sim.roads import Float64Array
+from alpamayo_ros.sim.scoring.events import COLLISION_KINDS, Collision, collision_kind
+from alpamayo_ros.sim.scoring.inputs import ScoreInput
+from alpamayo_ros.sim.scoring.lanes import lane_map
+from alpamayo_ros.sim.scoring.shapes import GeometryArray, box_shape
+
+LEFT_PATH_M = 4.0
+FULL_PROGRESS = 0.8
+"""Share of the recorded drive that earns the full score."""
+SHORT_REFERENCE_M = 5.0
+"""On a shorter recorded drive there is no progress to ask for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clearance:
+    """The ego and the others, at M steps.
+
+    Attributes:
+        distance_m: [M] from the ego's shape to the nearest other; 0 where they meet, NaN where none is there.
+        collisions: M, the worst collision at each step or None.
+    """
+
+    distance_m: Float64Array
+    collisions: tuple[Collision | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class AlpasimMetrics:
+    """One number a metric; None where it is unknown. `values` is ordered as AlpaSim's results are read.
+
+    Attributes:
+        values: metrics by AlpaSim's names.
+        first_step, last_step: the steps of the rollout that they are of, both included.
+        collision: the one that ended it, or None.
+        left_path: whether steps were dropped for being 4 m off the recorded drive.
+    """
+
+    values: dict[str, float | None]
+    first_step: int
+    last_step: int
+    collision: Collision | None
+    left_path: bool
+
+
+def alpasim_metrics(rollout: ScoreInput) -> AlpasimMetrics | None:
+    """Return AlpaSim's metrics, or None where no step is as late as the handover."""
+    steps = np.flatnonzero(rollout.stamps_us >= rollout.handover_us)
+    if not len(steps):
+        return None
+    shapes = box_shape(*rollout.ego_size_m).along(rollout.ego_poses[steps])
+    gaps = None if rollout.actors is None else clearance(rollout, steps, shapes)
+    road = _road_metrics(rollout, steps, shapes)
+    path = _path_metrics(rollout, steps)
+    kinds = [] if gaps is None else [hit and hit.kind for hit in gaps.collisions]
+    collided = np.array([kind is not None for kind in kinds]) if gaps else np.zeros(len(steps), bool)
+    incident = collided if road is None else collided | (road["offroad"] > 0)
+    last = _first(incident, len(steps) - 1)
+    away = path["dist_to_gt_trajectory"][: last + 1] >= LEFT_PATH_M
+    last = _first(away, last)
+    kept = slice(0, last + 1)
+
+    values: dict[str, float | None] = {}
+    values["collision_any"] = None if gaps is None else float(collided[kept].any())
+    for kind in COLLISION_KINDS:
+        name = f"collision_{kind}"
+        values[name] = None if gaps is None else float(kind in kinds[kept])
+    values["collision_at_fault"] = (
+        None if gaps is None else float(any(kind in ("front", "lateral") for kind in kinds[kept]))
+    )
+    values["offroad"] = None if road is None else float(road["offroad"][kept].max())
+    values["wrong_lane"] = None if road is None else float(road["wrong_lane"][kept].max())
+    values["dist_traveled_m"] = float(path["dist_traveled_m"][last])
+    values["progress"] = values["progress_rel_to_total"] = float(path["progress"][last])
+    values["progress_rel"] = float(path["progress_rel"][kept].min())
+    values["dist_to_gt_trajectory"] = float(path["dist_to_gt_trajectory"][kept].max())
+    values["dist_to_gt_location"] = float(path["dist_to_gt_location"][kept].max())
+    values["min_distance_to_obstacle_m"] = None if gaps is None else _least(gaps.distance_m[kept])
+    values["min_distance_to_lane_boundary_m"] = (
+        None if road is None else float(road["lane_boundary_m"][kept].min())
+    )
+    elapsed_us = rollout.stamps_us[steps[last]] - rollout.stamps_us[steps[0]]
+    values["duration_frac_20s"] = float(elapsed_us) / 20e6
+    values["gt_dist_traveled_m"] = float(path["reference_m"])
+    return AlpasimMetrics(
+        values=values,
+        first_step=int(steps[0]),
+        last_step=int(steps[last]),
+        collision=None if gaps is None else gaps.collisions[last],
+        left_path=bool(away.any()),
+    )
+
+
+def progress_score(values: dict[str, float | None]) -> float:
+    """Return what progress alone earns, 0 … 1."""
+    reference_m, progress = values["gt_dist_traveled_m"], values["progress_rel_to_total"]
+    assert reference_m is not None
+    assert progress is not None
+    if reference_m < SHORT_REFERENCE_M:
+        return 1.0
+    return min(min(max(progress, 0.0), 1.0) / FULL_PROGRESS, 1.0)
+
+
+def scene_score(values: dict[str, float | None]) -> tuple[float | None, str | None]:
+    """Return a rollout's scene score and AlpaSim's reason for a zero, or None.
+
+    The score is None where what could make it zero is unknown (no map, or nothing known of road users) and
+    nothing else made it zero.
+    """
+    for name in ("collision_at_fault", "offroad"):
+        if values[name]:
+            return 0.0, name
+    if values["collision_at_fault"] is None or values["offroad"] is None:
+        return None, None
+    return progress_score(values), None
+
+
+def clearance(rollout: ScoreInput, steps: NDArray[np.int64], shapes: GeometryArray) -> Clearance:
+    """Return distances and collisions at `steps` [M], where the ego has `shapes` [M]."""
+    ego = box_shape(*rollout.ego_size_m)
+    actors = rollout.actors or ()
+    poses = rollout.ego_poses[steps]
+    distance = np.full((len(actors), len(steps)), np.nan)
+    forms = [box_shape(actor.length_m, actor.width_m) for actor in actors]
+    apart = np.array([np.linalg.norm(a.poses[steps, :2] - poses[:, :2], axis=1) for a in actors])
+    apart = apart.reshape(len(actors), len(steps))
+    # Exact distances are dear: only of those that may be nearest, by circles around and inside the boxes.
+    at_least = apart - np.array([ego.reach_m + form.reach_m for form in forms])[:, None]
+    at_most = np.fmin.reduce(apart, axis=0, initial=np.inf)
+    worst: list[Collision | None] = [None] * len(steps)
+    for index, (actor, form) in enumerate(zip(actors, forms, strict=True)):
+        near = np.flatnonzero(at_least[index] <= np.maximum(at_most, 0.0))
+        others = form.along(actor.poses[steps[near]])
+        distance[index, near] = shapely.distance(shapes[near], others)
+        for step, other in zip(near, others, strict=True):
+            if distance[index, step] == 0.0:
+                hit = Collision(actor.actor_id, collision_kind(ego, poses[step], other))
+                worst[step] = _worse(worst[step], hit)
+    return Clearance(np.fmin.reduce(distance, axis=0, initial=np.nan), tuple(worst))
+
+
+def _worse(first: Collision | None, second: Collision) -> Collision:
+    if first is None or COLLISION_KINDS.index(second.kind) < COLLISION_KINDS.index(first.kind):
+        return second
+    return first
+
+
+def _path_metrics(rollout: ScoreInput, steps: NDArray[np.int64]) -> dict[str, Float64Array]:
+    """Return, by step, where the ego is along the recorded drive and along its own."""
+    reference = shapely.LineString(rollout.reference_boxes[:, :2])
+    centres = shapely.points(rollout.ego_poses[steps, :2])
+    driven = _line(rollout.ego_poses[:, :2])
+    recorded = rollout.reference_at(rollout.stamps_us)[:, :2]
+    so_far = np.array([_line(recorded[: step + 1]) for step in steps], dtype=object)
+    return {
+        "progress": _share_along(reference, centres),
+        "progress_rel": _share_along(so_far, centres),
+        "dist_to_gt_trajectory": shapely.distance(reference, centres),
+        "dist_to_gt_location": np.linalg.norm(recorded[steps] - rollout.ego_poses[steps, :2], axis=1),
+        "dist_traveled_m": shapely.line_locate_point(driven, centres),
+        "reference_m": np.asarray(reference.length),
+    }
+
+
+def _road_metrics(
+    rollout: ScoreInput, steps: NDArray[np.int64], shapes: GeometryArray
+) -> dict[str, Float64Array] | None:
+    """Return, by step, what the map says; None without one."""
+    if rollout.road is None:
+        return None
+    road = lane_map(rollout.road)
+    rows = []
+    for box, shape in zip(rollout.ego_boxes[steps], shapes, strict=True):
+        x_y_z, yaw = box[:3], float(box[3])
+        rows.append(
+            (
+                road.off_road(shape, x_y_z),
+                road.is_wrong_lane(x_y_z[:2], yaw, xyz_m=x_y_z),
+                road.lane_boundary_distance_m(shape, x_y_z),
+            )
+        )
+    columns = np.array(rows, np.float64).T
+    return dict(zip(("offroad", "wrong_lane", "lane_boundary_m"), columns, strict=True))
+
+
+def _share_along(lines: shapely.LineString | GeometryArray, points: GeometryArray) -> Float64Array:
+    """Return where points project on lines, 0 … 1; 1 on a line without length."""
+    length = shapely.length(lines)
+    along = shapely.line_locate_point(lines, points)
+    return np.asarray(np.where(length > 0, along / np.where(length > 0, length, 1.0), 1.0))
+
+
+def _line(xy: Float64Array) -> shapely.LineString:
+    return shapely.LineString(xy if len(xy) > 1 else np.repeat(xy, 2, axis=0))
+
+
+def _first(flags: NDArray[np.bool_], otherwise: int) -> int:
+    return int(np.argmax(flags)) if flags.any() else otherwise
+
+
+def _least(values: Float64Array) -> float | None:
+    return None if np.isnan(values).all() else float(np.nanmin(values))

@@ -1,0 +1,114 @@
+"""Scores of the plans themselves: AlpaSim's minADE, plan deviation, open-loop collision."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from alpamayo_ros.sim.roads import Float64Array
+from alpamayo_ros.sim.scoring.inputs import DriveInput, ScoreInput
+from alpamayo_ros.sim.scoring.shapes import box_shape
+
+MIN_ADE_HORIZONS_S: tuple[float, ...] = (0.5, 1.0, 2.5, 5.0)
+DEVIATION_DECAY = 0.1
+OPEN_LOOP_HORIZON_S = 3.0
+
+
+def plan_metrics(rollout: ScoreInput, first: int, last: int) -> dict[str, float | None]:
+    """Return the plans' scores, each a mean over the planner's plans made at steps first … last."""
+    start_us, end_us = rollout.stamps_us[[first, last]]
+    plans = [d for d in rollout.drives if d.from_planner and start_us <= d.time_us <= end_us]
+    values: dict[str, float | None] = {"plan_deviation": _mean(_deviations(rollout, start_us, end_us))}
+    collisions = None if rollout.actors is None else [_plan_collides(rollout, plan) for plan in plans]
+    values["open_loop_collision"] = (
+        None if collisions is None else _mean([float(c) for c in collisions if c is not None])
+    )
+    rows = [_min_ade_m(rollout, plan) for plan in plans]
+    for index, horizon_s in enumerate(MIN_ADE_HORIZONS_S):
+        values[f"min_ade@{horizon_s:g}s"] = _mean([row[index] for row in rows if np.isfinite(row[index])])
+    return values
+
+
+def _deviations(rollout: ScoreInput, start_us: int, end_us: int) -> list[float]:
+    """Return how far each plan is from the one before it, at its own stamps but the first.
+
+    Two-dimensional distance; the weight of the i-th stamp is exp(-0.1 i). Both must be the planner's.
+    """
+    found = []
+    for before, plan in pairwise(rollout.drives):
+        if not (before.from_planner and plan.from_planner and start_us <= plan.time_us <= end_us):
+            continue
+        stamps_us = plan.stamps_us[1:]
+        stamps_us = stamps_us[stamps_us <= before.stamps_us[-1]]
+        if not len(stamps_us):
+            continue
+        apart = _at(plan.stamps_us, plan.rig_poses, stamps_us) - _at(
+            before.stamps_us, before.rig_poses, stamps_us
+        )
+        distance = np.linalg.norm(apart[:, :2], axis=1)
+        found.append(float(np.average(distance, weights=np.exp(-DEVIATION_DECAY * np.arange(len(distance))))))
+    return found
+
+
+def _min_ade_m(rollout: ScoreInput, plan: DriveInput) -> Float64Array:
+    """Return one plan's minADE [4] by horizon, NaN where the rollout or a sample ends before the horizon.
+
+    The mean distance from the recorded drive at the rollout's steps after the plan's, of the best sample.
+    Rear axles are compared.
+    """
+    result = np.full(len(MIN_ADE_HORIZONS_S), np.nan)
+    if not plan.candidates_xy.size:
+        return result
+    reach_us = plan.time_us + round(1e6 * max(MIN_ADE_HORIZONS_S))
+    stamps_us = rollout.stamps_us[(rollout.stamps_us > plan.time_us) & (rollout.stamps_us <= reach_us)]
+    stamps_us = stamps_us[stamps_us <= plan.candidate_stamps_us[-1]]
+    if not len(stamps_us):
+        return result
+    recorded = rollout.rig_poses(rollout.reference_at(stamps_us))[:, :2]
+    samples = np.stack([_at(plan.candidate_stamps_us, xy, stamps_us) for xy in plan.candidates_xy])
+    distance = np.linalg.norm(samples - recorded, axis=-1)
+    so_far = (np.cumsum(distance, axis=1) / np.arange(1, len(stamps_us) + 1)).min(axis=0)
+    for index, horizon_s in enumerate(MIN_ADE_HORIZONS_S):
+        horizon_us = plan.time_us + round(1e6 * horizon_s)
+        if horizon_us <= stamps_us[-1]:
+            result[index] = so_far[np.searchsorted(stamps_us, horizon_us)]
+    return result
+
+
+def _plan_collides(rollout: ScoreInput, plan: DriveInput) -> bool | None:
+    """Return whether the plan's first 3 s meet a road user where it was then; None for a plan without future.
+
+    Road users are where they were in the rollout, so what happened later because of other plans is in it.
+    """
+    ahead = (plan.stamps_us > plan.time_us) & (plan.stamps_us <= plan.time_us + 1e6 * OPEN_LOOP_HORIZON_S)
+    stamps_us = plan.stamps_us[ahead]
+    if not len(stamps_us):
+        return None
+    ego = box_shape(*rollout.ego_size_m)
+    boxes = rollout.box_poses(plan.rig_poses[ahead])
+    for actor in rollout.actors or ():
+        form = box_shape(actor.length_m, actor.width_m)
+        there = np.isfinite(actor.poses).all(axis=1)
+        if not there.any():
+            continue
+        known_us = rollout.stamps_us[there]
+        poses = _at(known_us, actor.poses[there], stamps_us)
+        near = (stamps_us >= known_us[0]) & (stamps_us <= known_us[-1])
+        near &= np.linalg.norm(poses[:, :2] - boxes[:, :2], axis=1) <= ego.reach_m + form.reach_m
+        if near.any() and shapely.intersects(ego.along(boxes[near]), form.along(poses[near])).any():
+            return True
+    return False
+
+
+def _at(stamps_us: NDArray[np.int64], rows: Float64Array, at_us: NDArray[np.int64]) -> Float64Array:
+    """Return rows [N, D] interpolated at stamps [M]; a third column is an angle."""
+    since_s, at_s = (stamps_us - stamps_us[0]) / 1e6, (at_us - stamps_us[0]) / 1e6
+    columns = [np.unwrap(column) if index == 2 else column for index, column in enumerate(rows.T)]
+    return np.stack([np.interp(at_s, since_s, column) for column in columns], axis=-1)
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,147 @@
+"""One rollout's scores: AlpaSim's metrics and ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from alpamayo_ros.sim.record import RolloutRecord
+from alpamayo_ros.sim.scoring.alpasim import alpasim_metrics, progress_score, scene_score
+from alpamayo_ros.sim.scoring.driving import comfort, speeds, time_to_collision
+from alpamayo_ros.sim.scoring.inputs import ScoreInput, from_record
+from alpamayo_ros.sim.scoring.plans import plan_metrics
+from alpamayo_ros.sim.scoring.rules import red_light_runs, stop_sign_runs, strict_off_road
+
+Metric: TypeAlias = float | int | None
+
+_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class RolloutScore:
+    """What one rollout is worth; None stands for unknown, never for zero.
+
+    Attributes:
+        scene_id, family, rollout_index, planner, end_reason, error: who it was.
+        scored: False for a rollout that AlpaSim drops (a black image) or that was interrupted from outside.
+        scene_score: 0 … 1; None where it is unknown or the rollout is not scored.
+        failure_reason: "collision_at_fault" or "offroad" (AlpaSim's), "failed" for a rollout that could not
+            be finished, "not_driven" for one that ended before the planner took over; None else.
+        metrics: all others by name; AlpaSim's have AlpaSim's names.
+        collision_with: id of the road user of the collision that ended it, or None.
+        event_time_s: when that collision or leaving the road was, since the scene's start, or None.
+        left_path: whether AlpaSim's metrics end before the rollout because it was 4 m off the recorded drive.
+    """
+
+    scene_id: str
+    family: str
+    rollout_index: int
+    planner: str
+    end_reason: str
+    error: str = ""
+    scored: bool = True
+    scene_score: float | None = None
+    failure_reason: str | None = None
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    collision_with: str | None = None
+    event_time_s: float | None = None
+    left_path: bool = False
+
+    @property
+    def name(self) -> str:
+        """The rollout's name for people: scene and index."""
+        return f"{self.scene_id}#{self.rollout_index}"
+
+    @property
+    def failed(self) -> bool:
+        """Whether it counts 0 because it could not be driven to an end, whatever was driven."""
+        return self.failure_reason in ("failed", "not_driven")
+
+    def as_dict(self) -> dict[str, object]:
+        """Return everything as JSON can hold it, metrics at the top level, in a fixed order."""
+        return {
+            "scene_id": self.scene_id,
+            "family": self.family,
+            "rollout_index": self.rollout_index,
+            "planner": self.planner,
+            "end_reason": self.end_reason,
+            "error": self.error,
+            "scored": self.scored,
+            "scene_score": _rounded(self.scene_score),
+            "failure_reason": self.failure_reason,
+            **{name: _rounded(value) for name, value in self.metrics.items()},
+            "collision_with": self.collision_with,
+            "event_time_s": _rounded(self.event_time_s),
+            "left_path": self.left_path,
+        }
+
+
+def score_rollout(record: RolloutRecord) -> RolloutScore:
+    """Return the scores of one rollout."""
+    return score_input(from_record(record))
+
+
+def score_input(rollout: ScoreInput) -> RolloutScore:
+    """Return the scores of one rollout that is given as arrays."""
+    who = (rollout.scene_id, rollout.family, rollout.rollout_index, rollout.planner, rollout.end_reason)
+    dropped = rollout.has_black_image or rollout.end_reason == "interrupted"
+    alpasim = None if dropped else alpasim_metrics(rollout)
+    if alpasim is None:
+        reason = "failed" if rollout.end_reason == "failed" else "not_driven"
+        return RolloutScore(
+            *who,
+            error=rollout.error,
+            scored=not dropped,
+            scene_score=None if dropped else 0.0,
+            failure_reason=None if dropped else reason,
+        )
+    values = alpasim.values
+    score, reason_of_zero = scene_score(values)
+    if rollout.end_reason == "failed":
+        score, reason_of_zero = 0.0, "failed"
+
+    # AlpaSim's metrics end at 4 m from the recorded drive; ours go on to the first event or the end.
+    first = alpasim.first_step
+    last = alpasim.last_step if not alpasim.left_path else len(rollout.stamps_us) - 1
+    strict, last = strict_off_road(rollout, first, last)
+    metrics: dict[str, Metric] = {
+        "progress_score": progress_score(values),
+        **values,
+        **_combined(values),
+        **plan_metrics(rollout, first, alpasim.last_step),
+        "strict_offroad": strict,
+        "red_light_runs": red_light_runs(rollout, first, last),
+        "stop_sign_runs": stop_sign_runs(rollout, first, last),
+        **comfort(rollout, first, last),
+        **time_to_collision(rollout, first, last),
+        **speeds(rollout, first, last),
+    }
+    event = bool(alpasim.collision or values["offroad"] or strict)
+    event_step = min(last, alpasim.last_step) if not strict else last
+    return RolloutScore(
+        *who,
+        error=rollout.error,
+        scene_score=score,
+        failure_reason=reason_of_zero,
+        metrics=metrics,
+        collision_with=None if alpasim.collision is None else alpasim.collision.actor_id,
+        event_time_s=float(rollout.stamps_us[event_step] - rollout.start_us) / 1e6 if event else None,
+        left_path=alpasim.left_path,
+    )
+
+
+def _combined(values: dict[str, float | None]) -> dict[str, Metric]:
+    """Return AlpaSim's incidents: a collision or off-road, and those that are the ego's fault."""
+
+    def either(first: float | None, second: float | None) -> float | None:
+        known = [value for value in (first, second) if value is not None]
+        return max(known) if len(known) == 2 or any(known) else None
+
+    return {
+        "offroad_or_collision": either(values["collision_any"], values["offroad"]),
+        "offroad_or_collision_at_fault": either(values["collision_at_fault"], values["offroad"]),
+    }
+
+
+def _rounded(value: Metric) -> Metric:
+    return round(value, _DECIMALS) if isinstance(value, float) else value
