@@ -32,13 +32,14 @@ from alpamayo_ros.sim.scenes.traffic import (
     speed_profile,
 )
 
+FRONT_M = EGO_BOX_IN_RIG_M[0] + EGO_SIZE_XYZ_M[0] / 2
+"""From the ego's rear axle to its front."""
 _LOOK_AHEAD_M = 90
 _ACCEL = 1.6
 _DECEL = 2.0
 _CURVE_DECEL = 1.5
 _JERK = 3.5
 _HARD_JERK = 7.0
-_FRONT_M = EGO_BOX_IN_RIG_M[0] + EGO_SIZE_XYZ_M[0] / 2
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,6 @@ class Passing:
     actor_id: str
     offset_m: float
     after_s: float = 0.0
-    ramp_m: float = 26.0
 
 
 @dataclass(frozen=True)
@@ -123,12 +123,7 @@ class Driver:
     def __post_init__(self) -> None:
         self.path: Path = self.traffic.script.ego_path
         self.s_m, self.speed_mps = self.script.start_s_m, self.script.start_mps
-        s = self.path.s_m
-        self.offset = np.zeros(len(s))
-        for shift in self.script.shifts:
-            there = smooth_step(s, shift.from_m - shift.ramp_m, shift.from_m)
-            back = smooth_step(s, shift.to_m, shift.to_m + shift.ramp_m)
-            self.offset += shift.offset_m * (there - back)
+        self.offset = shift_offsets(self.path, self.script.shifts)
         self._passed: set[str] = set()
         self._plan()
 
@@ -212,7 +207,7 @@ class Driver:
         distance, lead = first_on_way(
             self._grid_xy[None, span], self._grid_yaw[None, span], np.array([EGO_RADIUS_M]), bodies
         )
-        gap = distance[0] - (self.way_s_m - first * GRID_M) - (_FRONT_M - EGO_RADIUS_M)
+        gap = distance[0] - (self.way_s_m - first * GRID_M) - (FRONT_M - EGO_RADIUS_M)
         gap[gap < -3.0] = np.inf
         pull = interaction(
             self.speed_mps,
@@ -260,7 +255,7 @@ class Driver:
     def _regulated_stop(self) -> float:
         nearest = np.inf
         for stop in self.script.stops:
-            ahead = self._to_way(stop.s_m) - self.way_s_m - _FRONT_M
+            ahead = self._to_way(stop.s_m) - self.way_s_m - FRONT_M
             if ahead < -0.3 or ahead > 90:
                 continue
             if stop.light_id:
@@ -303,30 +298,59 @@ class Driver:
         for passing in self.script.passing:
             if passing.actor_id in self._passed or self.traffic.time_s < passing.after_s:
                 continue
-            index = next(
-                i for i, a in enumerate(self.traffic.script.agents) if a.actor_id == passing.actor_id
-            )
-            agent = self.traffic.script.agents[index]
-            x, y, _ = agent.path.pose(float(self.traffic.s_m[index]))
-            their_s, _ = self.path.project(np.array([x, y]), self.s_m - 20, to_m=self.s_m + 120)
-            gap = their_s - agent.front_m - (self.s_m + _FRONT_M)
+            agents = self.traffic.script.agents
+            index = next(i for i, a in enumerate(agents) if a.actor_id == passing.actor_id)
+            their_s = self._place_of(index)
             theirs = float(self.traffic.speed_mps[index])
-            mean_mps = max(0.8 * self.script.cruise_mps + 0.2 * self.speed_mps, theirs + 2.5)
+            gap = their_s - agents[index].front_m - (self.s_m + FRONT_M)
+            mean_mps = max(0.75 * self.script.cruise_mps + 0.25 * self.speed_mps, theirs + 2.0)
             # By the end of the ramp the ego must not yet have caught up.
-            ramp_s = passing.ramp_m / max(0.5 * (self.speed_mps + mean_mps), 3.0)
-            closing = (0.5 * (self.speed_mps + mean_mps) - theirs) * ramp_s
-            if gap > closing + 4.0:
+            ramp_m = max(14.0, 2.6 * self.speed_mps)
+            ramp_mps = 0.5 * (self.speed_mps + mean_mps)
+            if gap > (ramp_mps - theirs) * ramp_m / ramp_mps + 5.0:
                 continue
             meet_s = (their_s - self.s_m + 2.0) / (mean_mps - theirs)
-            back_s = meet_s + (EGO_SIZE_XYZ_M[0] + agent.size_xyz_m[0] + 5.0) / (mean_mps - theirs)
-            start = self.s_m + 0.5
-            end = self.s_m + max(mean_mps * back_s, passing.ramp_m + 15.0)
-            s = self.path.s_m
+            back_s = meet_s + (EGO_SIZE_XYZ_M[0] + agents[index].size_xyz_m[0] + 5.0) / (mean_mps - theirs)
+            end = self.s_m + max(mean_mps * back_s, ramp_m + 15.0)
+            return_m = max(ramp_m, 2.2 * mean_mps)
+            if not self._free_of_oncoming(back_s + 0.5 * return_m / mean_mps + 1.0):
+                continue
+            start, s = self.s_m + 0.5, self.path.s_m
             self.offset = self.offset + passing.offset_m * (
-                smooth_step(s, start, start + passing.ramp_m) - smooth_step(s, end, end + passing.ramp_m * 1.3)
+                smooth_step(s, start, start + ramp_m) - smooth_step(s, end, end + return_m)
             )
             self._passed.add(passing.actor_id)
             self._plan()
+
+    def _place_of(self, index: int) -> float:
+        """Return where on the route's path an agent is."""
+        agent = self.traffic.script.agents[index]
+        x, y, _ = agent.path.pose(float(self.traffic.s_m[index]))
+        return self.path.project(np.array([x, y]), self.s_m - 30, to_m=self.s_m + 350)[0]
+
+    def _free_of_oncoming(self, for_s: float) -> bool:
+        """Return whether nobody comes the other way within `for_s` seconds at present speeds."""
+        poses = self.traffic.poses()
+        for index, agent in enumerate(self.traffic.script.agents):
+            place = self._place_of(index)
+            _, yaw, _ = self.path.sample(np.array(place))
+            if agent.kind == "pedestrian" or np.cos(poses[index, 2] - float(yaw)) > -0.5:
+                continue
+            ahead = place - self.s_m
+            if -4.0 < ahead < (self.script.cruise_mps + float(self.traffic.speed_mps[index])) * for_s + 8.0:
+                return False
+        return True
+
+
+def shift_offsets(path: Path, shifts: Sequence[Shift]) -> Float64Array:
+    """Return the lateral offset [N] at the samples of the route's path that shifts make together."""
+    s = path.s_m
+    offset = np.zeros(len(s))
+    for shift in shifts:
+        there = smooth_step(s, shift.from_m - shift.ramp_m, shift.from_m)
+        back = smooth_step(s, shift.to_m, shift.to_m + shift.ramp_m)
+        offset += shift.offset_m * (there - back)
+    return offset
 
 
 def drive(driver: Driver, steps: int) -> tuple[list[EgoMotion], list[Float64Array], list[Float64Array]]:

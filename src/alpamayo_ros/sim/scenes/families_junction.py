@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from alpamayo_ros.sim.scene import Prop
 from alpamayo_ros.sim.scenes.assembly import Draft
-from alpamayo_ros.sim.scenes.driver import DriverScript
-from alpamayo_ros.sim.scenes.junctions import Arm, Junction, add_junction, mouth
+from alpamayo_ros.sim.scenes.driver import FRONT_M, DriverScript
+from alpamayo_ros.sim.scenes.junctions import (
+    Arm,
+    Junction,
+    Roundabout,
+    add_junction,
+    add_light,
+    add_roundabout,
+    add_stop_sign,
+    arm_crossing,
+    mouth,
+)
 from alpamayo_ros.sim.scenes.paths import Path, from_curvature
-from alpamayo_ros.sim.scenes.roadmap import Street
+from alpamayo_ros.sim.scenes.roadmap import Street, start_pose
 from alpamayo_ros.sim.scenes.stage import Rng, new_draft, vehicle
-from alpamayo_ros.sim.scenes.traffic import Agent
+from alpamayo_ros.sim.scenes.traffic import Agent, StopPoint
 
 CENTRE = (0.0, 0.0)
 
@@ -41,86 +54,349 @@ def cross_streets(
     ]
 
 
-def junction_traffic(
-    draft: Draft,
-    junction: Junction,
-    ways: list[tuple[int, int, int]],
-    *,
-    before_mouth_m: list[float],
-    speed_mps: float,
-    yields: bool,
-    prefix: str = "cross",
-) -> list[Agent]:
-    """Add a vehicle on each of `ways` (from arm, lane, to arm), its front so far before the stop line."""
-    added = []
-    for k, (way, before) in enumerate(zip(ways, before_mouth_m, strict=True)):
-        lanes = junction.route(*way)
-        path = draft.builder.path(lanes)
-        inbound = sum(
-            draft.builder.paths[i].length_m for i in junction.arms[way[0]].way_in(way[1])
-        )
-        kind, size, variant = vehicle(draft.rng)
-        speed = float(speed_mps * draft.rng.uniform(0.85, 1.0))
-        agent = Agent(
-            f"{prefix}_{k}",
-            kind,
-            size,
-            path,
-            max(3.0, inbound - before - size[0] / 2),
-            speed,
-            speed,
-            yields_to_ego=yields,
-            variant=variant,
-        )
-        draft.agents.append(agent)
-        added.append(agent)
-    return added
-
-
 def inbound_length(draft: Draft, arm: Arm, lane: int = 0) -> float:
     """Return the length of an arm's way in."""
     return sum(draft.builder.paths[i].length_m for i in arm.way_in(lane))
 
 
-def junction_4way(rng: Rng) -> Draft:
-    """A crossing of four streets; the route turns left, right or goes straight on."""
+@dataclass(eq=False)
+class Crossing:
+    """A junction in a draft; the ego comes in on arm 0, `before_m` before the stop line."""
+
+    draft: Draft
+    junction: Junction
+    speed_mps: float
+    before_m: float
+
+    @property
+    def rng(self) -> Rng:
+        return self.draft.rng
+
+    @property
+    def ego_start_s_m(self) -> float:
+        """Arc length of the rear axle on the route's path at the start."""
+        return self.line_s_m - self.before_m - FRONT_M
+
+    @property
+    def line_s_m(self) -> float:
+        """Arc length of the stop line on the route's path."""
+        return inbound_length(self.draft, self.junction.arms[0])
+
+    def way(self, start: int, end: int) -> tuple[int, int, int]:
+        """Return a way through the junction, on the lane that leads there."""
+        return next(key for key in self.junction.connections if key[0] == start and key[2] == end)
+
+    def turn(self, start: int, end: int) -> str:
+        """Return which way it goes from one arm to another."""
+        return self.draft.builder.lanes[self.junction.connections[self.way(start, end)]].turn
+
+    def add(
+        self,
+        name: str,
+        start: int,
+        end: int,
+        *,
+        before_m: float,
+        yields: bool,
+        stops: tuple[StopPoint, ...] = (),
+        speed_mps: float | None = None,
+        light_id: str = "",
+        hold_s: float = 0.0,
+    ) -> str:
+        """Add a vehicle whose front is `before_m` before its stop line; returns its id."""
+        way = self.way(start, end)
+        path = self.draft.builder.path(self.junction.route(*way))
+        line = inbound_length(self.draft, self.junction.arms[start], way[1])
+        kind, size, variant = vehicle(self.rng)
+        cruise = self.speed_mps * float(self.rng.uniform(0.85, 1.0))
+        if light_id or hold_s:
+            stops = (*stops, StopPoint(line - 0.6, light_id, hold_s))
+        self.draft.agents.append(
+            Agent(
+                name,
+                kind,
+                size,
+                path,
+                max(size[0] / 2 + 1.0, line - before_m - size[0] / 2),
+                cruise if speed_mps is None else speed_mps,
+                cruise,
+                stops=stops,
+                yields_to_ego=yields,
+                variant=variant,
+            )
+        )
+        return name
+
+    def follow(self) -> None:
+        """Add a vehicle behind the ego on the same route."""
+        kind, size, variant = vehicle(self.rng, trucks=False)
+        gap = float(self.rng.uniform(1.8, 2.6)) * self.speed_mps + 8.0
+        start = max(4.0, self.ego_start_s_m - gap)
+        self.draft.agents.append(
+            Agent(
+                "behind",
+                kind,
+                size,
+                self.draft.route_path(),
+                start,
+                self.speed_mps * 0.95,
+                self.speed_mps,
+                headway_s=1.6,
+                variant=variant,
+            )
+        )
+
+
+def crossing(
+    rng: Rng,
+    angles: list[float],
+    *,
+    speed_mps: float,
+    before_m: float,
+    lanes: list[int] | None = None,
+    crossings: float = 0.6,
+) -> Crossing:
+    """Return a draft with a junction of arms at `angles` (the ego's first, ccw), with zebra crossings or not."""
     draft = new_draft(rng, grade=0.01, scenery=("city", "suburb")[int(rng.integers(2))])
-    speed = float(rng.uniform(9, 13))
-    skew = float(rng.uniform(-0.12, 0.12))
+    draft.fillet_m = float(rng.uniform(7.0, 10.0))
     streets = cross_streets(
-        rng,
-        [-np.pi / 2, skew, np.pi / 2, np.pi + skew],
-        limit_mps=speed * 1.1,
-        length_m=260.0,
-        lanes=[1, 1, 1, 1],
+        rng, angles, limit_mps=speed_mps * 1.1, length_m=270.0, lanes=lanes or [1] * len(angles)
     )
     junction = add_junction(draft.builder, CENTRE, streets)
-    draft.fillet_m = 9.0
-    out = int(rng.integers(1, 4))
-    draft.route = junction.route(0, 0, out)
-    before = float(rng.uniform(50, 95))
+    if rng.uniform() < crossings:
+        for street in streets:
+            arm_crossing(draft.builder, street)
+    return Crossing(draft, junction, speed_mps, before_m)
+
+
+def _finish(here: Crossing, out: int, what: str, *, yields_to: tuple[str, ...] = (), **more: object) -> Draft:
+    """Fill in route, driver and description."""
+    draft = here.draft
+    turn = here.turn(0, out)
     draft.driver = DriverScript(
-        inbound_length(draft, junction.arms[0]) - before - 3.9, speed * 0.95, speed, yields_to=("cross_0",)
+        here.ego_start_s_m,
+        here.speed_mps * 0.95,
+        here.speed_mps,
+        yields_to=yields_to,
+        **more,  # type: ignore[arg-type]
     )
-    # From the opposite arm straight on: has priority over the ego that turns left.
-    junction_traffic(
-        draft,
-        junction,
-        [(2, 0, 0)],
-        before_mouth_m=[float(rng.uniform(30, 100))],
-        speed_mps=speed,
-        yields=False,
-    )
-    junction_traffic(
-        draft,
-        junction,
-        [(1, 0, 3), (3, 0, 1)],
-        before_mouth_m=[float(rng.uniform(20, 60)), float(rng.uniform(20, 60))],
-        speed_mps=speed * 0.8,
-        yields=True,
-        prefix="side",
-    )
-    turn = ("right", "straight", "left")[out - 1]
-    draft.description = f"A four-way junction; the route goes {turn}."
-    draft.events = [f"junction_{turn}"]
+    go = "goes straight on" if turn == "straight" else f"turns {turn}"
+    draft.description = f"{what}; the route {go}."
+    draft.events = [f"junction_{turn}", *draft.events]
     return draft
+
+
+def _yield_signs(here: Crossing, arms: list[int]) -> None:
+    """Put signs to give way at arms."""
+    for index in arms:
+        arm = here.junction.arms[index]
+        x, y, yaw = start_pose(arm.street.line)
+        inward = yaw + np.pi
+        side = arm.street.left_m + 0.9
+        here.draft.props.append(
+            Prop(
+                "sign_yield",
+                x + side * float(np.sin(inward)),
+                y - side * float(np.cos(inward)),
+                yaw,
+                (0.1, 0.8, 2.4),
+            )
+        )
+        here.draft.builder.stop_line(arm.inbound)
+
+
+def junction_4way(rng: Rng) -> Draft:
+    """A crossing of four streets on the major road; the route turns left, right or goes straight on."""
+    skew = float(rng.uniform(-0.12, 0.12))
+    here = crossing(
+        rng,
+        [-np.pi / 2, skew, np.pi / 2, np.pi + skew],
+        speed_mps=float(rng.uniform(9, 13)),
+        before_m=float(rng.uniform(45, 90)),
+    )
+    out = int(rng.integers(1, 4))
+    here.draft.route = here.junction.route(*here.way(0, out))
+    _yield_signs(here, [1, 3])
+    # From the opposite arm: straight on has priority over the ego that turns left.
+    first = here.add("opposite_0", 2, 0, before_m=float(rng.uniform(25, 90)), yields=False)
+    second = here.add("opposite_1", 2, 0, before_m=float(rng.uniform(150, 200)), yields=False)
+    here.add("side_0", 1, (3, 2)[int(rng.integers(2))], before_m=float(rng.uniform(20, 60)), yields=True)
+    here.add("side_1", 3, (1, 0)[int(rng.integers(2))], before_m=float(rng.uniform(20, 60)), yields=True)
+    if rng.uniform() < 0.5:
+        here.follow()
+    yields = (first, second) if here.turn(0, out) == "left" else ()
+    return _finish(here, out, "A four-way junction", yields_to=yields)
+
+
+def junction_3way(rng: Rng) -> Draft:
+    """A T-junction: the ego comes along the major road or out of the stem."""
+    speed = float(rng.uniform(9, 13))
+    before = float(rng.uniform(45, 90))
+    if rng.uniform() < 0.5:
+        # Out of the stem, giving way to the major road (arms 1 right, 2 left).
+        here = crossing(rng, [-np.pi / 2, 0.0, np.pi], speed_mps=speed, before_m=before)
+        out = int(rng.integers(1, 3))
+        here.draft.route = here.junction.route(*here.way(0, out))
+        _yield_signs(here, [0])
+        names = (
+            here.add("major_0", 2, 1, before_m=float(rng.uniform(50, 110)), yields=False),
+            here.add("major_1", 1, 2, before_m=float(rng.uniform(50, 110)), yields=False),
+        )
+        here.add("major_2", 2, 0, before_m=float(rng.uniform(120, 170)), yields=False)
+        here.draft.events.append("give_way")
+        return _finish(here, out, "A T-junction, from the minor road", yields_to=names, hold_m=4.0)
+    side = float(rng.choice([0.0, np.pi]))
+    angles = [-np.pi / 2, 0.0, np.pi / 2] if side == 0.0 else [-np.pi / 2, np.pi / 2, np.pi]
+    here = crossing(rng, angles, speed_mps=speed, before_m=before)
+    stem, opposite = (1, 2) if side == 0.0 else (2, 1)
+    out = stem if rng.uniform() < 0.75 else opposite
+    here.draft.route = here.junction.route(*here.way(0, out))
+    _yield_signs(here, [stem])
+    first = here.add("opposite_0", opposite, 0, before_m=float(rng.uniform(25, 100)), yields=False)
+    here.add("opposite_1", opposite, 0, before_m=float(rng.uniform(160, 210)), yields=True)
+    here.add("side_0", stem, opposite, before_m=float(rng.uniform(20, 60)), yields=True)
+    if rng.uniform() < 0.5:
+        here.follow()
+    yields = (first,) if here.turn(0, out) == "left" else ()
+    return _finish(here, out, "A T-junction on the major road", yields_to=yields)
+
+
+def traffic_light(rng: Rng) -> Draft:
+    """A junction with lights: red that turns green, or green that turns red."""
+    here = crossing(
+        rng,
+        [-np.pi / 2, 0.0, np.pi / 2, np.pi],
+        speed_mps=float(rng.uniform(10, 14)),
+        before_m=float(rng.uniform(65, 110)),
+        crossings=1.0,
+    )
+    draft = here.draft
+    out = int(rng.choice([1, 2, 2, 3]))
+    draft.route = here.junction.route(*here.way(0, out))
+    green, red = float(rng.uniform(14, 22)), float(rng.uniform(18, 24))
+    cycle = green + 3.0 + red
+    ours = (("green", green), ("yellow", 3.0), ("red", red))
+    crossing_green = red - 1.5 - 1.5 - 3.0
+    theirs = (("red", green + 3.0 + 1.5), ("green", crossing_green), ("yellow", 3.0), ("red", 1.5))
+    turns_green = bool(rng.uniform() < 0.6)
+    if turns_green:
+        offset = cycle - float(rng.uniform(6.0, 12.0))
+    else:
+        # Yellow when the ego is between far away and just too close to stop.
+        arrives = here.before_m / here.speed_mps
+        offset = green - float(rng.uniform(0.35, 1.0)) * arrives
+    for index, arm in enumerate(here.junction.arms):
+        name, programme = ("main", ours) if index % 2 == 0 else ("cross", theirs)
+        draft.props += add_light(
+            draft.builder, arm, f"light_{name}_{index}", programme=programme, offset_s=offset % cycle
+        )
+    line = here.line_s_m
+    if turns_green and rng.uniform() < 0.6:
+        ahead = int(rng.integers(1, 3))
+        for k in range(ahead):
+            here.add(f"ahead_{k}", 0, out, before_m=1.2 + 7.5 * k, yields=True, speed_mps=0.0, light_id="light_main_0")
+    names = [
+        here.add(f"opposite_{k}", 2, 0, before_m=float(d), yields=False, light_id="light_main_2")
+        for k, d in enumerate((rng.uniform(15, 60), rng.uniform(90, 130)))
+    ]
+    for k, (start, end) in enumerate(((1, 3), (3, 1))):
+        here.add(
+            f"cross_{k}", start, end, before_m=float(rng.uniform(15, 80)), yields=True, light_id=f"light_cross_{start}"
+        )
+    if rng.uniform() < 0.5:
+        here.follow()
+    draft.events = ["red_then_green" if turns_green else "green_then_red"]
+    what = "A red light turns green" if turns_green else "A green light turns red"
+    yields = tuple(names) if here.turn(0, out) == "left" else ()
+    return _finish(here, out, what, yields_to=yields, stops=(StopPoint(line - 1.0, "light_main_0"),))
+
+
+def stop_sign(rng: Rng) -> Draft:
+    """A stop sign at a road with traffic that has priority."""
+    four = bool(rng.uniform() < 0.6)
+    angles = [-np.pi / 2, 0.0, np.pi / 2, np.pi] if four else [-np.pi / 2, 0.0, np.pi]
+    here = crossing(rng, angles, speed_mps=float(rng.uniform(9, 12)), before_m=float(rng.uniform(50, 85)))
+    right, left = 1, len(angles) - 1
+    out = int(rng.integers(1, len(angles)))
+    here.draft.route = here.junction.route(*here.way(0, out))
+    add_stop_sign(here.draft.builder, here.junction.arms[0], "stop_0")
+    if four:
+        add_stop_sign(here.draft.builder, here.junction.arms[2], "stop_2")
+    names = []
+    for k in range(int(rng.integers(1, 4))):
+        start, end = ((left, right), (right, left))[int(rng.integers(2))]
+        away = 45.0 + 45.0 * k + float(rng.uniform(0, 30))
+        names.append(here.add(f"cross_{k}", start, end, before_m=away, yields=False))
+    if four and rng.uniform() < 0.5:
+        here.add("opposite", 2, 0, before_m=float(rng.uniform(20, 60)), yields=True, hold_s=2.5)
+    if rng.uniform() < 0.4:
+        here.follow()
+    here.draft.events = ["stop_sign"]
+    stop = StopPoint(here.line_s_m - 0.9, hold_s=1.0)
+    return _finish(here, out, "A stop sign", yields_to=tuple(names), stops=(stop,), hold_m=2.0)
+
+
+def roundabout(rng: Rng) -> Draft:
+    """A roundabout with three or four arms and traffic in it; the route takes any exit."""
+    draft = new_draft(rng, grade=0.01, scenery=("suburb", "country", "city")[int(rng.integers(3))])
+    speed = float(rng.uniform(9, 13))
+    radius = float(rng.uniform(15, 20))
+    count = int(rng.choice([3, 4, 4]))
+    angles = [-np.pi / 2 + 2 * np.pi * k / count + (float(rng.uniform(-0.1, 0.1)) if k else 0.0) for k in range(count)]
+    turned = float(rng.uniform(-np.pi, np.pi))
+    distance = radius + 22.0
+    streets = [
+        Street(
+            f"arm{i}",
+            arm_line(rng, turned + angle, 270.0, distance),
+            1,
+            1,
+            speed * 1.1,
+            open_start=False,
+            centre_dashed=False,
+        )
+        for i, angle in enumerate(angles)
+    ]
+    ring = add_roundabout(draft.builder, CENTRE, streets, radius_m=radius)
+    draft.fillet_m = 6.0
+    out = int(rng.integers(1, count))
+    draft.route = list(ring.routes[0, out])
+    inbound = inbound_length(draft, ring.arms[0])
+    before = float(rng.uniform(35, 70))
+    names = []
+    for k in range(int(rng.integers(1, 4))):
+        start = count - 1
+        end = int(rng.integers(1, count - 1)) if count > 3 else 1
+        names.append(_on_ring(draft, ring, f"ring_{k}", (start, end), 25.0 + 40.0 * k + float(rng.uniform(0, 25)), speed, yields=False))
+    _on_ring(draft, ring, "next", (1, count - 1), float(rng.uniform(10, 45)), speed, yields=True)
+    draft.driver = DriverScript(
+        inbound - before - FRONT_M, speed * 0.95, speed, yields_to=tuple(names), hold_m=2.5, margin_s=1.0
+    )
+    for index in range(count):
+        _sign_at(draft, ring.arms[index])
+    ordinal = ("first", "second", "third")[out - 1]
+    draft.description = f"A roundabout with {count} arms; the route takes the {ordinal} exit."
+    draft.events = ["roundabout", f"exit_{out}"]
+    return draft
+
+
+def _on_ring(
+    draft: Draft, ring: Roundabout, name: str, way: tuple[int, int], before_m: float, speed_mps: float, *, yields: bool
+) -> str:
+    kind, size, variant = vehicle(draft.rng, trucks=False)
+    line = inbound_length(draft, ring.arms[way[0]])
+    cruise = speed_mps * float(draft.rng.uniform(0.85, 1.0))
+    start = max(4.0, line - before_m - size[0] / 2)
+    path = draft.builder.path(ring.routes[way])
+    draft.agents.append(
+        Agent(name, kind, size, path, start, cruise, cruise, yields_to_ego=yields, variant=variant)
+    )
+    return name
+
+
+def _sign_at(draft: Draft, arm: Arm) -> None:
+    x, y, yaw = start_pose(arm.street.line)
+    away = arm.street.left_m + 0.9
+    draft.props.append(
+        Prop("sign_yield", x - away * float(np.sin(yaw)), y + away * float(np.cos(yaw)), yaw, (0.1, 0.8, 2.4))
+    )

@@ -1,43 +1,49 @@
-"""Families about the road ahead and what stands or drives on it: no junctions."""
+"""Families about the shape of the road: straight, curve, S-bend, hills."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from alpamayo_ros.sim.scenes.assembly import Draft, Obstacle
-from alpamayo_ros.sim.scenes.driver import DriverScript, Shift
+from alpamayo_ros.sim.scene import Prop
+from alpamayo_ros.sim.scenes.assembly import Draft
+from alpamayo_ros.sim.scenes.driver import DriverScript
 from alpamayo_ros.sim.scenes.stage import (
-    AHEAD_M,
     BEHIND_M,
-    CONE,
-    DRIVE_S,
+    Pieces,
     Rng,
+    Stage,
+    fill_parking,
     follower,
     gentle,
     leader,
+    length_for,
     main_street,
     new_draft,
     oncoming_traffic,
+    walkers,
 )
-from alpamayo_ros.sim.scenes.traffic import SpeedChange
-
-
-def _length(speed_mps: float) -> float:
-    return BEHIND_M + speed_mps * DRIVE_S + AHEAD_M
 
 
 def straight(rng: Rng) -> Draft:
     """A straight road with ordinary traffic."""
     draft = new_draft(rng)
-    speed = float(rng.uniform(10, 22))
+    speed = float(rng.uniform(9, 14) if draft.scenery == "city" else rng.uniform(12, 22))
     lanes = int(rng.integers(1, 3))
+    parking = 2.3 if draft.scenery == "city" and rng.uniform() < 0.7 else 0.0
     stage = main_street(
-        draft, gentle(rng, _length(speed), tightest=0.0006), limit_mps=speed * 1.05, forward=lanes, backward=lanes
+        draft,
+        gentle(rng, length_for(speed), tightest=0.0006),
+        limit_mps=speed * 1.05,
+        forward=lanes,
+        backward=lanes,
+        parking_right_m=parking,
+        parking_left_m=parking,
     )
-    draft.driver = DriverScript(BEHIND_M, speed * float(rng.uniform(0.85, 1.0)), speed)
-    oncoming_traffic(stage, count=4, first_m=70, spacing_m=70, speed_mps=speed)
-    if rng.uniform() < 0.6:
-        follower(stage, start_s_m=BEHIND_M, speed_mps=draft.driver.start_mps)
+    if parking:
+        end = stage.path.length_m
+        fill_parking(stage, right=True, from_m=60, to_m=end - 60, share=0.6)
+        fill_parking(stage, right=False, from_m=60, to_m=end - 60, share=0.5)
+    _drive_along(stage, speed)
     if rng.uniform() < 0.5:
         leader(
             stage,
@@ -48,6 +54,17 @@ def straight(rng: Rng) -> Draft:
     draft.description = "A straight road with ordinary traffic."
     draft.events = ["keep_lane"]
     return draft
+
+
+def _drive_along(stage: Stage, speed_mps: float) -> None:
+    """Let the ego drive along the main street among ordinary traffic."""
+    rng, draft = stage.rng, stage.draft
+    draft.driver = DriverScript(BEHIND_M, speed_mps * float(rng.uniform(0.88, 1.0)), speed_mps)
+    oncoming_traffic(stage, count=4, first_m=70, spacing_m=75, speed_mps=speed_mps)
+    if rng.uniform() < 0.6:
+        follower(stage, start_s_m=BEHIND_M, speed_mps=draft.driver.start_mps)
+    if draft.scenery != "country":
+        walkers(stage, count=int(rng.integers(1, 4)), from_m=BEHIND_M, to_m=BEHIND_M + 10 * speed_mps)
 
 
 def curve(rng: Rng) -> Draft:
@@ -66,80 +83,75 @@ def curve(rng: Rng) -> Draft:
         (entry, 0.0, k),
         (arc, k, k),
         (entry, k, 0.0),
-        (_length(speed) - before, 0.0, 0.0),
+        (length_for(speed) - before, 0.0, 0.0),
     ]
     lanes = int(rng.integers(1, 3))
     stage = main_street(draft, pieces, limit_mps=speed * 1.05, forward=lanes, backward=lanes)
-    draft.driver = DriverScript(BEHIND_M, speed * 0.95, speed)
-    oncoming_traffic(stage, count=3, first_m=80, spacing_m=80, speed_mps=speed)
-    if rng.uniform() < 0.6:
-        follower(stage, start_s_m=BEHIND_M, speed_mps=draft.driver.start_mps)
+    _drive_along(stage, speed)
+    _chevrons(stage, before + entry * 0.6, before + entry * 1.4 + arc, turn)
     side = "left" if turn > 0 else "right"
     draft.description = f"The road curves to the {side} with a radius of {radius:.0f} m."
     draft.events = [f"curve_{side}"]
     return draft
 
 
-def cones(rng: Rng) -> Draft:
-    """Construction cones close a part of the lane; the ego moves over and slows down."""
+def _chevrons(stage: Stage, from_m: float, to_m: float, turn: float) -> None:
+    """Put direction signs on the outside of a curve, facing the ego's side of the traffic."""
+    street = stage.street
+    away = (street.right_m + 0.9) if turn > 0 else -(street.left_m + 0.9)
+    for s in np.arange(from_m, to_m, 14.0):
+        x, y, yaw = street.line.pose(float(s), -away)
+        stage.draft.props.append(
+            Prop("sign_turn", x, y, yaw + np.pi, (0.1, 0.8, 1.7), variant=0 if turn > 0 else 1)
+        )
+
+
+def s_bend(rng: Rng) -> Draft:
+    """Two or three curves to alternating sides."""
     draft = new_draft(rng)
-    speed = float(rng.uniform(9, 14))
-    stage = main_street(
-        draft, gentle(rng, _length(speed)), limit_mps=speed * 1.1, shoulder_m=1.0
-    )
-    begin = BEHIND_M + float(rng.uniform(70, 120))
-    taper, works = float(rng.uniform(15, 25)), float(rng.uniform(15, 40))
-    depth = float(rng.uniform(0.9, 2.1))  # how much of the lane is closed, from its right edge
-    edge = -1.75  # of the lane, from its centre
-    places = []
-    for s in np.arange(0.0, taper, 3.0):
-        places.append((begin + s, edge - 0.2 + (depth + 0.2) * s / taper))
-    for s in np.arange(taper, taper + works, 4.0):
-        places.append((begin + s, edge + depth))
-    for s in np.arange(3.0, 10.0, 3.0):
-        places.append((begin + taper + works + s, edge + depth * (1 - s / 10)))
-    for k, (s, offset) in enumerate(places):
-        x, y, yaw = stage.beside(s, offset)
-        draft.obstacles.append(Obstacle(f"cone_{k}", "cone", CONE, (x, y, yaw)))
-    clear = 0.65 + 1.0  # from the cones to the ego's middle
-    shift = max(0.0, edge + depth + 0.2 + clear)
-    slow = float(rng.uniform(6.0, 8.0))
-    draft.driver = DriverScript(
-        BEHIND_M,
-        speed * 0.95,
-        speed,
-        shifts=(Shift(begin + taper * 0.3 - 4, begin + taper + works + 3, shift, 28.0, slow),),
-    )
+    speed = float(rng.uniform(10, 15))
+    first = float(rng.choice([-1.0, 1.0]))
+    before = BEHIND_M + float(rng.uniform(25, 50))
+    pieces: list[tuple[float, float, float]] = [(before, 0.0, 0.0)]
+    for index in range(int(rng.integers(2, 4))):
+        radius = float(rng.uniform(45, 110))
+        k = first * (-1.0) ** index / radius
+        entry = min(35.0, radius * 0.5)
+        arc = radius * float(rng.uniform(np.radians(20), np.radians(50)))
+        pieces += [(entry, 0.0, k), (arc, k, k), (entry, k, 0.0)]
+    pieces.append((length_for(speed) - before, 0.0, 0.0))
+    stage = main_street(draft, pieces, limit_mps=speed * 1.05)
+    _drive_along(stage, speed)
+    draft.description = f"An S-bend, first to the {'left' if first > 0 else 'right'}."
+    draft.events = ["s_bend"]
+    return draft
+
+
+def hills(rng: Rng) -> Draft:
+    """A road over hills of up to 8 %, with gentle curves."""
+    draft = new_draft(rng, grade=float(rng.uniform(0.05, 0.08)), scenery=("country", "suburb")[int(rng.integers(2))])
+    speed = float(rng.uniform(12, 20))
+    pieces = _winding(rng, length_for(speed), radius_m=(150.0, 400.0))
+    stage = main_street(draft, pieces, limit_mps=speed * 1.05)
+    _drive_along(stage, speed)
     if rng.uniform() < 0.5:
-        follower(stage, start_s_m=BEHIND_M, speed_mps=draft.driver.start_mps)
-    draft.description = f"Cones close {depth:.1f} m of the lane for {works + taper:.0f} m."
-    draft.events = ["cones", "nudge_left"]
+        leader(
+            stage,
+            start_s_m=BEHIND_M,
+            gap_m=float(rng.uniform(2.0, 3.5)) * speed,
+            speed_mps=speed * float(rng.uniform(0.75, 0.95)),
+        )
+    draft.description = "A winding road over hills."
+    draft.events = ["hills"]
     return draft
 
 
-def lead_braking(rng: Rng) -> Draft:
-    """The vehicle ahead brakes, sometimes to a stand, and drives on."""
-    draft = new_draft(rng)
-    speed = float(rng.uniform(10, 18))
-    lanes = int(rng.integers(1, 3))
-    stage = main_street(
-        draft, gentle(rng, _length(speed)), limit_mps=speed * 1.1, forward=lanes, backward=lanes
-    )
-    brake_at = float(rng.uniform(3.5, 7.0))
-    down_to = float(rng.choice([0.0, 0.0, 0.35, 0.5])) * speed
-    rate = float(rng.uniform(2.5, 4.0))
-    stay = float(rng.uniform(1.5, 4.0)) + (speed - down_to) / rate
-    lead = leader(
-        stage,
-        start_s_m=BEHIND_M,
-        gap_m=float(rng.uniform(1.5, 2.2)) * speed,
-        speed_mps=speed * 0.95,
-        changes=(SpeedChange(brake_at, down_to, rate), SpeedChange(brake_at + stay, speed * 0.9, 1.5)),
-    )
-    draft.driver = DriverScript(BEHIND_M, speed * 0.95, speed)
-    oncoming_traffic(stage, count=3, first_m=60, spacing_m=70, speed_mps=speed)
-    follower(stage, start_s_m=BEHIND_M, speed_mps=draft.driver.start_mps)
-    what = "stops" if down_to == 0 else "slows down"
-    draft.description = f"The {lead.kind} ahead brakes at {rate:.1f} m/s² and {what}."
-    draft.events = ["lead_braking", "slow"]
-    return draft
+def _winding(rng: Rng, length_m: float, *, radius_m: tuple[float, float]) -> Pieces:
+    pieces: list[tuple[float, float, float]] = []
+    rest, side = length_m, float(rng.choice([-1.0, 1.0]))
+    while rest > 0:
+        k = side / float(rng.uniform(*radius_m))
+        pieces += [(40.0, 0.0, k), (float(rng.uniform(20, 60)), k, k), (40.0, k, 0.0)]
+        rest -= sum(piece[0] for piece in pieces[-3:])
+        side = -side if rng.uniform() < 0.8 else side
+    return pieces

@@ -10,10 +10,11 @@ import numpy as np
 from alpamayo_ros.sim.roads import Terrain, TerrainWave
 from alpamayo_ros.sim.scene import ActorKind
 from alpamayo_ros.sim.scenes.assembly import Draft, Obstacle
+from alpamayo_ros.sim.scenes.driver import Shift, shift_offsets
 from alpamayo_ros.sim.scenes.environments import day
 from alpamayo_ros.sim.scenes.paths import Path, from_curvature
 from alpamayo_ros.sim.scenes.roadmap import MapBuilder, Street, StreetLanes
-from alpamayo_ros.sim.scenes.traffic import Agent
+from alpamayo_ros.sim.scenes.traffic import Agent, Trigger
 
 Rng = np.random.Generator
 Size = tuple[float, float, float]
@@ -131,6 +132,11 @@ def main_street(
     return Stage(draft, street, lanes, index, draft.route_path())
 
 
+def length_for(speed_mps: float) -> float:
+    """Return the length of a main street that is driven at `speed_mps` at most."""
+    return BEHIND_M + speed_mps * DRIVE_S + AHEAD_M
+
+
 def gentle(rng: Rng, length_m: float, *, tightest: float = 0.0012) -> list[tuple[float, float, float]]:
     """Return the pieces of an almost straight line of `length_m`."""
     pieces: list[tuple[float, float, float]] = []
@@ -172,8 +178,11 @@ def oncoming_traffic(stage: Stage, *, count: int, first_m: float, spacing_m: flo
             ahead += spacing_m * rng.uniform(0.7, 1.6) + 15
 
 
-def follower(stage: Stage, *, start_s_m: float, speed_mps: float) -> None:
-    """Add a vehicle behind the ego, in its lane."""
+def follower(
+    stage: Stage, *, start_s_m: float, speed_mps: float, shifts: Sequence[Shift] = ()
+) -> None:
+    """Add a vehicle behind the ego, in its lane; it makes the same `shifts`."""
+    path = stage.path.offset(shift_offsets(stage.path, shifts)) if shifts else stage.path
     kind, size, variant = vehicle(stage.rng, trucks=False)
     gap = float(stage.rng.uniform(1.8, 2.8)) * speed_mps + 8.0
     stage.draft.agents.append(
@@ -181,7 +190,7 @@ def follower(stage: Stage, *, start_s_m: float, speed_mps: float) -> None:
             "behind",
             kind,
             size,
-            stage.path,
+            path,
             max(4.0, start_s_m - gap),
             speed_mps,
             speed_mps * 1.05,
@@ -229,3 +238,71 @@ def parked_cars(
         x, y, yaw = stage.beside(s, offset, turned=turned)
         pose = (x, y, yaw + float(rng.normal(0, 0.01)))
         stage.draft.obstacles.append(Obstacle(f"{prefix}_{k}", kind, size, pose, variant))
+
+
+def walkers(stage: Stage, *, count: int, from_m: float, to_m: float) -> None:
+    """Add people who walk along the pavements, some either way."""
+    rng = stage.rng
+    for k in range(count):
+        right = bool(rng.uniform() < 0.5)
+        border = -(stage.street.right_m + 1.7) if right else stage.street.left_m + 1.7
+        line = stage.street.line.offset(border + float(rng.uniform(-0.2, 0.2)))
+        path = line if rng.uniform() < 0.5 else line.reverse()
+        s = float(rng.uniform(from_m, to_m))
+        speed = float(rng.uniform(1.0, 1.6))
+        start = s if path is line else path.length_m - s
+        stage.draft.agents.append(pedestrian(rng, f"walker_{k}", path, start, speed))
+
+
+def pedestrian(
+    rng: Rng,
+    actor_id: str,
+    path: Path,
+    start_s_m: float,
+    speed_mps: float,
+    *,
+    trigger: Trigger | None = None,
+    yields_to_ego: bool = False,
+) -> Agent:
+    """Return someone on foot."""
+    return Agent(
+        actor_id,
+        "pedestrian",
+        (PERSON[0], PERSON[1], float(rng.uniform(1.55, 1.9))),
+        path,
+        start_s_m,
+        speed_mps,
+        speed_mps,
+        trigger=trigger,
+        accel_mps2=1.5,
+        decel_mps2=2.0,
+        headway_s=0.3,
+        gap_m=0.6,
+        lateral_mps2=9.0,
+        yields_to_ego=yields_to_ego,
+        variant=int(rng.integers(1000)),
+    )
+
+
+def fill_parking(
+    stage: Stage,
+    *,
+    right: bool,
+    from_m: float,
+    to_m: float,
+    share: float,
+    clear: Sequence[tuple[float, float]] = (),
+) -> None:
+    """Park cars in a parking lane of the main street, but not in the stretches `clear` (arc lengths)."""
+    rng = stage.rng
+    street = stage.street
+    width = street.parking_right_m if right else street.parking_left_m
+    middle = (street.right_m if right else street.left_m) - width / 2 - 0.05
+    ego_offset = -(stage.ego_lane + 0.5) * street.lane_m
+    offset = (-middle if right else middle) - ego_offset
+    places, s = [], from_m
+    while s < to_m:
+        if rng.uniform() < share and not any(a - 3.2 < s < b + 3.2 for a, b in clear):
+            places.append((s, offset + float(rng.uniform(-0.08, 0.08))))
+        s += 6.4 + float(rng.uniform(0, 0.8))
+    parked_cars(stage, places, prefix="parked_r" if right else "parked_l", turned=not right)

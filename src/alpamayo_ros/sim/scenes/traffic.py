@@ -25,6 +25,8 @@ STEP_S = 0.1
 _LOOK_AHEAD_M = 72
 _HARDEST_BRAKING = 8.0
 _CLEARANCE_M = 0.25
+_EGO_CAN_BRAKE = 3.5
+_SWEEP_DISCS = 16
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Agent:
         lateral_mps2: how fast it takes curves.
         yields_to_ego: whether it waits for an ego that is about to cross or join its way. One that does not
             has priority; it too stops for an ego that stands or drives in its way.
+        margin_s: time by which it wants to be clear of those to whom it gives way.
     """
 
     actor_id: str
@@ -88,6 +91,7 @@ class Agent:
     gap_m: float = 2.5
     lateral_mps2: float = 2.0
     yields_to_ego: bool = True
+    margin_s: float = 1.0
     variant: int = 0
 
     @property
@@ -275,6 +279,7 @@ class _Tables:
     disc_radius: Float64Array
     zones: list[list[tuple[int, list[Zone]]]]
     """By agent: (index of the one to yield to, -1 for the ego; zones)."""
+    on_foot: NDArray[np.bool_]
     blocked_s: list[float]
     """By agent: where an obstacle that never moves stands in its way (centre's arc length; inf if none)."""
 
@@ -327,6 +332,7 @@ def prepare(script: TrafficScript) -> _Tables:
         front=np.array([a.front_m for a in agents]),
         disc_offsets=offsets,
         disc_radius=np.array([discs_of(a.size_xyz_m)[1] for a in agents]),
+        on_foot=np.array([a.kind == "pedestrian" for a in agents], dtype=np.bool_),
         zones=[_zones_of(script, i) for i in range(len(agents))],
         blocked_s=blocked,
     )
@@ -392,7 +398,7 @@ def may_enter(zone: Zone, me: Approach, other: Approach, *, accel_mps2: float, m
         # Joining: be ahead by a headway, not much slower.
         mine_s = _travel_time(enter_m, me.speed_mps, accel_mps2)
         slower = max(0.0, other_speed - me.speed_mps)
-        if mine_s + margin_s + slower * 0.5 < other_in_s:
+        if mine_s + margin_s + slower * 0.2 < other_in_s:
             return True
     elif _travel_time(leave_m, me.speed_mps, accel_mps2) + margin_s < other_in_s:
         return True
@@ -528,6 +534,9 @@ class Traffic:
     def _following(self, ego: EgoMotion) -> Float64Array:
         agents = self.script.agents
         bodies = self.bodies(ego)
+        sweep = self._sweep(ego)
+        count = len(bodies.radius)
+        bodies = Bodies(*(np.concatenate(pair) for pair in zip(_fields(bodies), _fields(sweep), strict=True)))
         first = (self.s_m / GRID_M).astype(np.int64)
         span = first[:, None] + np.arange(_LOOK_AHEAD_M)[None, :]
         span = np.minimum(span, self.tables.way_xy.shape[1] - 1)
@@ -539,6 +548,7 @@ class Traffic:
         gap = distance - (self.s_m - first * GRID_M)[:, None]
         gap = gap - (self.tables.front - self.tables.half_width)[:, None]
         gap[own] = np.inf
+        gap[~self.tables.on_foot, count:] = np.inf
         # What is abreast or behind does not lead.
         gap[gap < -self.tables.front[:, None] * 1.2] = np.inf
         column = [np.array([getattr(a, name) for a in agents])[:, None] for name in _IDM_FIELDS]
@@ -563,6 +573,19 @@ class Traffic:
             standstill_m=column[3][:, 0],
         )
         return np.minimum(pull.min(axis=1), still)
+
+    @staticmethod
+    def _sweep(ego: EgoMotion) -> Bodies:
+        """Return discs over the ground that the ego cannot help reaching: nobody on foot steps there."""
+        reach = ego.speed_mps**2 / (2 * _EGO_CAN_BRAKE)
+        ahead = np.linspace(0.0, reach, _SWEEP_DISCS) + EGO_SIZE_XYZ_M[0] / 2 - EGO_RADIUS_M
+        forward = np.array([np.cos(ego.yaw_rad), np.sin(ego.yaw_rad)])
+        return Bodies(
+            ego.centre + ahead[:, None] * forward,
+            np.full(_SWEEP_DISCS, EGO_RADIUS_M),
+            np.tile(forward * ego.speed_mps, (_SWEEP_DISCS, 1)),
+            np.full(_SWEEP_DISCS, -1),
+        )
 
     @staticmethod
     def _towards_stop(agent: Agent, speed_mps: float, gap_m: float) -> float:
@@ -623,9 +646,13 @@ class Traffic:
                     continue
                 if distance < me.speed_mps**2 / (2 * 5.0):
                     continue  # too late to stop: go on
-                if not may_enter(zone, me, other, accel_mps2=agent.accel_mps2, margin_s=1.0):
+                if not may_enter(zone, me, other, accel_mps2=agent.accel_mps2, margin_s=agent.margin_s):
                     nearest = min(nearest, distance - 1.0)
         return float(nearest)
+
+
+def _fields(bodies: Bodies) -> tuple[NDArray[np.generic], ...]:
+    return bodies.centre, bodies.radius, bodies.velocity, bodies.owner
 
 
 _IDM_FIELDS = ("accel_mps2", "decel_mps2", "headway_s", "gap_m")
