@@ -1,0 +1,125 @@
+"""Drives one rollout headless: pictures where the planner wants any, a plan a step, the record at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from alpamayo_ros.sim.observations import FrameHistory, observe
+from alpamayo_ros.sim.record import RolloutRecord
+from alpamayo_ros.sim.rollout import ClosedLoop
+from alpamayo_ros.sim.scene import FORCE_GT_US, STEP_US
+from alpamayo_ros.sim.scenes import make_scene
+from alpamayo_ros.sim.state import ActorState, EgoState
+from alpamayo_ros.sim.trajectories import candidates_in_local, plan_in_local
+from alpamayo_ros.sim.world import ProceduralWorld
+from alpamayo_ros.types import NUM_FRAMES, Planner, PrepareFrame
+
+
+class PlannerSource(Protocol):
+    """Makes the planner of each rollout; picklable, as it is sent to worker processes.
+
+    Attributes:
+        name: what drives, for people and the record.
+        camera_ids: the cameras that it looks at, ascending; none for a planner that needs no pictures.
+    """
+
+    name: str
+    camera_ids: tuple[int, ...]
+
+    def start(self, world: ProceduralWorld, *, seed: int) -> Planner:
+        """Return the planner of a rollout; what it draws at random comes from `seed` alone."""
+        ...
+
+    def prepare_frame(self) -> PrepareFrame | None:
+        """Return how the planner wants its frames, None for as they are."""
+        ...
+
+
+class Pictures(Protocol):
+    """Renders the vehicle's cameras."""
+
+    def render(
+        self, ego: EgoState, actors: Sequence[ActorState], *, camera_ids: Sequence[int]
+    ) -> Mapping[int, bytes]:
+        """Return encoded images by camera id, of the ego's instant."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """One rollout to drive."""
+
+    scene_id: str
+    rollout_index: int = 0
+
+    @property
+    def name(self) -> str:
+        """As in RolloutScore."""
+        return f"{self.scene_id}#{self.rollout_index}"
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of its results."""
+        return self.scene_id if self.rollout_index == 0 else f"{self.scene_id}_{self.rollout_index}"
+
+    @property
+    def seed(self) -> int:
+        """Seed of what its planner draws: of scene and index alone, the same in every process."""
+        digest = hashlib.sha256(f"{self.scene_id}/{self.rollout_index}".encode()).digest()
+        return int.from_bytes(digest[:7], "big")
+
+
+def drive_rollout(job: Job, source: PlannerSource, pictures: Pictures | None = None) -> RolloutRecord:
+    """Drive one rollout to its end and return its record.
+
+    What fails in between (the planner, the renderer, the controller) ends the rollout as "failed" with the
+    error; Ctrl-C as "interrupted".
+
+    Raises:
+        Exception: what making the scene, its world or the planner raises: then there is no rollout yet.
+    """
+    world = ProceduralWorld(make_scene(job.scene_id))
+    loop = ClosedLoop(world, rollout_index=job.rollout_index, planner=source.name)
+    planner = source.start(world, seed=job.seed)
+    frames = None
+    if source.camera_ids:
+        if pictures is None:
+            raise ValueError(f"{source.name} looks at cameras, and there is no renderer")
+        frames = FrameHistory(source.camera_ids, source.prepare_frame())
+    try:
+        while not loop.done:
+            _step(loop, planner, frames, pictures)
+    except KeyboardInterrupt:
+        loop.finish("interrupted")
+    except Exception as error:
+        loop.finish("failed", f"{type(error).__name__}: {error}")
+    return loop.record()
+
+
+def _step(loop: ClosedLoop, planner: Planner, frames: FrameHistory | None, pictures: Pictures | None) -> None:
+    first_frame_us = loop.scene.start_us + FORCE_GT_US - (NUM_FRAMES - 1) * STEP_US
+    if frames is not None and pictures is not None and loop.time_us >= first_frame_us:
+        frames.add(loop.time_us, pictures.render(loop.ego, loop.actors, camera_ids=frames.camera_ids))
+    if loop.warming_up:
+        loop.follow_reference()
+        return
+    instruction = loop.instruction()
+    observation = observe(loop.history(16), frames, instruction=instruction)
+    started_s = time.perf_counter()
+    plan = planner.plan(observation)
+    latency_ms = (time.perf_counter() - started_s) * 1e3
+    pose = loop.ego.local_from_rig
+    stamps_us, poses = plan_in_local(plan, pose)
+    loop.drive(
+        stamps_us,
+        poses,
+        candidates=candidates_in_local(plan, pose),
+        chosen=plan.chosen,
+        reasoning=plan.reasoning[plan.chosen],
+        instruction=instruction,
+        latency_ms=latency_ms,
+    )
