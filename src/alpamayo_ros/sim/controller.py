@@ -3,14 +3,12 @@
 At every step the bicycle model is linearised at the present state and discretised exactly, the states are
 eliminated, and the 20 commands to come are found by a quadratic programme (OSQP). Only deviations from 1.0 to
 2.0 s ahead cost anything: what a plan says about the first second is not followed as such. A solution depends
-on the present state and plan alone: every solve starts cold with the same step size, and OSQP's adaptation
-counts iterations, not time.
+on the present state and plan alone: every solve starts afresh, and OSQP adapts by iterations, not by time.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +24,9 @@ HORIZON_STEPS = 20
 STEP_US = 100_000
 FIRST_TRACKED_STEP = 10
 TOLERANCE = 1e-4
-MAX_ITERATIONS = 500
+ITERATIONS = (500, 10_000)
+"""Attempts at a solution. The first is AlpaSim's; where it does not suffice (a plan to reverse, say) AlpaSim
+commands straight wheels and no acceleration, here the second almost always finds it."""
 
 FALLBACK_BRAKING_MPS2 = 3.0
 """What the vehicle does where no solution is found: the steering angle held, firm braking."""
@@ -35,7 +35,6 @@ _STEP_S = STEP_US / 1e6
 _STATES, _INPUTS = 8, 2
 _X, _Y, _YAW, _SPEED, _CG_LEFT, _YAW_RATE, _STEER, _ACCEL = range(_STATES)
 _REGULARISATION = 1e-6
-_RHO = 0.1
 _SOLVED = (osqp.SolverStatus.OSQP_SOLVED, osqp.SolverStatus.OSQP_SOLVED_INACCURATE)
 
 
@@ -69,8 +68,8 @@ class Command:
 
     Attributes:
         steer_rad, accel_mps2: the commands.
-        solved: False where the solver found none within its iterations, and this is the fallback: the present
-            steering angle and FALLBACK_BRAKING_MPS2.
+        solved: False where no attempt of the solver found one, and this is the fallback: the present steering
+            angle and FALLBACK_BRAKING_MPS2.
         status: the solver's own word.
         iterations: how many it took.
     """
@@ -132,7 +131,7 @@ def reference_in_rig(
 
 
 class MpcController:
-    """The controller of one vehicle; keeps the programme's structure, nothing of earlier solutions."""
+    """The controller of one vehicle; keeps the programme's structure, nothing of earlier steps."""
 
     def __init__(
         self,
@@ -140,8 +139,10 @@ class MpcController:
         *,
         weights: MpcWeights | None = None,
         limits: MpcLimits | None = None,
+        iterations: tuple[int, ...] = ITERATIONS,
     ) -> None:
         self.parameters = parameters or VehicleParameters()
+        self._iterations = iterations
         weights, limits = weights or MpcWeights(), limits or MpcLimits()
         self._tracked_rows = [_X, _Y, _YAW, _ACCEL]
         self._tracked_weights = np.array(
@@ -161,7 +162,8 @@ class MpcController:
         self._power = np.where(power >= 0, power, HORIZON_STEPS)  # the last one is zero
         self._cost_pattern = np.triu(np.ones((_INPUTS * HORIZON_STEPS, _INPUTS * HORIZON_STEPS), bool))
         self._constraint_pattern = self._pattern_of_constraints()
-        self._solver = self._set_up()
+        self._cost = scipy.sparse.csc_matrix(self._cost_pattern.astype(np.float64))
+        self._constraint = scipy.sparse.csc_matrix(self._constraint_pattern.astype(np.float64))
 
     def control(self, state: VehicleState, reference: Float64Array) -> Command:
         """Return the command for the present state.
@@ -244,44 +246,32 @@ class MpcController:
         lower: Float64Array,
         upper: Float64Array,
     ) -> Command:
-        self._solver.update_settings(rho=_RHO)  # an adapted one would carry over
-        self._solver.update(
-            q=gradient,
-            l=np.concatenate([self._input_lower, lower]),
-            u=np.concatenate([self._input_upper, upper]),
-            Px=cost.T[self._cost_pattern.T],
-            Ax=self._constraints(bounded).T[self._constraint_pattern.T],
-        )
-        result = self._solver.solve(raise_error=False)
-        status, iterations = str(result.info.status), int(result.info.iter)
-        if result.info.status_val not in _SOLVED or not np.all(np.isfinite(result.x[:_INPUTS])):
-            return Command(state.steer_rad, -FALLBACK_BRAKING_MPS2, False, status, iterations)
-        return Command(float(result.x[0]), float(result.x[1]), True, status, iterations)
-
-    def _set_up(self) -> osqp.OSQP:
-        """Return the solver with the programme's structure; its values come with every solve."""
-        count = _INPUTS * HORIZON_STEPS
-        ones = scipy.sparse.csc_matrix(self._constraint_pattern.astype(np.float64))
-        solver = osqp.OSQP()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PendingDeprecationWarning)
+        self._cost.data[:] = cost.T[self._cost_pattern.T]
+        self._constraint.data[:] = self._constraints(bounded).T[self._constraint_pattern.T]
+        lower = np.concatenate([self._input_lower, lower])
+        upper = np.concatenate([self._input_upper, upper])
+        for limit in self._iterations:
+            # A solver of its own each time (0.3 ms): one that is updated keeps its adapted step size and the
+            # rounding of its scaling, and then the past of a rollout shows in its future.
+            solver = osqp.OSQP()
             solver.setup(
-                P=scipy.sparse.csc_matrix(self._cost_pattern.astype(np.float64)),
-                q=np.zeros(count),
-                A=ones,
-                l=np.full(ones.shape[0], -1.0),
-                u=np.full(ones.shape[0], 1.0),
+                P=self._cost,
+                q=gradient,
+                A=self._constraint,
+                l=lower,
+                u=upper,
                 verbose=False,
                 eps_abs=TOLERANCE,
                 eps_rel=TOLERANCE,
-                max_iter=MAX_ITERATIONS,
-                warm_starting=False,
+                max_iter=limit,
                 polishing=False,
-                rho=_RHO,
-                adaptive_rho=True,  # 1: every adaptive_rho_interval iterations, not by time
-                adaptive_rho_interval=50,
+                adaptive_rho=True,  # counts iterations, not time
             )
-        return solver
+            result = solver.solve(raise_error=False)
+            status, iterations = str(result.info.status), int(result.info.iter)
+            if result.info.status_val in _SOLVED and np.all(np.isfinite(result.x[:_INPUTS])):
+                return Command(float(result.x[0]), float(result.x[1]), True, status, iterations)
+        return Command(state.steer_rad, -FALLBACK_BRAKING_MPS2, False, status, iterations)
 
     def _constraints(self, bounded: Float64Array) -> Float64Array:
         return np.concatenate([np.eye(_INPUTS * HORIZON_STEPS), bounded])
