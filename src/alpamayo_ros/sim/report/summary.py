@@ -1,0 +1,108 @@
+"""The report's summary: figures of all rollouts, by family, and one row a rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alpamayo_ros.sim.record import RolloutRecord
+from alpamayo_ros.sim.report.html import UNKNOWN, bar, card, cell, esc, number, table
+from alpamayo_ros.sim.report.moments import END_TEXTS
+
+_COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("progress", "progress", ".2f"),
+    ("dist_traveled_m", "driven, m", ".0f"),
+    ("speed_rel_to_reference", "speed by reference", ".2f"),
+    ("dist_to_gt_trajectory", "off reference, m", ".1f"),
+    ("min_distance_to_obstacle_m", "nearest, m", ".1f"),
+    ("uncomfortable_share", "uncomfortable", ".1%"),
+    ("ttc_under_1s_share", "TTC < 1 s", ".1%"),
+)
+
+
+def summary_cards(summary: Mapping[str, Any], records: Sequence[RolloutRecord], notice: str) -> str:
+    """Return the figures at the top.
+
+    Args:
+        summary: scoring.aggregate()'s.
+        records: the rollouts.
+        notice: said above them, if anything.
+    """
+    of_all = f"of {len(records)} rollouts"
+    score, km = summary["scene_score"], summary["alpasim_score_km"]
+    rules = [summary[name] for name in ("red_light_runs", "stop_sign_runs")]
+    cards = [
+        card("scene score", number(score["mean"], ".3f"), _interval(score["ci95"])),
+        card("AlpaSim score", str(km["text"]), _driven(km)),
+        card("at-fault collisions", number(summary["at_fault"], "d"), of_all),
+        card("off the road", number(summary["offroad"], "d"), of_all),
+        card("red lights · stop signs run", " · ".join(number(n, "d") for n in rules), "in all rollouts"),
+        card("failed", str(len(summary["failed"])), of_all),
+        card("speed", number(summary["speed_rel_to_reference"], ".0%"), "of the reference's"),
+        *(
+            card(label, number(summary["metrics"].get(name, {}).get("mean"), ".1%"), note)
+            for name, label, note in (
+                ("uncomfortable_share", "uncomfortable", "of steps over a comfort limit"),
+                ("ttc_under_1s_share", "time to collision", "of steps under 1 s"),
+            )
+        ),
+    ]
+    banner = f'<section class="notice"><p>{esc(notice)}</p></section>' if notice else ""
+    return f'{banner}<div class="cards">{"".join(cards)}</div>'
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return "" if bounds is None else f"95 % interval {bounds[0]:.3f} – {bounds[1]:.3f}"
+
+
+def _driven(km: Mapping[str, Any]) -> str:
+    if km["km"] is None:
+        return "between incidents"
+    return f"{km['km']:.1f} km, {km['incidents']} incidents"
+
+
+def family_table(summary: Mapping[str, Any]) -> str:
+    """Return the scores by family, or nothing where there is one family only."""
+    families = summary["by_family"]
+    if len(families) < 2:
+        return ""
+    rows = []
+    for name, row in families.items():
+        mean, interval = row["scene_score"]["mean"], row["scene_score"]["ci95"] or (None, None)
+        rows.append(
+            cell(name, left=True)
+            + cell(row["scene_score"]["n"], "d")
+            + cell(mean, ".3f")
+            + f"<td>{bar(mean, *interval)}</td>"
+            + cell(row["at_fault"], "d")
+            + cell(row["offroad"], "d")
+            + cell(row["failed"], "d")
+        )
+    heads = ("family", "rollouts", "scene score", "with 95 % interval", "at fault", "off road", "failed")
+    return f"<section><h2>By family</h2>{table(heads, rows, sortable=True)}</section>"
+
+
+def rollout_table(
+    records: Sequence[RolloutRecord],
+    figures: Sequence[Mapping[str, Any]],
+    *,
+    anchors: Sequence[str | None],
+) -> str:
+    """Return one row a rollout, with a link to its section where it has one."""
+    rows = []
+    for record, values, anchor in zip(records, figures, anchors, strict=True):
+        name = esc(f"{record.scene.scene_id}")
+        link = f'<a href="#{esc(anchor)}">{name}</a>' if anchor else name
+        rows.append(
+            f'<td data-key="{name}">{link}</td>'
+            + cell(record.rollout_index, "d")
+            + cell(values.get("scene_score"), ".3f")
+            + cell(END_TEXTS[record.end_reason], left=True)
+            + "".join(cell(values.get(key), form) for key, _, form in _COLUMNS)
+        )
+    heads = ("scene", "rollout", "scene score", "end", *(label for _, label, _ in _COLUMNS))
+    return (
+        f"<section><h2>All rollouts</h2>{table(heads, rows, sortable=True)}"
+        f'<p class="faint">Click on a head to sort. “{UNKNOWN}”: this renderer does not tell what it takes '
+        "to know.</p></section>"
+    )
