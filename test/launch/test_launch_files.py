@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from alpamayo_ros.cli.parameters import node_parameters
+
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 VEHICLE = {"rig", "checkpoint", "backbone", "device", "params_file", "namespace", "use_sim_time", "log_level"}
 REPLAY = {*VEHICLE, "bag", "rate", "out"}
+SIM = {*VEHICLE - {"use_sim_time"}, "scenarios", "planner", "renderer", "rollouts", "out", "rviz", "record"}
+ARGUMENTS = {"replay.launch.py": REPLAY, "sim.launch.py": SIM, "vehicle.launch.py": VEHICLE}
 
 
 def calls(tree: ast.AST, name: str) -> list[ast.Call]:
@@ -42,18 +46,18 @@ def parse(name: str) -> ast.Module:
     return ast.parse(path.read_text())
 
 
-def test_both_are_there() -> None:
-    assert [f.name for f in FILES] == ["replay.launch.py", "vehicle.launch.py"]
+def test_all_are_there() -> None:
+    assert [f.name for f in FILES] == sorted(ARGUMENTS)
 
 
-@pytest.mark.parametrize(("name", "expected"), [("vehicle.launch.py", VEHICLE), ("replay.launch.py", REPLAY)])
+@pytest.mark.parametrize(("name", "expected"), ARGUMENTS.items())
 def test_every_argument_is_declared_with_a_description(name: str, expected: set[str]) -> None:
     arguments = declared(parse(name))
     assert expected <= set(arguments)
     assert all(len(text) > 10 and text.endswith(".") for text in arguments.values()), arguments
 
 
-@pytest.mark.parametrize("name", ["vehicle.launch.py", "replay.launch.py"])
+@pytest.mark.parametrize("name", ARGUMENTS)
 def test_every_configuration_that_is_read_is_declared(name: str) -> None:
     tree = parse(name)
     read = {
@@ -69,16 +73,19 @@ def test_what_replay_passes_on_is_declared_by_vehicle() -> None:
     assert {name for name, _, _ in ast.literal_eval(table.value)} <= set(declared(vehicle))
 
 
-@pytest.mark.parametrize("name", ["vehicle.launch.py", "replay.launch.py"])
+@pytest.mark.parametrize("name", ARGUMENTS)
 def test_executables_and_parameters_exist(name: str) -> None:
     for call in calls(parse(name), "Node"):
         words = {k.arg: k.value for k in call.keywords}
         executable = ast.literal_eval(words["executable"])
+        if executable == "rviz2":
+            continue
         assert ast.literal_eval(words["package"]) == "alpamayo_ros"
-        assert ast.literal_eval(words["name"]) == executable
+        if executable != "sim_bridge":  # whose process may hold a planner too, which must keep its name
+            assert ast.literal_eval(words["name"]) == executable
         module = importlib.import_module(f"alpamayo_ros.nodes.{executable}")
         assert callable(module.main)
-        if executable == "planner":
+        if executable in ("planner", "sim_bridge"):  # their parameters come from a file and a table
             continue
         known = {spec.name for spec in module.PARAMETERS} | {"use_sim_time"}
         given = {
@@ -100,4 +107,19 @@ def test_launch_itself_reads_them(path: Path) -> None:
 
     description = get_launch_description_from_python_launch_file(str(path))
     arguments = {a.name: a.description for a in description.get_launch_arguments()}
-    assert (REPLAY if "replay" in path.name else VEHICLE) <= set(arguments)
+    assert ARGUMENTS[path.name] <= set(arguments)
+
+
+def test_the_bridge_is_given_parameters_that_it_has() -> None:
+    tree = parse("sim.launch.py")
+    tables = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    bridge = {spec.name for spec in node_parameters("sim_bridge")}
+    planner = {spec.name for spec in node_parameters("planner")}
+    assert set(tables["BRIDGE_TEXTS"]) <= bridge
+    assert set(tables["PLANNER_TEXTS"]) <= planner
+    assert {"rollout_index", "realtime_factor"} <= bridge
+    assert set(tables["BRIDGE_TEXTS"]) | set(tables["PLANNER_TEXTS"]) <= set(declared(tree))

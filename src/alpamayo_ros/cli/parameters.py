@@ -12,6 +12,7 @@ NODES: dict[str, str] = {
     "planner": "alpamayo_ros.ros.planner_parameters",
     "player": "alpamayo_ros.nodes.player",
     "recorder": "alpamayo_ros.nodes.recorder",
+    "sim_bridge": "alpamayo_ros.ros.sim_parameters",
 }
 """Node -> module whose PARAMETERS it declares."""
 

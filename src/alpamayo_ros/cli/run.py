@@ -12,12 +12,19 @@ import yaml
 
 from alpamayo_ros.types import InvalidInput
 
-NODES = ("planner", "player", "recorder")
+NODES = ("planner", "player", "recorder", "sim_bridge")
+SIMULATION = "sim"
+"""Stands for the bridge, and a planner beside it where the bridge hosts none."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `alpamayo run` takes."""
-    parser.add_argument("nodes", nargs="*", metavar="NODE", help=f"of {', '.join(NODES)} (default: planner)")
+    parser.add_argument(
+        "nodes",
+        nargs="*",
+        metavar="NODE",
+        help=f"of {', '.join(NODES)}, or {SIMULATION} for a simulation with its planner (default: planner)",
+    )
     parser.add_argument("--namespace", default="alpamayo", help="of all nodes (default: alpamayo)")
     parser.add_argument("--params-file", help="YAML as for `ros2 run … --params-file`")
     parser.add_argument(
@@ -44,17 +51,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     player.add_argument("--rate", type=float, help="bag seconds a wall second")
     player.add_argument("--loop", action="store_true", help="start again at the end")
     player.add_argument("--record", metavar="DIR", help="folder to record to")
+    simulation = parser.add_argument_group("simulation")
+    simulation.add_argument(
+        "--scenarios", help="seeds, A-B ranges, ids FAMILY-SEED or families, by comma (default: 0)"
+    )
+    simulation.add_argument(
+        "--planner",
+        choices=("expert", "constant"),
+        help="a baseline in the bridge's process instead of the planner with --checkpoint",
+    )
+    simulation.add_argument(
+        "--renderer", metavar="HOST:PORT", help="a SensorsimService, if not the embedded one"
+    )
+    simulation.add_argument("--usdz", metavar="FILE", help="the recorded scene, whose tracks are replayed")
+    simulation.add_argument("--out", metavar="DIR", help="folder for rollout.asl and score.json")
+    simulation.add_argument(
+        "--rollouts", type=int, default=1, metavar="N", help="how many run at once, a namespace each"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the nodes until a signal comes or one of them is done; return the exit code."""
     from alpamayo_ros.ros.runner import ros_arguments, run_nodes
+    from alpamayo_ros.ros.sim_graph import corners
 
-    names = list(dict.fromkeys(arguments.nodes or ["planner"]))
+    names = _names(arguments)
     for name in names:
         if name not in NODES:
-            raise InvalidInput(f"node: expected one of {', '.join(NODES)}, got {name!r}")
+            known = ", ".join((*NODES, SIMULATION))
+            raise InvalidInput(f"node: expected one of {known}, got {name!r}")
+    if arguments.rollouts != 1 and ("sim_bridge" not in names or {"player", "recorder"} & set(names)):
+        raise InvalidInput("--rollouts: expected simulations and nothing else, got other nodes too")
     parameters = _parameters(arguments)
+    if "sim_bridge" in names:
+        parameters["planner"].setdefault("use_sim_time", True)
+        parameters["planner"].setdefault("rig", parameters["sim_bridge"].setdefault("rig", "sim"))
     ros = ros_arguments(
         namespace=arguments.namespace,
         remaps=_remaps(arguments),
@@ -62,7 +93,27 @@ def run(arguments: argparse.Namespace) -> int:
         parameters={"use_sim_time": True} if arguments.use_sim_time else None,
         log_level=arguments.log_level,
     )
-    return run_nodes([_maker(name, parameters[name]) for name in names], ros, start=_start)
+    makers = []
+    for index, corner in enumerate(corners(arguments.namespace, arguments.rollouts)):
+        options = {"cli_args": corner.arguments()} if corner.remaps else {}
+        given = {name: dict(parameters[name]) for name in names}
+        if corner.remaps:
+            given["sim_bridge"]["rollout_index"] = index
+            if "out" in given["sim_bridge"]:
+                given["sim_bridge"]["out"] += f"/r{index}"
+        makers += [_maker(name, given[name], options) for name in names]
+    return run_nodes(makers, ros, start=_start)
+
+
+def _names(arguments: argparse.Namespace) -> list[str]:
+    """Return which nodes to run, each once."""
+    names: list[str] = []
+    for name in arguments.nodes or ["planner"]:
+        if name != SIMULATION:
+            names.append(name)
+        else:
+            names += ["sim_bridge"] if arguments.planner else ["sim_bridge", "planner"]
+    return list(dict.fromkeys(names))
 
 
 def _parameters(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -80,6 +131,14 @@ def _parameters(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
         },
         "player": {"bag": arguments.bag, "rate": arguments.rate, "loop": arguments.loop or None},
         "recorder": {"output": arguments.record},
+        "sim_bridge": {
+            "scenarios": arguments.scenarios,
+            "planner": arguments.planner,
+            "renderer": arguments.renderer,
+            "usdz": arguments.usdz,
+            "out": arguments.out,
+            "rig": arguments.rig,
+        },
     }
     parameters: dict[str, dict[str, Any]] = {
         node: {name: value for name, value in values.items() if value is not None}
@@ -109,13 +168,14 @@ def _remaps(arguments: argparse.Namespace) -> dict[str, str]:
     return remaps
 
 
-def _maker(name: str, parameters: dict[str, Any]) -> Callable[[], Any]:
+def _maker(name: str, parameters: dict[str, Any], options: dict[str, Any]) -> Callable[[], Any]:
     """Return what makes a node; only what is asked for is imported (the planner brings torch)."""
     from rclpy.parameter import Parameter
 
-    node_class = getattr(import_module(f"alpamayo_ros.nodes.{name}"), f"{name.capitalize()}Node")
+    module = import_module(f"alpamayo_ros.nodes.{name}")
     overrides = [Parameter(key, value=value) for key, value in parameters.items()]
-    return partial(node_class, parameter_overrides=overrides)
+    make = module.simulation_nodes if name == "sim_bridge" else getattr(module, f"{name.capitalize()}Node")
+    return partial(make, parameter_overrides=overrides, **options)
 
 
 def _start(nodes: Sequence[Any]) -> None:
@@ -124,3 +184,5 @@ def _start(nodes: Sequence[Any]) -> None:
     for node in nodes:
         if isinstance(node, PlayerNode):
             node.play()
+        elif hasattr(node, "start"):
+            node.start()

@@ -58,13 +58,14 @@ class PlanOutputs:
         self._trajectory = add(self._autoware.Trajectory, "trajectory") if self._autoware else None
 
     def publish(self, message: PlanMsg, published: PublishedPlan, *, now_ns: int) -> None:
-        """Publish a plan on every topic; markers only where somebody looks at them."""
+        """Publish a plan on every topic; path and markers are made only where somebody looks at them."""
         from std_msgs.msg import String
 
         plan, pose = published.plan, published.odom_from_rig_t0
         frame = published.odometry_frame
         self._plan.publish(message)
-        self._path.publish(path_to_msg(plan, pose, odometry_frame=frame, now_ns=now_ns))
+        if self._path.get_subscription_count():
+            self._path.publish(path_to_msg(plan, pose, odometry_frame=frame, now_ns=now_ns))
         self._reasoning.publish(String(data=text_to_ros(plan.reasoning[plan.chosen])))
         if self._markers.get_subscription_count():
             markers = plan_to_markers(

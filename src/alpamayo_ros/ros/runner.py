@@ -33,7 +33,7 @@ class Runnable(Protocol):
 
 @runtime_checkable
 class Finite(Protocol):
-    """A node whose work can come to an end; the process ends with the first such node."""
+    """A node whose work can come to an end; the process ends with it."""
 
     error: Any
 
@@ -177,13 +177,14 @@ def run_nodes(
     *,
     start: Callable[[Sequence[Any]], None] | None = None,
 ) -> int:
-    """Run nodes on one single-threaded executor until SIGINT, SIGTERM, or a Finite node is done.
+    """Run nodes on one single-threaded executor until SIGINT, SIGTERM, or a Finite node is done (of several
+    of one class, all).
 
     One thread is enough and best here: our nodes do their heavy work in threads of their own, and rclpy's
     multi-threaded executor loses images under load.
 
     Args:
-        makers: node classes, or functions that make a node.
+        makers: node classes, or functions that make a node or a list of nodes.
         arguments: as from ros_arguments(); None takes the process's own.
         start: called with the nodes once all are made.
 
@@ -203,11 +204,13 @@ def run_nodes(
             _init(arguments, SignalHandlerOptions.NO)
             executor = SingleThreadedExecutor()
             for make in makers:
-                nodes.append(make())
-                executor.add_node(nodes[-1])
+                made = make()
+                for node in made if isinstance(made, list) else [made]:
+                    nodes.append(node)
+                    executor.add_node(node)
             if start is not None:
                 start(nodes)
-            while not stop and rclpy.ok() and not any(isinstance(n, Finite) and n.done for n in nodes):
+            while not stop and rclpy.ok() and not _over(nodes):
                 executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
         except (InvalidInput, ParameterException, NameValidationException) as refusal:
             print(refusal, file=sys.stderr)
@@ -222,6 +225,15 @@ def run_nodes(
     for error in errors:
         print(error, file=sys.stderr)
     return code or (1 if errors else 0)
+
+
+def _over(nodes: Sequence[Any]) -> bool:
+    """Return whether all Finite nodes of one class are done."""
+    done: dict[type, bool] = {}
+    for node in nodes:
+        if isinstance(node, Finite):
+            done[type(node)] = done.get(type(node), True) and node.done
+    return any(done.values())
 
 
 def _init(arguments: Sequence[str] | None, signal_handlers: Any) -> None:

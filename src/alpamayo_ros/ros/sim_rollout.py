@@ -1,0 +1,211 @@
+"""One rollout over topics: state and images out, the plan of that very time in, then everything moves on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from alpamayo_ros.ros.plan_conversions import PublishedPlan
+from alpamayo_ros.ros.sim_messages import NS_PER_US
+from alpamayo_ros.ros.sim_outputs import SimOutputs
+from alpamayo_ros.ros.sim_plans import Interrupted, PlanInbox, require_drivable
+from alpamayo_ros.ros.sim_stages import StageClock
+from alpamayo_ros.sim.record import RolloutRecord
+from alpamayo_ros.sim.rollout import ClosedLoop
+from alpamayo_ros.sim.state import ActorState, EgoState
+from alpamayo_ros.sim.trajectories import candidates_in_local, plan_in_local
+from alpamayo_ros.types import InvalidInput
+
+_LOOK_S = 0.5
+"""How often a wait looks whether there is still a planner."""
+
+
+class ImageSource(Protocol):
+    """What the images come from."""
+
+    def render(self, time_us: int, ego: EgoState, actors: Sequence[ActorState]) -> Mapping[int, bytes]:
+        """Return one compressed image a camera, by camera id; raises InvalidInput where it cannot."""
+        ...
+
+
+class PlannerGone(RuntimeError):
+    """Nobody plans any more."""
+
+
+class Planners(Protocol):
+    """Who plans, seen from the rollout."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody publishes plans any more."""
+        ...
+
+    def moving(self) -> AbstractContextManager[None]:
+        """Keep a planner that knows the world from looking at it while it moves."""
+        ...
+
+
+@dataclass(frozen=True)
+class StepRules:
+    """How a rollout waits; see the bridge's parameters of the same names."""
+
+    plan_timeout_s: float
+    max_missed_plans: int
+    realtime_factor: float = 0.0
+
+
+class TopicRollout:
+    """Runs one ClosedLoop over topics.
+
+    Args:
+        loop: the rollout, at its start.
+        images: where its images come from.
+        outputs: the vehicle's topics.
+        inbox: where plans arrive.
+        planners: who plans.
+        rules: how long to wait for what.
+        stop: set when the rollout is to end early; the inbox must be interrupted too.
+
+    Attributes:
+        stages: where the wall time went, warm-up left out.
+        refusals: why plans were refused, newest last.
+        missed: steps driven by a stop for want of a plan.
+    """
+
+    def __init__(
+        self,
+        loop: ClosedLoop,
+        *,
+        images: ImageSource,
+        outputs: SimOutputs,
+        inbox: PlanInbox,
+        planners: Planners,
+        rules: StepRules,
+        stop: threading.Event,
+    ) -> None:
+        self.loop = loop
+        self.stages = StageClock()
+        self.refusals: list[str] = []
+        self.missed = 0
+        self._images = images
+        self._outputs = outputs
+        self._inbox = inbox
+        self._planners = planners
+        self._rules = rules
+        self._stop = stop
+        self._missed_in_a_row = 0
+        self._began_s = time.monotonic()
+
+    def run(self) -> RolloutRecord:
+        """Drive to the end and return what happened; a failure is part of it ("failed", with the error)."""
+        loop = self.loop
+        with ThreadPoolExecutor(1, thread_name_prefix="images") as self._renderer:
+            try:
+                self._outputs.scene(loop.scene)
+                while not loop.done:
+                    self._step()
+                self._outputs.state(loop.ego)
+            except Interrupted:
+                loop.finish("interrupted")
+            except (InvalidInput, PlannerGone) as error:
+                # What was told to end fails in its own ways: a call of the renderer is cancelled.
+                loop.finish("interrupted" if self._stop.is_set() else "failed", str(error))
+        return loop.record()
+
+    def _step(self) -> None:
+        if self._stop.is_set():
+            raise Interrupted
+        if self.loop.warming_up:
+            self._show_and_publish(StageClock())
+            with self._planners.moving():
+                self.loop.follow_reference()
+            return
+        stages = self.stages
+        with stages.step():
+            self._show_and_publish(stages)
+            asked_s = time.monotonic()
+            with stages.stage("plan"):
+                plan, reason = self._await_plan()
+            latency_ms = (time.monotonic() - asked_s) * 1e3
+            with stages.stage("drive"), self._planners.moving():
+                self._drive(plan, reason, latency_ms)
+
+    def _show_and_publish(self, stages: StageClock) -> None:
+        """Publish the present state and its images."""
+        loop, outputs = self.loop, self._outputs
+        with stages.stage("pace"):
+            self._keep_pace()
+        time_us, ego, actors = loop.time_us, loop.ego, loop.actors
+        rendering = self._renderer.submit(self._images.render, time_us, ego, actors)
+        self._inbox.expect(time_us * NS_PER_US)
+        with stages.stage("publish"):
+            # While the renderer draws; what comes first must be there when the images are.
+            outputs.state(ego)
+            outputs.instruct(loop.instruction())
+            outputs.actors(actors, ego, loop.scene)
+        with stages.stage("render"):
+            images = rendering.result()
+        with stages.stage("publish"):
+            outputs.images(time_us, images)
+
+    def _keep_pace(self) -> None:
+        if not self._rules.realtime_factor:
+            return
+        simulated_s = (self.loop.time_us - self.loop.scene.start_us) / 1e6
+        due_s = self._began_s + simulated_s / self._rules.realtime_factor
+        if self._stop.wait(max(0.0, due_s - time.monotonic())):
+            raise Interrupted
+
+    def _await_plan(self) -> tuple[PublishedPlan | None, str]:
+        """Return the plan of now; or None, and why there is none."""
+        loop, timeout_s = self.loop, self._rules.plan_timeout_s
+        deadline_s = time.monotonic() + timeout_s
+        message = None
+        while message is None:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                return None, f"no plan within {timeout_s:g} s"
+            message = self._inbox.wait(timeout_s=min(left_s, _LOOK_S))
+            if message is None and self._planners.gone:
+                raise PlannerGone("planner: expected one that publishes plans, got none any more")
+        try:
+            plan = require_drivable(
+                message,
+                t0_ns=loop.time_us * NS_PER_US,
+                rig_frame=self._outputs.rig.rig_frame,
+                local_from_rig_t0=loop.ego.local_from_rig,
+            )
+        except InvalidInput as error:
+            self.refusals.append(str(error))
+            return None, str(error)
+        return plan, ""
+
+    def _drive(self, published: PublishedPlan | None, reason: str, latency_ms: float) -> None:
+        loop = self.loop
+        if published is None:
+            self.missed += 1
+            self._missed_in_a_row += 1
+            if self._missed_in_a_row >= self._rules.max_missed_plans:
+                raise PlannerGone(
+                    f"planner: expected plans, got {self._missed_in_a_row} steps in a row without one; "
+                    f"last: {reason}"
+                )
+            loop.stop(reason)
+            return
+        self._missed_in_a_row = 0
+        plan, here = published.plan, loop.ego.local_from_rig
+        stamps_us, poses = plan_in_local(plan, here)
+        loop.drive(
+            stamps_us,
+            poses,
+            candidates=candidates_in_local(plan, here),
+            chosen=plan.chosen,
+            reasoning=plan.reasoning[plan.chosen],
+            instruction=published.instruction,
+            latency_ms=latency_ms,
+        )
