@@ -11,6 +11,7 @@ import shapely
 from alpamayo_ros.sim.record import EndReason, RolloutRecord
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.scene import EGO_SIZE_XYZ_M
+from alpamayo_ros.sim.scoring import RolloutScore
 
 HARD_BRAKING_MPS2 = -4.0
 """The comfort score's limit."""
@@ -37,8 +38,11 @@ class Moment:
     weight: float = 0.0
 
 
-def events(record: RolloutRecord) -> tuple[Moment, ...]:
-    """Return what happened in a rollout, in order: take-over, stops, hard braking, near misses, the end."""
+def events(record: RolloutRecord, score: RolloutScore | None = None) -> tuple[Moment, ...]:
+    """Return what happened in a rollout, in order: take-over, stops, hard braking, near misses, the end.
+
+    The score, if there is one, tells with whom the ego collided, and whether that was its fault.
+    """
     found = [Moment(0, "start, on the reference", 1.0)]
     sources = [drive.source for drive in record.drives]
     for step, (before, now) in enumerate(pairwise(sources), start=1):
@@ -52,17 +56,28 @@ def events(record: RolloutRecord) -> tuple[Moment, ...]:
             found.append(Moment(step, "the planner drives again", 2.0))
     found += _hard_braking(record) + _standing(record) + _nearest(record)
     weight = 9.0 if record.end_reason in ("collision", "off_road", "failed") else 4.0
-    text = END_TEXTS[record.end_reason] + (f": {record.error}" if record.error else "")
-    found.append(Moment(len(record.ego) - 1, text, weight))
+    found.append(Moment(len(record.ego) - 1, end_text(record, score), weight))
     return tuple(sorted(found, key=lambda moment: (moment.step, -moment.weight)))
 
 
-def choose_moments(record: RolloutRecord, number: int) -> tuple[Moment, ...]:
+def end_text(record: RolloutRecord, score: RolloutScore | None = None) -> str:
+    """Return how a rollout ended, for people."""
+    text = END_TEXTS[record.end_reason]
+    if score is not None and score.collision_with is not None and record.end_reason == "collision":
+        fault = score.metrics.get("collision_at_fault")
+        blame = "" if fault is None else ", at fault" if fault else ", from behind"
+        text += f" with {score.collision_with}{blame}"
+    return f"{text}: {record.error}" if record.error else text
+
+
+def choose_moments(
+    record: RolloutRecord, number: int, score: RolloutScore | None = None
+) -> tuple[Moment, ...]:
     """Return up to `number` moments to show: what matters most, a second apart, filled up evenly."""
     last = len(record.ego) - 1
     even = [Moment(int(step), "", -1.0) for step in np.linspace(0, last, number + 2)[1:-1]]
     chosen: list[Moment] = []
-    for moment in sorted([*events(record), *even], key=lambda m: (-m.weight, m.step)):
+    for moment in sorted([*events(record, score), *even], key=lambda m: (-m.weight, m.step)):
         if len(chosen) < number and all(abs(moment.step - other.step) >= 10 for other in chosen):
             chosen.append(moment)
     return tuple(sorted(chosen, key=lambda moment: moment.step))

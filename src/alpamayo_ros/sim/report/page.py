@@ -45,7 +45,7 @@ class ReportOptions:
 
 def write_report(
     out_dir: Path,
-    records: Sequence[RolloutRecord],
+    records: Sequence[RolloutRecord | None],
     scores: Sequence[RolloutScore],
     *,
     summary: Mapping[str, Any],
@@ -57,12 +57,12 @@ def write_report(
 
     Args:
         out_dir: must exist; an older report in it is replaced.
-        records: rollouts.
+        records: rollouts; None for one that failed before it began.
         scores: of each rollout, in the same order.
         summary: what scoring.aggregate() made of all scores.
         images: renders the camera strips; none are shown without.
         options: what is shown.
-        progress: told what is being drawn.
+        progress: told the name of each rollout before it is drawn.
 
     Raises:
         InvalidInput: unless there is one score a rollout.
@@ -73,69 +73,60 @@ def write_report(
     folder = out_dir / "report"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    figures = [score.as_dict() for score in scores]
-    order = sorted(range(len(records)), key=lambda i: badness(records[i], figures[i]), reverse=True)
-    sections = order if options.sections is None else order[: options.sections]
+    order = [i for i in sorted(range(len(scores)), key=lambda i: _worst_first(scores[i], i)) if records[i]]
     strips = set(order[: options.strips]) if images is not None else set()
-    names = [_folder_name(record, index) for index, record in enumerate(records)]
-    shown = {}
-    for index in sorted(sections):
-        progress(records[index].scene.scene_id)
-        shown[index] = _draw(
-            folder / names[index], records[index], images=images if index in strips else None
+    sections: dict[int, str] = {}
+    for index in order[: options.sections]:
+        record, score = records[index], scores[index]
+        assert record is not None
+        progress(score.name)
+        shown = _draw(
+            folder / _folder_name(score, index), record, score, images=images if index in strips else None
         )
+        sections[index] = rollout_section(record, score, shown=shown, command=options.command)
+    anchors = [_folder_name(score, i) if i in sections else None for i, score in enumerate(scores)]
     body = [
-        summary_cards(summary, records, options.notice),
+        summary_cards(summary, len(scores), options.notice),
         _video(options.video),
         family_table(summary),
-        rollout_table(
-            records, figures, anchors=[names[i] if i in shown else None for i in range(len(records))]
-        ),
-        *(
-            rollout_section(records[i], figures[i], shown=shown[i], anchor=names[i], command=options.command)
-            for i in sections
-        ),
+        rollout_table(scores, anchors=anchors),
+        *sections.values(),
     ]
-    planners = sorted({record.planner for record in records})
-    scenes = {record.scene.scene_id for record in records}
-    title = f"Closed-loop rollouts: {', '.join(planners) or 'none'}"
-    subtitle = f"{len(records)} rollouts in {len(scenes)} scenes, simulated in steps of 100 ms"
+    planners = ", ".join(sorted({score.planner for score in scores})) or "no planner"
+    scenes = len({score.scene_id for score in scores})
+    subtitle = f"{len(scores)} rollouts in {scenes} scenes, simulated in steps of 100 ms"
     path = out_dir / "report.html"
-    path.write_text(page(title, subtitle, body), encoding="utf-8")
+    path.write_text(page(f"Closed-loop rollouts: {planners}", subtitle, body), encoding="utf-8")
     return path
 
 
-def badness(record: RolloutRecord, figures: Mapping[str, Any]) -> tuple[float, ...]:
-    """Return a sort key by which failures come last, then low scores, then unknown ones, then high scores."""
-    score = figures.get("scene_score")
-    return (
-        float(record.end_reason == "failed"),
-        float(record.end_reason in ("collision", "off_road")),
-        0.5 if score is None else 1.0 - float(score),
-    )
+def _worst_first(score: RolloutScore, index: int) -> tuple[bool, bool, float, int]:
+    """Return a sort key: failures first, then incidents, then low scores, unknown ones, high scores."""
+    value = 0.5 if score.scene_score is None else score.scene_score
+    return not score.failed, score.end_reason not in ("collision", "off_road"), value, index
 
 
-def _draw(folder: Path, record: RolloutRecord, *, images: PictureSource | None) -> Shown:
+def _draw(folder: Path, record: RolloutRecord, score: RolloutScore, *, images: PictureSource | None) -> Shown:
     """Draw what a section shows into its folder."""
     folder.mkdir()
     save_map(folder / "map.png", record)
-    save_timeline(folder / "timeline.png", record, events(record))
+    save_timeline(folder / "timeline.png", record, events(record, score))
     strips = []
-    for moment in choose_moments(record, MOMENTS) if images is not None else ():
-        assert images is not None
+    if images is not None:
         width, height = _STRIP_PX
-        pictures = painted_pictures(
-            images, record, moment.step, camera_ids=STRIP_CAMERA_IDS, width=width, height=height
-        )
-        name = f"step_{moment.step:03d}.jpg"
-        (folder / name).write_bytes(jpeg(strip([pictures[i] for i in STRIP_CAMERA_IDS])))
-        strips.append((moment, f"report/{folder.name}/{name}"))
-    return Shown(f"report/{folder.name}/map.png", f"report/{folder.name}/timeline.png", tuple(strips))
+        for moment in choose_moments(record, MOMENTS, score):
+            pictures = painted_pictures(
+                images, record, moment.step, camera_ids=STRIP_CAMERA_IDS, width=width, height=height
+            )
+            name = f"step_{moment.step:03d}.jpg"
+            (folder / name).write_bytes(jpeg(strip([pictures[i] for i in STRIP_CAMERA_IDS])))
+            strips.append((moment, name))
+    return Shown(folder.name, "map.png", "timeline.png", tuple(strips))
 
 
-def _folder_name(record: RolloutRecord, index: int) -> str:
+def _folder_name(score: RolloutScore, index: int) -> str:
     """Return a name that is safe in a path, an address and an attribute, and told apart by its number."""
-    return f"{index:04d}_{re.sub(r'[^A-Za-z0-9_-]', '_', record.scene.scene_id)[:60]}"
+    return f"{index:04d}_{re.sub(r'[^A-Za-z0-9_-]', '_', score.scene_id)[:60]}"
 
 
 def _video(name: str) -> str:

@@ -27,13 +27,13 @@ section { background: white; border: 1px solid var(--line); border-radius: 8px; 
   margin: 0 0 20px; }
 h2 { margin: 0 0 12px; font-size: 18px; } h3 { margin: 18px 0 6px; font-size: 14px; }
 p { margin: 6px 0; } .faint, small { color: var(--faint); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(158px, 1fr)); gap: 12px;
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 12px;
   margin-bottom: 20px; }
 .card { background: white; border: 1px solid var(--line); border-radius: 8px; padding: 12px 16px; }
 .card b { display: block; font-size: 25px; font-weight: 650; line-height: 1.25; }
 .card span { color: var(--faint); font-size: 13px; } .card small { display: block; font-size: 12.5px; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: 5px 9px; border-bottom: 1px solid var(--line); white-space: nowrap;
+th, td { text-align: right; padding: 5px 8px; border-bottom: 1px solid var(--line); white-space: nowrap;
   }
 th { color: var(--faint); font-weight: 600; } tbody tr:hover { background: var(--soft); }
 th:first-child, td:first-child, .left { text-align: left; } td.text { white-space: normal;
@@ -66,6 +66,8 @@ details { margin-top: 12px; } summary { cursor: pointer; color: var(--faint); }
 dl { display: grid; grid-template-columns: max-content auto; gap: 1px 14px; margin: 0;
   font-size: 13.5px; }
 dt { color: var(--faint); } dd { margin: 0; font-variant-numeric: tabular-nums; }
+dl.all { display: block; columns: 3; column-gap: 32px; padding-top: 6px; }
+dl.all div { display: flex; justify-content: space-between; gap: 12px; break-inside: avoid; }
 code { font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; background: var(--soft);
   padding: 2px 6px;
   border-radius: 4px; overflow-wrap: anywhere; }

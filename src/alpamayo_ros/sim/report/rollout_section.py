@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from alpamayo_ros.sim.record import DriveRecord, RolloutRecord
 from alpamayo_ros.sim.report.html import UNKNOWN, badge, cell, esc, number, table
-from alpamayo_ros.sim.report.moments import END_TEXTS, Moment, events
+from alpamayo_ros.sim.report.moments import Moment, end_text, events
 from alpamayo_ros.sim.report.style import (
     ACTOR_COLOURS,
     DRIVEN,
@@ -19,6 +17,7 @@ from alpamayo_ros.sim.report.style import (
     WARN,
 )
 from alpamayo_ros.sim.scene import STEP_US
+from alpamayo_ros.sim.scoring import RolloutScore
 
 _LEGEND = (
     (DRIVEN, "driven by the planner"),
@@ -29,45 +28,59 @@ _LEGEND = (
 _SOURCES = {"plan": "planner", "stop": "stop", "reference": "reference"}
 
 
+_KEY_METRICS: tuple[tuple[str, str, str], ...] = (
+    ("progress", "progress along the reference", ".1%"),
+    ("dist_traveled_m", "driven, m", ".1f"),
+    ("mean_speed_mps", "mean speed, m/s", ".2f"),
+    ("dist_to_gt_trajectory", "farthest from the reference, m", ".2f"),
+    ("min_distance_to_obstacle_m", "nearest road user, m", ".2f"),
+    ("min_distance_to_lane_boundary_m", "nearest road edge, m", ".2f"),
+    ("uncomfortable_share", "steps over a comfort limit", ".1%"),
+    ("ttc_under_1s_share", "steps with TTC under 1 s", ".1%"),
+    ("plan_deviation", "plan deviation, m", ".3f"),
+)
+
+
 @dataclass(frozen=True)
 class Shown:
-    """What was drawn of a rollout; paths relative to the page."""
+    """What was drawn of a rollout: names of files in the folder of that name beside the page."""
 
-    map_path: str
-    timeline_path: str
+    folder: str
+    map_name: str
+    timeline_name: str
     strips: tuple[tuple[Moment, str], ...]
 
+    def path(self, name: str) -> str:
+        """Return a file's path relative to the page."""
+        return f"report/{self.folder}/{name}"
 
-def score_badge(figures: Mapping[str, Any]) -> str:
+
+def score_badge(score: RolloutScore) -> str:
     """Return a rollout's scene score as a coloured label."""
-    score = figures.get("scene_score")
-    if not isinstance(score, (int, float)):
+    value = score.scene_score
+    if value is None:
         return badge(f"score {UNKNOWN}")
-    kind = "good" if score >= 0.95 else "middling" if score > 0 else "bad"
-    return badge(f"score {score:.2f}", kind)
+    return badge(f"score {value:.2f}", "good" if value >= 0.95 else "middling" if value > 0 else "bad")
 
 
-def rollout_section(
-    record: RolloutRecord, figures: Mapping[str, Any], *, shown: Shown, anchor: str, command: str
-) -> str:
+def rollout_section(record: RolloutRecord, score: RolloutScore, *, shown: Shown, command: str) -> str:
     """Return one rollout's section: map, plots, events, cameras, reasoning, metrics, how to repeat it."""
     scene = record.scene
-    ended = END_TEXTS[record.end_reason] + (f": {record.error}" if record.error else "")
     bad_end = record.end_reason in ("collision", "off_road", "failed")
     seconds = (record.ego[-1].time_us - scene.start_us) * 1e-6
     parts = [
-        f'<section id="{esc(anchor)}">',
-        f"<h2>{esc(scene.scene_id)} <small>rollout {record.rollout_index}</small> {score_badge(figures)} "
-        f"{badge(ended, 'bad' if bad_end else '')}</h2>",
-        f'<p class="faint">{esc(scene.description)} '
-        f"{seconds:.1f} s simulated, {record.wall_s:.1f} s of wall time.</p>",
-        f'<img class="map" loading="lazy" src="{esc(shown.map_path)}" alt="the rollout from above">',
+        f'<section id="{esc(shown.folder)}">',
+        f"<h2>{esc(scene.scene_id)} <small>rollout {record.rollout_index}</small> {score_badge(score)} "
+        f"{badge(end_text(record, score), 'bad' if bad_end else '')}</h2>",
+        f'<p class="faint">{esc(scene.description)} {seconds:.1f} s simulated in {record.wall_s:.1f} s.</p>',
+        f'<img class="map" loading="lazy" src="{esc(shown.path(shown.map_name))}" alt="from above">',
         _legend(record),
         '<div class="two"><div><h3>Over time</h3>',
-        f'<img loading="lazy" src="{esc(shown.timeline_path)}" alt="speed, acceleration, steering"></div>',
-        f"<div><h3>Events</h3>{_events(record)}<h3>Metrics</h3>{_metrics(figures)}</div></div>",
-        *(_strip(record, moment, path) for moment, path in shown.strips),
+        f'<img loading="lazy" src="{esc(shown.path(shown.timeline_name))}" alt="over time">',
+        f"</div><div><h3>Events</h3>{_events(record, score)}<h3>Metrics</h3>{_metrics(score)}</div></div>",
+        *(_strip(record, moment, shown.path(name)) for moment, name in shown.strips),
         _reasoning(record),
+        _all_metrics(score),
         f"<h3>To repeat it</h3><p><code>{esc(_repeat(record, command))}</code></p>",
         "</section>",
     ]
@@ -84,20 +97,28 @@ def _legend(record: RolloutRecord) -> str:
     )
 
 
-def _events(record: RolloutRecord) -> str:
+def _events(record: RolloutRecord, score: RolloutScore) -> str:
     rows = [
         f"<li><time>{_seconds(moment.step)}</time><span>{esc(moment.text)}</span></li>"
-        for moment in events(record)
+        for moment in events(record, score)
     ]
     return f'<ol class="events">{"".join(rows)}</ol>'
 
 
-def _metrics(figures: Mapping[str, Any]) -> str:
-    rows = []
-    for name, value in figures.items():
-        if value is None or isinstance(value, (int, float)):
-            rows.append(f"<dt>{esc(name)}</dt><dd>{esc(number(value, '.4g'))}</dd>")
+def _metrics(score: RolloutScore) -> str:
+    rows = [
+        f"<dt>{esc(label)}</dt><dd>{esc(number(score.metrics.get(name), form))}</dd>"
+        for name, label, form in _KEY_METRICS
+    ]
     return f"<dl>{''.join(rows)}</dl>"
+
+
+def _all_metrics(score: RolloutScore) -> str:
+    rows = [
+        f"<div><dt>{esc(name)}</dt><dd>{esc(number(value, '.4g'))}</dd></div>"
+        for name, value in score.metrics.items()
+    ]
+    return f'<details><summary>All metrics</summary><dl class="all">{"".join(rows)}</dl></details>'
 
 
 def _strip(record: RolloutRecord, moment: Moment, path: str) -> str:

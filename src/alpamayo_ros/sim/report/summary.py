@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-from alpamayo_ros.sim.record import RolloutRecord
+from alpamayo_ros.sim.record import EndReason
 from alpamayo_ros.sim.report.html import UNKNOWN, bar, card, cell, esc, number, table
 from alpamayo_ros.sim.report.moments import END_TEXTS
+from alpamayo_ros.sim.scoring import RolloutScore
 
 _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("progress", "progress", ".2f"),
     ("dist_traveled_m", "driven, m", ".0f"),
-    ("speed_rel_to_reference", "speed by reference", ".2f"),
-    ("dist_to_gt_trajectory", "off reference, m", ".1f"),
+    ("speed_rel_to_reference", "speed, rel.", ".2f"),
+    ("dist_to_gt_trajectory", "astray, m", ".1f"),
     ("min_distance_to_obstacle_m", "nearest, m", ".1f"),
-    ("uncomfortable_share", "uncomfortable", ".1%"),
+    ("uncomfortable_share", "rough", ".1%"),
     ("ttc_under_1s_share", "TTC < 1 s", ".1%"),
 )
 
 
-def summary_cards(summary: Mapping[str, Any], records: Sequence[RolloutRecord], notice: str) -> str:
+def summary_cards(summary: Mapping[str, Any], count: int, notice: str) -> str:
     """Return the figures at the top.
 
     Args:
         summary: scoring.aggregate()'s.
-        records: the rollouts.
+        count: of rollouts.
         notice: said above them, if anything.
     """
-    of_all = f"of {len(records)} rollouts"
+    of_all = f"of {count} rollouts"
     score, km = summary["scene_score"], summary["alpasim_score_km"]
     rules = [summary[name] for name in ("red_light_runs", "stop_sign_runs")]
     cards = [
@@ -82,25 +83,20 @@ def family_table(summary: Mapping[str, Any]) -> str:
     return f"<section><h2>By family</h2>{table(heads, rows, sortable=True)}</section>"
 
 
-def rollout_table(
-    records: Sequence[RolloutRecord],
-    figures: Sequence[Mapping[str, Any]],
-    *,
-    anchors: Sequence[str | None],
-) -> str:
+def rollout_table(scores: Sequence[RolloutScore], *, anchors: Sequence[str | None]) -> str:
     """Return one row a rollout, with a link to its section where it has one."""
     rows = []
-    for record, values, anchor in zip(records, figures, anchors, strict=True):
-        name = esc(f"{record.scene.scene_id}")
+    for score, anchor in zip(scores, anchors, strict=True):
+        name = esc(score.name)
         link = f'<a href="#{esc(anchor)}">{name}</a>' if anchor else name
+        end = END_TEXTS.get(cast(EndReason, score.end_reason), score.end_reason)
         rows.append(
             f'<td data-key="{name}">{link}</td>'
-            + cell(record.rollout_index, "d")
-            + cell(values.get("scene_score"), ".3f")
-            + cell(END_TEXTS[record.end_reason], left=True)
-            + "".join(cell(values.get(key), form) for key, _, form in _COLUMNS)
+            + cell(score.scene_score, ".3f")
+            + cell(end, left=True)
+            + "".join(cell(score.metrics.get(key), form) for key, _, form in _COLUMNS)
         )
-    heads = ("scene", "rollout", "scene score", "end", *(label for _, label, _ in _COLUMNS))
+    heads = ("rollout", "score", "end", *(label for _, label, _ in _COLUMNS))
     return (
         f"<section><h2>All rollouts</h2>{table(heads, rows, sortable=True)}"
         f'<p class="faint">Click on a head to sort. “{UNKNOWN}”: this renderer does not tell what it takes '
