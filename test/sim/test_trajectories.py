@@ -66,7 +66,7 @@ def test_older_plan_is_resampled_to_begin_now() -> None:
 
 @pytest.mark.parametrize("late_us", [-STEP_US, 64 * STEP_US])
 def test_plan_of_the_future_or_one_that_is_over_is_refused(late_us: int) -> None:
-    with pytest.raises(InvalidInput, match="expected t0 in the last 6.4 s"):
+    with pytest.raises(InvalidInput, match=r"expected t0 in the last 6.4 s"):
         plan_in_local(_plan(), np.eye(4), now_us=T0_US + late_us)
 
 
