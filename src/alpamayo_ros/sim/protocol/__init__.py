@@ -1,0 +1,1 @@
+"""AlpaSim's protocol: our protos, generated modules, clients, servers and logs."""
