@@ -1,0 +1,201 @@
+"""All meshes in one vertex and one index buffer, each cut as finely as its distance asks for.
+
+A straight edge between two projected vertices leaves the curve that a wide-angle lens makes of it by at most
+f * phi^2 / 8 * k pixels, phi being the angle that the edge spans and k < 0.6 within 75 degrees of the axis. So
+for each mesh there are levels with ever shorter edges, and `LevelTable.choose` takes the coarsest that stays
+within what its kind allows: a quarter of a pixel, more for leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alpamayo_ros.sim.render import people, scenery, vehicles
+from alpamayo_ros.sim.render.mesh import VERTEX_DTYPE, Mesh
+from alpamayo_ros.sim.roads import Float64Array
+
+_LOOSE_PX = 2.5
+_CURVATURE = 0.6
+_LEVELS = 5
+_FINEST_TRIANGLES = 10_000
+
+
+@dataclass(frozen=True)
+class MeshKind:
+    """One kind of mesh.
+
+    Attributes:
+        name: what it is.
+        details: its makers, most detailed first.
+        detail_px: radius in pixels above which each detail is drawn (the last is 0).
+        size_m: nominal size, in which edges are measured.
+        textured: drawn with pictures.
+        curve_px: how far an edge may be from where the lens has it.
+    """
+
+    name: str
+    details: tuple[Callable[[], Mesh], ...]
+    detail_px: tuple[float, ...]
+    size_m: tuple[float, float, float]
+    textured: bool = False
+    curve_px: float = 0.25
+
+
+def _vehicle(name: str, profile: vehicles._Profile) -> MeshKind:
+    return MeshKind(
+        name,
+        tuple((lambda d=d: vehicles.car(profile, detail=d)) for d in (2, 1, 0)),
+        (34.0, 11.0, 0.0),
+        profile.size_m,
+    )
+
+
+def _kinds() -> tuple[MeshKind, ...]:
+    walkers = tuple(
+        MeshKind(
+            f"pedestrian{phase}",
+            tuple((lambda d=d, phase=phase: people.pedestrian(phase, detail=d)) for d in (1, 0)),
+            (14.0, 0.0),
+            people.PEDESTRIAN_SIZE,
+        )
+        for phase in range(people.WALK_PHASES)
+    )
+    trees = tuple(
+        MeshKind(
+            f"tree{seed}",
+            tuple((lambda d=d, seed=seed: scenery.leafy_tree(seed, detail=d)) for d in (2, 1, 0)),
+            (55.0, 18.0, 0.0),
+            (4.0, 4.0, 8.0),
+            curve_px=_LOOSE_PX,
+        )
+        for seed in range(3)
+    )
+    plates = tuple(
+        MeshKind(f"sign_{shape}", ((lambda shape=shape: scenery.sign_plate(shape)),), (0.0,), (0.1, 0.8, 0.8), True)
+        for shape in scenery.SIGN_SHAPES
+    )
+    backs = tuple(
+        MeshKind(f"back_{shape}", ((lambda shape=shape: scenery.sign_back(shape)),), (0.0,), (0.1, 0.8, 0.8))
+        for shape in scenery.SIGN_SHAPES
+    )
+    return (
+        _vehicle("hatchback", vehicles.HATCHBACK),
+        _vehicle("saloon", vehicles.SALOON),
+        _vehicle("suv", vehicles.SUV),
+        _vehicle("van", vehicles.VAN),
+        _vehicle("minibus", vehicles.MINIBUS),
+        MeshKind("truck", tuple((lambda d=d: vehicles.truck(detail=d)) for d in (2, 1, 0)), (40.0, 14.0, 0.0),
+                 vehicles.TRUCK_SIZE),
+        *walkers,
+        MeshKind("cyclist", tuple((lambda d=d: people.cyclist(detail=d)) for d in (1, 0)), (18.0, 0.0),
+                 people.CYCLIST_SIZE),
+        MeshKind("cone", tuple((lambda d=d: scenery.cone(detail=d)) for d in (1, 0)), (6.0, 0.0), (0.4, 0.4, 0.75)),
+        *trees,
+        MeshKind("conifer", tuple((lambda d=d: scenery.conifer(detail=d)) for d in (1, 0)), (14.0, 0.0),
+                 (3.0, 3.0, 8.0), curve_px=_LOOSE_PX),
+        MeshKind("bush", tuple((lambda d=d: scenery.bush(detail=d)) for d in (1, 0)), (10.0, 0.0), (1.2, 1.2, 1.0),
+                 curve_px=_LOOSE_PX),
+        MeshKind("post", (scenery.post,), (0.0,), (0.12, 0.12, 6.0)),
+        MeshKind("lamp_post", (scenery.lamp_post,), (0.0,), (2.0, 0.5, 7.5)),
+        MeshKind("barrier", (scenery.barrier,), (0.0,), (0.5, 2.0, 1.0)),
+        MeshKind("traffic_light", (scenery.traffic_light,), (0.0,), scenery.LIGHT_SIZE_M),
+        MeshKind("box", (scenery.unit_box,), (0.0,), (4.0, 2.0, 2.0)),
+        MeshKind("building", (scenery.building,), (0.0,), (16.0, 12.0, 12.0), True),
+        MeshKind("roof_rim", (scenery.roof_rim,), (0.0,), (16.0, 12.0, 0.8)),
+        MeshKind("gable_roof", (scenery.gable_roof,), (0.0,), (16.0, 12.0, 3.0)),
+        *plates,
+        *backs,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class MeshLibrary:
+    """Every mesh at every level.
+
+    Attributes:
+        vertices: VERTEX_DTYPE [V], indices: int32 [I].
+        kinds: index of each mesh by name.
+        textured: bool [K], which are drawn with pictures.
+        levels: [K, D, L, 2], first index and count of each detail and level.
+        detail_px: [K, D], radius in pixels from which on each detail is drawn; infinite where there is none.
+        edge: [K, D, L], longest edge of each as a share of the mesh's longest side.
+        curve_px: [K], see MeshKind.
+    """
+
+    vertices: NDArray[np.void]
+    indices: NDArray[np.int32]
+    kinds: dict[str, int]
+    textured: NDArray[np.bool_]
+    levels: NDArray[np.int64]
+    detail_px: Float64Array
+    edge: Float64Array
+    curve_px: Float64Array
+
+    def choose(
+        self,
+        kind: NDArray[np.int64],
+        *,
+        side_m: Float64Array,
+        near_m: Float64Array,
+        radius_px: Float64Array,
+        pixels_per_rad: float,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return detail and level [N] for instances: longest side, nearest distance, radius in the image."""
+        detail = np.argmax(radius_px[:, None] >= self.detail_px[kind], axis=1)
+        widest_rad = np.sqrt(8 * self.curve_px[kind] / (_CURVATURE * pixels_per_rad))
+        allowed = widest_rad * near_m / side_m
+        fine = self.edge[kind, detail] <= allowed[:, None]
+        level = np.where(fine.any(axis=1), np.argmax(fine, axis=1), self.edge.shape[2] - 1)
+        return detail, level
+
+
+def build_library() -> MeshLibrary:
+    """Make all meshes and their levels."""
+    kinds = _kinds()
+    details = max(len(kind.details) for kind in kinds)
+    levels = np.zeros((len(kinds), details, _LEVELS, 2), np.int64)
+    detail_px = np.full((len(kinds), details), np.inf)
+    edge = np.zeros((len(kinds), details, _LEVELS))
+    vertices: list[NDArray[np.void]] = []
+    indices: list[NDArray[np.int32]] = []
+    vertex_count = index_count = 0
+    for k, kind in enumerate(kinds):
+        longest = max(kind.size_m)
+        for d, make in enumerate(kind.details):
+            detail_px[k, d] = kind.detail_px[d]
+            mesh = make()
+            for level in range(_LEVELS):
+                if level and len(mesh.triangles) * 2 <= _FINEST_TRIANGLES:
+                    finer = mesh.subdivided(_longest_edge(mesh, kind.size_m) / 2, kind.size_m)
+                    if len(finer.triangles) <= _FINEST_TRIANGLES:
+                        mesh = finer
+                    else:
+                        levels[k, d, level], edge[k, d, level] = levels[k, d, level - 1], edge[k, d, level - 1]
+                        continue
+                levels[k, d, level] = index_count, mesh.triangles.size
+                edge[k, d, level] = _longest_edge(mesh, kind.size_m) / longest
+                vertices.append(mesh.vertices)
+                indices.append(mesh.triangles.ravel() + vertex_count)
+                vertex_count += len(mesh.vertices)
+                index_count += mesh.triangles.size
+        for d in range(len(kind.details), details):
+            levels[k, d], edge[k, d] = levels[k, d - 1], edge[k, d - 1]
+    return MeshLibrary(
+        vertices=np.concatenate(vertices).astype(VERTEX_DTYPE),
+        indices=np.concatenate(indices).astype(np.int32),
+        kinds={kind.name: index for index, kind in enumerate(kinds)},
+        textured=np.array([kind.textured for kind in kinds]),
+        levels=levels,
+        detail_px=detail_px,
+        edge=edge,
+        curve_px=np.array([kind.curve_px for kind in kinds]),
+    )
+
+
+def _longest_edge(mesh: Mesh, size_m: tuple[float, float, float]) -> float:
+    corners = mesh.vertices["position"][mesh.triangles] * np.asarray(size_m, np.float32)
+    return float(np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=2).max())

@@ -1,0 +1,439 @@
+"""Draw a scene: camera views to RGB images and id masks. Usable from any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+import cv2
+import moderngl
+import numpy as np
+from numpy.typing import NDArray
+
+from alpamayo_ros.sensing.camera_models import CameraModel
+from alpamayo_ros.sensing.rigid import Matrix4, require_rigid
+from alpamayo_ros.sim.render import lights
+from alpamayo_ros.sim.render.culling import draw_list, footprint_px
+from alpamayo_ros.sim.render.gpu import (
+    Gpu,
+    GroundOnGpu,
+    LensOnGpu,
+    Target,
+    camera_from,
+    matrix_uniform,
+    set_uniform,
+)
+from alpamayo_ros.sim.render.ground_tiles import TEXEL_M, TILE_M, GroundTiles, bake_ground
+from alpamayo_ros.sim.render.instances import (
+    Instances,
+    Part,
+    actor_part,
+    actor_pose_at,
+    assemble,
+    concatenate,
+    scenery_parts,
+    signal_parts,
+)
+from alpamayo_ros.sim.render.render_thread import RenderThread, shared_thread
+from alpamayo_ros.sim.render.shaders import MAX_WAVES
+from alpamayo_ros.sim.scene import Environment, Scene
+from alpamayo_ros.types import InvalidInput
+
+UInt8Array = NDArray[np.uint8]
+Shapes = Literal["drawn", "box"]
+
+_HIDDEN_BELOW_M = 20.0
+_GL_CLIP_DISTANCE0 = 0x3000
+_SKY_CLEAR = {"day": 1.0, "dusk": 0.55}
+
+
+class UnknownActor(InvalidInput):
+    """A dynamic object of a track id that the scene does not have."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One image to draw.
+
+    Attributes:
+        model: lens and size of the image.
+        local_from_camera: pose [4, 4] of the optical frame (x right, y down, z forward) in local.
+        time_us: when; lights and the recorded actors are of this instant.
+        poses: box poses [4, 4] in local of actors by id, in place of the recorded ones.
+        standing: ids of actors that stand still, whose brake lamps are on.
+    """
+
+    model: CameraModel
+    local_from_camera: Matrix4
+    time_us: int
+    poses: Mapping[str, Matrix4] = field(default_factory=lambda: MappingProxyType({}))
+    standing: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        pose = require_rigid("local_from_camera", self.local_from_camera)
+        object.__setattr__(self, "local_from_camera", pose)
+
+
+@dataclass(frozen=True, eq=False)
+class _Moment:
+    """A scene at one instant, shared by the cameras of that instant."""
+
+    instances: Instances
+    bodies: tuple[lights.Body, ...]
+    sources: tuple[lights.Source, ...]
+
+
+class SceneRenderer:
+    """Draws one scene.
+
+    Actors that `View.poses` does not list are where the recording had them at that time. What is far below
+    the ground is not drawn. Ids of masks are 1 + the index in `actor_ids`; 0 is everything else.
+
+    Args:
+        scene: what to draw.
+        thread: the drawing thread; the process' own by default.
+
+    Raises:
+        RendererUnavailable: where OpenGL cannot be had.
+    """
+
+    def __init__(self, scene: Scene, thread: RenderThread | None = None) -> None:
+        self.scene = scene
+        self.actor_ids: tuple[str, ...] = tuple(scene.actors)
+        self._thread = shared_thread() if thread is None else thread
+        if len(scene.terrain.waves) > MAX_WAVES:
+            raise InvalidInput(
+                f"terrain: expected at most {MAX_WAVES} waves, got {len(scene.terrain.waves)}"
+            )
+        self._baked: GroundTiles | None = bake_ground(scene)
+        self._ground: GroundOnGpu | None = None
+        self._static: Instances | None = None
+        self._lamps = tuple(lights.scene_sources(scene))
+        self._released = False
+        self._moment: tuple[object, _Moment] | None = None
+
+    def render(self, views: Sequence[View]) -> list[UInt8Array]:
+        """Return an image uint8 RGB [H, W, 3] of each view."""
+        return [cv2.cvtColor(image, cv2.COLOR_RGBA2RGB) for image in self.render_rgba(views)]
+
+    def render_rgba(
+        self, views: Sequence[View], finished: Callable[[int, UInt8Array], None] | None = None
+    ) -> list[UInt8Array]:
+        """Return an image uint8 RGBA [H, W, 4] of each view; the fourth channel means nothing.
+
+        `finished(index, image)` is called as each is ready, in the drawing thread: it must be quick.
+        """
+        for view in views:
+            self._check(view)
+        return self._thread.call(lambda gpu: self._render(gpu, views, finished))
+
+    def render_ids(self, view: View, *, shapes: Shapes = "drawn") -> NDArray[np.int32]:
+        """Return which actor each pixel shows, int32 [H, W]: 1 + its index in `actor_ids`, else 0.
+
+        With shapes "box" actors are drawn as their boxes. Scenery and the ground hide what is behind them.
+        """
+        self._check(view)
+        return self._thread.call(lambda gpu: self._render_ids(gpu, view, shapes))
+
+    def project(self, view: View, points_in_local: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the pixels [N, 2] at which the vertex stage puts points [N, 3]; for checks."""
+        inverse = camera_from(view.local_from_camera)
+        points = (np.asarray(points_in_local) @ inverse[:3, :3].T + inverse[:3, 3]).astype(np.float32)
+        return self._thread.call(lambda gpu: gpu.project_points(view.model, points))
+
+    def release(self) -> None:
+        """Free what the scene holds on the GPU; it cannot be drawn afterwards."""
+        if not self._released:
+            self._released = True
+            self._thread.call(self._free)
+
+    # ------------------------------------------------------------------------------- in the drawing thread
+
+    def _free(self, gpu: Gpu) -> None:
+        if self._ground is not None:
+            gpu.free_ground(self._ground)
+        self._ground = self._static = self._moment = None
+
+    def _prepare(self, gpu: Gpu) -> GroundOnGpu:
+        if self._released:
+            raise RuntimeError(f"scene {self.scene.scene_id} has been released")
+        if self._ground is None:
+            assert self._baked is not None
+            self._ground = gpu.upload_ground(self._baked)
+            self._baked = None
+            self._static = assemble(scenery_parts(self.scene, gpu.picture_layers), gpu.library.kinds)
+        return self._ground
+
+    def _render(
+        self, gpu: Gpu, views: Sequence[View], finished: Callable[[int, UInt8Array], None] | None
+    ) -> list[UInt8Array]:
+        ground = self._prepare(gpu)
+        gpu.use_textures(ground)
+        self._use_environment(gpu)
+        images: list[UInt8Array] = []
+        for index, view in enumerate(views):
+            on_gpu = gpu.lens(view.model)
+            target = gpu.target(on_gpu.lens.size)
+            target.framebuffer.use()
+            self._draw(gpu, view, on_gpu, target, ground)
+            image = _read(target.framebuffer, on_gpu)
+            images.append(image)
+            if finished is not None:
+                finished(index, image)
+        return images
+
+    def _draw(
+        self, gpu: Gpu, view: View, on_gpu: LensOnGpu, target: Target, ground: GroundOnGpu
+    ) -> None:
+        context, environment = gpu.context, self.scene.environment
+        pose = view.local_from_camera
+        inverse, at = camera_from(pose), pose[:3, 3]
+        moment = self._moment_of(view, gpu)
+        drawn = draw_list(
+            moment.instances,
+            camera_from_local=inverse,
+            lens=on_gpu.lens,
+            library=gpu.library,
+            sight_m=_sight_m(environment),
+        )
+        self._use_camera(gpu, view, on_gpu, ground)
+        target.framebuffer.clear(0.0, 0.0, 0.0, 1.0)
+        context.enable_only(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
+        with _clip_distance(context):
+            gpu.instances.write(drawn.instances)
+            gpu.draw_commands(gpu.meshes[gpu.plain], drawn.plain)
+            gpu.draw_commands(gpu.meshes[gpu.textured], drawn.textured)
+            gpu.draw_commands(gpu.ground_array, self._ground_commands(gpu, on_gpu, inverse, at))
+        context.depth_func = "<="
+        context.enable_only(moderngl.DEPTH_TEST)
+        on_gpu.sky.render()
+        context.depth_func = "<"
+        target.framebuffer.depth_mask = False
+        self._draw_lights(gpu, moment, inverse, at)
+        target.framebuffer.depth_mask = True
+        if environment.wetness > 0:
+            self._draw_rain(gpu, view)
+
+    def _draw_lights(self, gpu: Gpu, moment: _Moment, inverse: Matrix4, at: NDArray[np.float64]) -> None:
+        context, environment = gpu.context, self.scene.environment
+        context.enable_only(moderngl.DEPTH_TEST | moderngl.BLEND)
+        with _clip_distance(context):
+            shadows = lights.shadow_decals(moment.bodies, environment, at)
+            if len(shadows):
+                context.blend_func = moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA
+                gpu.decal_rows.write(shadows)
+                gpu.decal_array.render(instances=len(shadows))
+            if environment.lamps_lit:
+                pools = lights.pool_decals(
+                    self._lamps, moment.bodies, sources=moment.sources, scene=self.scene, camera_xyz=at
+                )
+                if len(pools):
+                    context.blend_func = moderngl.SRC_ALPHA, moderngl.ONE
+                    gpu.decal_rows.write(pools)
+                    gpu.decal_array.render(instances=len(pools))
+                glows = lights.glow_rows(moment.sources, inverse, at)
+                if len(glows):
+                    context.blend_func = moderngl.ONE, moderngl.ONE
+                    gpu.glow_rows.write(glows)
+                    gpu.glow_array.render(instances=len(glows))
+
+    def _draw_rain(self, gpu: Gpu, view: View) -> None:
+        streaks = lights.rain_streaks(
+            view.time_us, self.scene.environment.wetness, aspect=view.model.width / view.model.height
+        )
+        gpu.rain_rows.write(streaks)
+        gpu.context.enable_only(moderngl.BLEND)
+        gpu.context.blend_func = moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA
+        gpu.rain_array.render(moderngl.LINES, vertices=len(streaks))
+
+    def _render_ids(self, gpu: Gpu, view: View, shapes: Shapes) -> NDArray[np.int32]:
+        ground = self._prepare(gpu)
+        on_gpu = gpu.lens(view.model)
+        target = gpu.target(on_gpu.lens.size)
+        target.framebuffer.use()
+        context = gpu.context
+        context.clear(0.0, 0.0, 0.0, 1.0)
+        inverse, at = camera_from(view.local_from_camera), view.local_from_camera[:3, 3]
+        self._use_camera(gpu, view, on_gpu, ground)
+        drawn = draw_list(
+            self._instances_of(view, gpu, shapes),
+            camera_from_local=inverse,
+            lens=on_gpu.lens,
+            library=gpu.library,
+            sight_m=_sight_m(Environment()),
+        )
+        context.enable_only(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
+        gpu.instances.write(drawn.instances)
+        with _clip_distance(context):
+            gpu.draw_commands(gpu.meshes[gpu.ids], np.concatenate([drawn.plain, drawn.textured]))
+            gpu.draw_commands(gpu.id_ground_array, self._ground_commands(gpu, on_gpu, inverse, at))
+        image = _read(target.framebuffer, on_gpu).astype(np.int32)
+        return np.asarray(image[..., 0] | image[..., 1] << 8 | image[..., 2] << 16, np.int32)
+
+    def _ground_commands(
+        self, gpu: Gpu, on_gpu: LensOnGpu, inverse: Matrix4, at: NDArray[np.float64]
+    ) -> NDArray[np.uint32]:
+        """Return the blocks of the ground's mesh that the camera sees, nearest first."""
+        centres, radius = gpu.terrain.block_spheres(self.scene.terrain, at)
+        in_camera = centres @ inverse[:3, :3].T + inverse[:3, 3]
+        _, seen = footprint_px(on_gpu.lens, in_camera, radius)
+        blocks = gpu.terrain.blocks[seen]
+        commands = np.zeros((len(blocks), 5), np.uint32)
+        commands[:, 0], commands[:, 1], commands[:, 2] = blocks[:, 1], 1, blocks[:, 0]
+        return commands
+
+    # --------------------------------------------------------------------------------------------- instants
+
+    def _moment_of(self, view: View, gpu: Gpu) -> _Moment:
+        key = (
+            view.time_us,
+            view.standing,
+            tuple((actor_id, view.poses[actor_id].tobytes()) for actor_id in sorted(view.poses)),
+        )
+        if self._moment is not None and self._moment[0] == key:
+            return self._moment[1]
+        placed = self._placed(view)
+        bodies = tuple(
+            lights.Body(self.scene.actors[actor_id].kind, self.scene.actors[actor_id].size_xyz_m, pose)
+            for actor_id, pose in placed.items()
+        )
+        sources: tuple[lights.Source, ...] = ()
+        if self.scene.environment.lamps_lit:
+            sources = (*self._lamps, *lights.signal_sources(self.scene, view.time_us), *lights.body_sources(bodies))
+        moment = _Moment(self._instances_of(view, gpu, "drawn", placed), bodies, sources)
+        self._moment = (key, moment)
+        return moment
+
+    def _placed(self, view: View) -> dict[str, Matrix4]:
+        """Return the box poses of all actors that are not far below the ground."""
+        poses = {
+            actor_id: view.poses[actor_id] if actor_id in view.poses else actor_pose_at(spec, view.time_us)
+            for actor_id, spec in self.scene.actors.items()
+        }
+        if not poses:
+            return {}
+        at = np.array([pose[:3, 3] for pose in poses.values()])
+        below = self.scene.terrain.height_m(at[:, :2]) - at[:, 2]
+        return {
+            actor_id: pose
+            for (actor_id, pose), depth in zip(poses.items(), below, strict=True)
+            if depth < _HIDDEN_BELOW_M
+        }
+
+    def _instances_of(
+        self, view: View, gpu: Gpu, shapes: Shapes, placed: Mapping[str, Matrix4] | None = None
+    ) -> Instances:
+        parts: list[Part] = signal_parts(self.scene, view.time_us)
+        index_of = {actor_id: index + 1 for index, actor_id in enumerate(self.actor_ids)}
+        for actor_id, pose in (self._placed(view) if placed is None else placed).items():
+            spec = self.scene.actors[actor_id]
+            if shapes == "box":
+                parts.append(Part("box", pose, spec.size_xyz_m, identity=index_of[actor_id]))
+            else:
+                parts.append(
+                    actor_part(
+                        spec, pose, identity=index_of[actor_id], braking=actor_id in view.standing
+                    )
+                )
+        assert self._static is not None
+        return concatenate(self._static, assemble(parts, gpu.library.kinds)) if parts else self._static
+
+    def _check(self, view: View) -> None:
+        for actor_id in view.poses:
+            if actor_id not in self.scene.actors:
+                raise UnknownActor(
+                    f"dynamic object: expected a track id of scene {self.scene.scene_id}, got {actor_id!r}"
+                )
+
+    # --------------------------------------------------------------------------------------------- uniforms
+
+    def _use_environment(self, gpu: Gpu) -> None:
+        environment = self.scene.environment
+        dark = 1.0 - 0.25 * environment.wetness
+        sun = np.array(environment.sun_strength * _sun_colour(environment))
+        to_sun = -np.array(environment.sun_direction) / np.linalg.norm(environment.sun_direction)
+        ambient = environment.ambient * _ambient_colour(environment) * dark
+        values: dict[str, object] = {
+            "sun_strength": tuple(sun),
+            "sky_top": tuple(_encode(np.array(environment.sky_top_rgb))),
+            "sky_horizon": tuple(_encode(np.array(environment.sky_horizon_rgb))),
+            "ambient": tuple(ambient),
+            "fog_per_m": environment.fog_per_m,
+            "wetness": environment.wetness,
+            "lamps_lit": 1.0 if environment.lamps_lit else 0.0,
+            "sun_in_local": tuple(to_sun),
+            "clouds": _SKY_CLEAR.get(environment.name, 0.0),
+            "light_factor": tuple(_encode(ambient + sun * max(to_sun[2], 0.0))),
+            "shade_factor": tuple(_encode(ambient * 0.9)),
+            "wave_count": len(self.scene.terrain.waves),
+        }
+        waves = np.zeros((MAX_WAVES, 4))
+        for row, wave in enumerate(self.scene.terrain.waves):
+            waves[row] = wave.amplitude_m, wave.kx_per_m, wave.ky_per_m, wave.phase_rad
+        values["waves"] = [tuple(row) for row in waves]
+        for program in gpu.programs:
+            for name, value in values.items():
+                set_uniform(program, name, value)
+
+    def _use_camera(self, gpu: Gpu, view: View, on_gpu: LensOnGpu, ground: GroundOnGpu) -> None:
+        gpu.use_lens(on_gpu, gpu.programs)
+        pose = view.local_from_camera
+        rotation, at = pose[:3, :3], pose[:3, 3]
+        to_sun = -np.array(self.scene.environment.sun_direction)
+        to_sun /= np.linalg.norm(to_sun)
+        in_tiles = at[:2] / TILE_M
+        pages = ground.ground.pages
+        origin = np.array(ground.ground.origin) - in_tiles
+        values: dict[str, object] = {
+            "local_from_camera": matrix_uniform(rotation),
+            "camera_from_local": matrix_uniform(rotation.T),
+            "camera_in_local": tuple(at),
+            "sun_in_camera": tuple(rotation.T @ to_sun),
+            "up_in_camera": tuple(rotation[2]),
+            "camera_in_tiles": tuple(in_tiles),
+            "page_map": (*origin, float(pages.shape[1]), float(pages.shape[0])),
+            "tiles_per_m": 1.0 / TILE_M,
+            "lod_per_m": 1.0 / (on_gpu.lens.pixels_per_rad * TEXEL_M),
+        }
+        for program in gpu.programs:
+            for name, value in values.items():
+                set_uniform(program, name, value)
+
+
+@contextmanager
+def _clip_distance(context: moderngl.Context) -> Iterator[None]:
+    """Clip by the distance that `lens_project` writes; shaders without it must not run so."""
+    context.enable_direct(_GL_CLIP_DISTANCE0)
+    try:
+        yield
+    finally:
+        context.disable_direct(_GL_CLIP_DISTANCE0)
+
+
+def _read(framebuffer: moderngl.Framebuffer, on_gpu: LensOnGpu) -> UInt8Array:
+    width, height = on_gpu.lens.size
+    return np.frombuffer(framebuffer.read(components=4), np.uint8).reshape(height, width, 4)
+
+
+def _sight_m(environment: Environment) -> float:
+    """Return how far things can be told from the fog."""
+    return min(900.0, 5.5 / environment.fog_per_m) if environment.fog_per_m > 0 else 900.0
+
+
+def _encode(linear: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.maximum(linear, 0.0) ** (1 / 2.2))
+
+
+def _sun_colour(environment: Environment) -> NDArray[np.float64]:
+    """Return the colour of the sun's light: warm when it is low."""
+    low = np.clip(1.0 - (-environment.sun_direction[2]) / 0.35, 0.0, 1.0)
+    return np.array([1.0, 0.97 - 0.25 * low, 0.90 - 0.5 * low])
+
+
+def _ambient_colour(environment: Environment) -> NDArray[np.float64]:
+    """Return the colour of the sky's light: half of the way from grey to its own hue."""
+    sky = 0.5 * (np.array(environment.sky_top_rgb) + np.array(environment.sky_horizon_rgb))
+    return np.asarray(0.6 + 0.4 * sky / max(float(sky.mean()), 1e-6))

@@ -1,0 +1,405 @@
+"""The shader programs: sky, ground, meshes, ground decals, glows, and ids.
+
+Colours are computed in linear light at vertices and encoded with gamma 2.2 there; what textures hold is encoded
+already, and factors of light are applied to it as their 1/2.2th power, which is the same thing.
+"""
+
+from __future__ import annotations
+
+from alpamayo_ros.sim.render import lens
+
+VERSION = "#version 330\n"
+
+MAX_WAVES = 8
+
+_WORLD = """
+uniform vec3 sun_strength;       // linear, times the sun's colour
+uniform vec3 sky_top;            // encoded
+uniform vec3 sky_horizon;        // encoded
+uniform vec3 ambient;            // linear
+uniform float fog_per_m;
+uniform float wetness;
+uniform float lamps_lit;
+
+vec3 encode(vec3 c) { return pow(max(c, vec3(0.0)), vec3(1.0 / 2.2)); }
+float fog_at(float d) { return exp(-fog_per_m * d); }
+vec3 sky_at(float up) { return mix(sky_horizon, sky_top, smoothstep(0.0, 0.55, up)); }
+"""
+
+_TERRAIN = f"""
+uniform int wave_count;
+uniform vec4 waves[{MAX_WAVES}];         // amplitude, kx, ky, phase
+float terrain_height(vec2 xy) {{
+    float h = 0.0;
+    for (int i = 0; i < wave_count; ++i)
+        h += waves[i].x * sin(dot(waves[i].yz, xy) + waves[i].w);
+    return h;
+}}
+"""
+
+# ---------------------------------------------------------------------------------------------- sky, ground
+
+BACKGROUND_VERTEX = (
+    VERSION
+    + """
+in vec2 ndc;
+in vec3 ray;
+uniform mat3 local_from_camera;
+out vec3 ray_in_local;
+void main() {
+    gl_Position = vec4(ndc, 1.0, 1.0);  // behind everything
+    ray_in_local = local_from_camera * ray;
+}
+"""
+)
+
+_SKY = """
+uniform vec3 sun_in_local;       // towards the sun
+uniform sampler2D noise;
+uniform float clouds;
+vec3 sky_colour(vec3 ray) {
+    vec3 d = normalize(ray);
+    float up = max(d.z, 0.0);
+    vec3 colour = sky_at(up);
+    vec2 at = d.xy / (up + 0.12);
+    float cover = textureLod(noise, at * 0.045, 1.0).a * 0.65 + textureLod(noise, at * 0.13, 2.0).a * 0.35;
+    float cloud = smoothstep(0.47, 0.72, cover) * clouds * smoothstep(0.02, 0.25, up);
+    colour = mix(colour, min(sky_horizon * 1.12, vec3(1.0)), cloud);
+    float towards = max(dot(d, sun_in_local), 0.0);
+    float t2 = towards * towards, t8 = t2 * t2 * t2 * t2, t64 = t8 * t8; t64 *= t64; t64 *= t64;
+    vec3 glow = encode(sun_strength);
+    return colour + glow * (0.16 * t8 + 0.35 * t64) * (1.0 - 0.7 * cloud);
+}
+"""
+
+SKY_FRAGMENT = (
+    VERSION
+    + _WORLD
+    + _SKY
+    + """
+in vec3 ray_in_local;
+out vec4 colour;
+void main() { colour = vec4(sky_colour(ray_in_local), 1.0); }
+"""
+)
+
+_GROUND = """
+uniform sampler2DArray tiles;    // encoded albedo, alpha: how much of the sun arrives
+uniform sampler2D pages;         // tile of each square of the map
+uniform vec4 page_map;           // origin x, y (local, relative to the camera) in tiles, pages across, up
+uniform vec2 camera_in_tiles;    // the camera's place in tiles, of which only the fraction is precise
+uniform float tiles_per_m;
+uniform float lod_per_m;         // texels of a tile that a pixel covers at 1 m
+uniform vec3 light_factor;       // encoded: sun and ambient on flat ground
+uniform vec3 shade_factor;       // encoded: ambient alone
+vec3 ground_colour(vec2 from_camera, float d, float drop) {
+    float fine_lod = log2(d * lod_per_m) + 0.3;
+    float lod = max(fine_lod, 0.0);
+    float graze = clamp(d / max(drop, 0.2), 1.0, 7.0);
+    vec2 along = from_camera * (0.28 / max(length(from_camera), 0.01) * graze * d * lod_per_m / 256.0);
+    vec2 at = from_camera * tiles_per_m;
+    vec2 place = camera_in_tiles + at;
+    float layer = texture(pages, (at - page_map.xy) / page_map.zw).r;
+    vec4 albedo = 0.5 * (textureLod(tiles, vec3(place + along, layer), lod)
+                         + textureLod(tiles, vec3(place - along, layer), lod));
+    float wide = textureLod(noise, place * 0.21, max(lod - 2.0, 0.0)).g;
+    float fine = textureLod(noise, place * 7.0, max(fine_lod + 3.0, 0.0)).r;
+    vec3 c = albedo.rgb * (0.86 + 0.18 * wide + 0.12 * fine) * mix(shade_factor, light_factor, albedo.a);
+    if (wetness > 0.0) {
+        float cosine = clamp(drop / d, 0.0, 1.0);
+        float f = 1.0 - cosine;
+        float gloss = wetness * (0.06 + 0.62 * f * f * f * f) * (0.55 + 0.9 * wide);
+        c = mix(c * (1.0 - 0.38 * wetness), sky_horizon * 0.92, clamp(gloss, 0.0, 0.75));
+    }
+    return mix(sky_horizon, c, fog_at(d));
+}
+"""
+
+TERRAIN_VERTEX = (
+    VERSION
+    + lens.glsl_source()
+    + _TERRAIN
+    + """
+in vec2 offset;                  // from the camera's foot, m
+uniform mat3 camera_from_local;
+uniform vec3 camera_in_local;
+out vec4 ground;                 // x, y from the camera, distance, drop
+void main() {
+    float z = terrain_height(camera_in_local.xy + offset);
+    vec3 from_camera = vec3(offset, z - camera_in_local.z);
+    gl_Position = lens_project(camera_from_local * from_camera);
+    ground = vec4(offset, length(from_camera), max(-from_camera.z, 0.2));
+}
+"""
+)
+
+TERRAIN_FRAGMENT = (
+    VERSION
+    + _WORLD
+    + _SKY
+    + _GROUND
+    + """
+in vec4 ground;
+out vec4 colour;
+void main() { colour = vec4(ground_colour(ground.xy, ground.z, ground.w), 1.0); }
+"""
+)
+
+# --------------------------------------------------------------------------------------------------- meshes
+
+MATERIALS: tuple[str, ...] = (
+    "fixed", "tint", "tint2", "glass", "head", "tail", "red", "yellow", "green", "lamp", "leaf",
+)  # fmt: skip
+"""What the vertex colour's alpha, as a whole number, says of a face. The order is the shader's."""
+
+_INSTANCE = """
+in vec3 position;
+in vec3 normal;
+in vec4 paint;                   // rgb albedo (encoded), a material / 255
+in vec2 texcoord;
+in vec4 row0;                    // camera_from_model, scale included
+in vec4 row1;
+in vec4 row2;
+in vec4 tint;                    // rgb linear, a: flags
+in vec4 tint2;                   // rgb linear, a: id
+in vec2 extra;                   // texture layer, bays of the facade a metre
+"""
+
+MESH_VERTEX = (
+    VERSION
+    + lens.glsl_source()
+    + _WORLD
+    + _INSTANCE
+    + """
+uniform vec3 sun_in_camera;
+uniform vec3 up_in_camera;
+out vec4 shaded;                 // encoded colour; a: how much of it is not fog
+TEXTURED_OUT
+
+void main() {
+    vec3 p = vec3(dot(row0.xyz, position) + row0.w, dot(row1.xyz, position) + row1.w,
+                  dot(row2.xyz, position) + row2.w);
+    gl_Position = lens_project(p);
+    vec3 scale2 = row0.xyz * row0.xyz + row1.xyz * row1.xyz + row2.xyz * row2.xyz;
+    vec3 n0 = normal / scale2;
+    vec3 n = normalize(vec3(dot(row0.xyz, n0), dot(row1.xyz, n0), dot(row2.xyz, n0)));
+    int material = int(paint.a * 255.0 + 0.5);
+    int flags = int(tint.a + 0.5);
+    vec3 albedo = paint.rgb * paint.rgb;
+    if (material == 1 || material == 10) albedo *= tint.rgb;
+    if (material == 2) albedo *= tint2.rgb;
+    float d = length(p);
+    vec3 view = p / max(d, 1e-3);
+    float up = dot(n, up_in_camera);
+    float facing = max(dot(n, sun_in_camera), 0.0);
+    if (material == 10) facing = 0.25 + 0.75 * (0.5 + 0.5 * dot(n, sun_in_camera));
+    vec3 light = ambient * (0.72 + 0.28 * up) + sun_strength * facing;
+    vec3 c = albedo * light;
+    vec3 mirrored = reflect(view, n);
+    float grazing = 1.0 - abs(dot(view, n));
+    if (material == 1 && flags < 64) {
+        float gloss = 0.05 + 0.35 * grazing * grazing * grazing;
+        c += gloss * 0.5 * pow(sky_at(max(dot(mirrored, up_in_camera), 0.0)), vec3(2.2))
+             * smoothstep(-0.1, 0.3, dot(mirrored, up_in_camera));
+        float highlight = max(dot(mirrored, sun_in_camera), 0.0);
+        highlight *= highlight; highlight *= highlight; highlight *= highlight;
+        c += sun_strength * 0.22 * highlight * highlight;
+    }
+    if (material == 3) {
+        float towards = dot(mirrored, up_in_camera);
+        vec3 seen = mix(vec3(0.03, 0.035, 0.04), pow(sky_at(max(towards, 0.0)), vec3(2.2)),
+                        smoothstep(-0.15, 0.25, towards));
+        c = albedo * light + seen * (0.16 + 0.5 * grazing * grazing);
+    }
+    if (material == 4) c = mix(c, vec3(1.3, 1.25, 1.1), lamps_lit);
+    if (material == 5) c = mix(c, vec3(0.85, 0.03, 0.02), max(lamps_lit * 0.7, float(flags & 1)));
+    if (material >= 6 && material <= 8) {
+        int lit = (flags >> 1) & 3;
+        vec3 on = material == 6 ? vec3(1.3, 0.05, 0.03) : material == 7 ? vec3(1.4, 0.75, 0.03)
+                                                                        : vec3(0.04, 1.15, 0.35);
+        c = lit == material - 5 ? on : c * 0.35;
+    }
+    if (material == 9) c = mix(c, vec3(1.4, 1.2, 0.8), lamps_lit);
+    float clear = fog_at(d);
+    TEXTURED_CODE
+}
+"""
+)
+
+_PLAIN_CODE = "shaded = vec4(mix(sky_horizon, encode(c), clear), 1.0);"
+_TEXTURED_CODE = """
+    // The texture multiplies what is not fog: shaded.rgb is the encoded light, shaded.a how clear it is.
+    shaded = vec4(encode(c), clear);
+    bool on_x = abs(normal.x) > 0.5;
+    float width = sqrt(on_x ? scale2.y : scale2.x), high = sqrt(scale2.z);
+    vec2 repeats = extra.y > 0.0 ? max(round(vec2(width, high) * extra.y), vec2(1.0)) * 0.25 : vec2(1.0);
+    if (extra.y > 0.0 && abs(normal.z) > 0.5) repeats = vec2(0.0);
+    place = vec3(texcoord * repeats, extra.x);
+"""
+
+
+def mesh_vertex(*, textured: bool) -> str:
+    """Return the vertex shader of plain or textured meshes."""
+    return MESH_VERTEX.replace("TEXTURED_OUT", "out vec3 place;" if textured else "").replace(
+        "TEXTURED_CODE", _TEXTURED_CODE if textured else _PLAIN_CODE
+    )
+
+
+MESH_FRAGMENT = (
+    VERSION
+    + """
+in vec4 shaded;
+out vec4 colour;
+void main() { colour = shaded; }
+"""
+)
+
+TEXTURED_FRAGMENT = (
+    VERSION
+    + _WORLD
+    + """
+in vec4 shaded;
+in vec3 place;
+uniform sampler2DArray pictures;  // encoded albedo; alpha: what glows when lamps are lit
+out vec4 colour;
+void main() {
+    vec4 picture = texture(pictures, place);
+    vec3 c = picture.rgb * shaded.rgb;
+    c = mix(c, vec3(1.0, 0.86, 0.58), picture.a * lamps_lit);
+    colour = vec4(mix(sky_horizon, c, shaded.a), 1.0);
+}
+"""
+)
+
+ID_VERTEX = (
+    VERSION
+    + lens.glsl_source()
+    + _INSTANCE
+    + """
+flat out float identity;
+void main() {
+    vec3 p = vec3(dot(row0.xyz, position) + row0.w, dot(row1.xyz, position) + row1.w,
+                  dot(row2.xyz, position) + row2.w);
+    gl_Position = lens_project(p);
+    identity = tint2.a;
+}
+"""
+)
+
+ID_FRAGMENT = (
+    VERSION
+    + """
+flat in float identity;
+out vec4 colour;
+void main() {
+    int id = int(identity + 0.5);
+    colour = vec4(float(id & 255), float((id >> 8) & 255), float((id >> 16) & 255), 255.0) / 255.0;
+}
+"""
+)
+
+NOTHING_FRAGMENT = VERSION + "out vec4 colour;\nvoid main() { colour = vec4(0.0, 0.0, 0.0, 1.0); }\n"
+
+PROJECT_VERTEX = (
+    VERSION
+    + lens.glsl_source()
+    + """
+in vec3 point;                   // in the optical frame
+out vec2 pixel;
+void main() {
+    gl_Position = lens_project(point);
+    pixel = (gl_Position.xy / gl_Position.w + 1.0) * 0.5 * lens_size - 0.5;
+}
+"""
+)
+"""For checks: where the vertex stage itself puts points."""
+
+# --------------------------------------------------------------------------------------- decals and glows
+
+DECAL_VERTEX = (
+    VERSION
+    + lens.glsl_source()
+    + _WORLD
+    + _TERRAIN
+    + """
+in vec2 corner;                  // -1 ... 1
+in vec4 placement;               // x, y from the camera, axis along (m)
+in vec4 shape;                   // half length, half width, softness (share of the half width), kind
+in vec4 ink;                     // rgb, strength
+uniform mat3 camera_from_local;
+uniform vec3 camera_in_local;
+out vec3 where;                  // corner, softness
+flat out vec4 what;
+out float clear;
+void main() {
+    vec2 ahead = placement.zw;
+    vec2 xy = placement.xy + ahead * (corner.x * shape.x) + vec2(-ahead.y, ahead.x) * (corner.y * shape.y);
+    float z = terrain_height(camera_in_local.xy + xy) - camera_in_local.z + 0.01;
+    vec3 p = vec3(xy, z);
+    gl_Position = lens_project(camera_from_local * p);
+    gl_Position.z -= 2e-5 * gl_Position.w;
+    where = vec3(corner, shape.z);
+    what = ink;
+    clear = fog_at(length(p));
+}
+"""
+)
+
+DECAL_FRAGMENT = (
+    VERSION
+    + """
+in vec3 where;
+flat in vec4 what;
+in float clear;
+out vec4 colour;
+void main() {
+    vec2 a = abs(where.xy);
+    float inner = 1.0 - where.z;
+    vec2 over = max(a - inner, 0.0) / max(where.z, 1e-3);
+    float fade = clamp(1.0 - length(over), 0.0, 1.0);
+    fade = fade * fade * (3.0 - 2.0 * fade);
+    colour = vec4(what.rgb, what.a * fade * clear);
+}
+"""
+)
+
+GLOW_VERTEX = (
+    VERSION
+    + lens.glsl_source()
+    + _WORLD
+    + """
+in vec2 corner;
+in vec4 centre;                  // in the optical frame, radius in m
+in vec4 ink;                     // rgb, strength
+uniform float pixels_per_rad;
+out vec2 where;
+flat out vec4 what;
+void main() {
+    vec4 at = lens_project(centre.xyz);
+    float d = at.w;
+    float radius_px = max(centre.w / d * pixels_per_rad, 1.5);
+    gl_Position = at + vec4(corner * radius_px * 2.0 / lens_size * d, 0.0, 0.0);
+    gl_Position.z -= 1e-4 * gl_Position.w;
+    where = corner;
+    what = vec4(ink.rgb, ink.a * sqrt(fog_at(d)));
+}
+"""
+)
+
+GLOW_FRAGMENT = (
+    VERSION
+    + """
+in vec2 where;
+flat in vec4 what;
+out vec4 colour;
+void main() {
+    float r = dot(where, where);
+    float fade = max(1.0 - r, 0.0);
+    fade *= fade;
+    colour = vec4(what.rgb * (what.a * (0.35 * fade + 0.65 * fade * fade * fade)), 0.0);
+}
+"""
+)
+
+RAIN_VERTEX = VERSION + "in vec3 streak; out float strength;\nvoid main() { gl_Position = vec4(streak.xy, 0.0, 1.0); strength = streak.z; }\n"
+RAIN_FRAGMENT = VERSION + "in float strength; out vec4 colour;\nvoid main() { colour = vec4(0.8, 0.84, 0.9, strength); }\n"
