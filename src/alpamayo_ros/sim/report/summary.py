@@ -59,7 +59,7 @@ def _interval(bounds: Sequence[float] | None) -> str:
 def _driven(km: Mapping[str, Any]) -> str:
     if km["km"] is None:
         return "between incidents"
-    return f"{km['km']:.1f} km, {km['incidents']} incidents"
+    return f"{km['km']:.1f} km, incidents: {km['incidents']}"
 
 
 def family_table(summary: Mapping[str, Any]) -> str:
@@ -99,6 +99,7 @@ def rollout_table(scores: Sequence[RolloutScore], *, anchors: Sequence[str | Non
     heads = ("rollout", "score", "end", *(label for _, label, _ in _COLUMNS))
     return (
         f"<section><h2>All rollouts</h2>{table(heads, rows, sortable=True)}"
-        f'<p class="faint">Click on a head to sort. “{UNKNOWN}”: this renderer does not tell what it takes '
-        "to know.</p></section>"
+        '<p class="faint">Click on a head to sort. Speed: by the reference drive’s in the same time. Astray: '
+        "farthest from the reference drive. Nearest: to another road user. Rough: share of steps over a "
+        f"comfort limit. “{UNKNOWN}”: this renderer does not tell what it takes to know.</p></section>"
     )
