@@ -49,7 +49,8 @@ NODES := $(sort $(shell grep -l "^def main\\b" src/alpamayo_ros/nodes/*.py))
 RANDOM_NOTICE := The network's weights are RANDOM, so plans and reasoning are noise; all else is real. \
 	CHECKPOINT=nvidia/Alpamayo-1.5-10B runs the trained network on a GPU with 24 GB.
 INTERFACES := $(wildcard msg/*.msg srv/*.srv wheels/*/CMakeLists.txt wheels/*/msg/*.msg) CMakeLists.txt \
-	$(wildcard cmake/*.cmake) package.xml setup.py
+	$(wildcard cmake/*.cmake) package.xml setup.py src/alpamayo_ros/sim/protocol/compile_protos.py \
+	$(wildcard src/alpamayo_ros/sim/protocol/protos/*.proto)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
