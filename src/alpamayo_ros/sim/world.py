@@ -186,9 +186,7 @@ def reference_state(scene: Scene, time_us: int) -> EgoState:
     drive = scene.reference
     stamps = drive.stamps_us
     if not stamps[0] <= time_us <= stamps[-1]:
-        raise InvalidInput(
-            f"reference: expected a time in {stamps[0]} ... {stamps[-1]} us, got {time_us} us"
-        )
+        raise InvalidInput(f"reference: expected a time in {stamps[0]} ... {stamps[-1]} us, got {time_us} us")
     index = min(int(np.searchsorted(stamps, time_us, side="right")) - 1, len(stamps) - 2)
     part = float(time_us - stamps[index]) / float(stamps[index + 1] - stamps[index])
     before, after = drive.local_from_rig[index], drive.local_from_rig[index + 1]

@@ -65,15 +65,16 @@ class Draft:
         return self.builder.path(self.route)
 
 
-def assemble(scene_id: str, family: str, draft: Draft, scenery: object = None) -> Scene:
-    """Return the scene of a draft; its reference has been driven and its actors' tracks recorded."""
+def assemble(scene_id: str, family: str, draft: Draft) -> tuple[Scene, Polygon | MultiPolygon]:
+    """Return the scene of a draft and its drivable area.
+
+    The reference has been driven, its actors' tracks recorded.
+    """
     from alpamayo_ros.sim.scenes.scenery import decorate
 
     if draft.driver is None:
         raise ValueError("draft: expected a driver, got none")
-    network, area = draft.builder.finish(
-        fillet_m=draft.fillet_m, verge=draft.verge, verge_m=draft.verge_m
-    )
+    network, area = draft.builder.finish(fillet_m=draft.fillet_m, verge=draft.verge, verge_m=draft.verge_m)
     path = draft.route_path()
     script = TrafficScript(
         agents=tuple(draft.agents),
@@ -112,7 +113,7 @@ def assemble(scene_id: str, family: str, draft: Draft, scenery: object = None) -
             variant=obstacle.variant,
         )
     props = [*draft.props, *decorate(draft, area, path)]
-    return Scene(
+    scene = Scene(
         scene_id=scene_id,
         family=family,
         road=network,
@@ -129,10 +130,9 @@ def assemble(scene_id: str, family: str, draft: Draft, scenery: object = None) -
             "tables": tables,
             "labels": tuple(draft.events),
             "ego_start_s_m": draft.driver.start_s_m,
-            "drivable": area,
-            "limits": limits,
         },
     )
+    return scene, area
 
 
 def box_on_ground(terrain: Terrain, pose: Sequence[float], height_m: float) -> Float64Array:
@@ -148,8 +148,3 @@ def route_points(terrain: Terrain, path: Path, from_m: float) -> Float64Array:
     count = int(np.ceil((path.length_m - start) / 1.5)) + 1
     xy, _, _ = path.sample(np.linspace(start, path.length_m, count))
     return terrain.on_ground(xy)
-
-
-def polygons_of(area: Polygon | MultiPolygon) -> list[Polygon]:
-    """Return the polygons of an area."""
-    return list(area.geoms) if isinstance(area, MultiPolygon) else [area]

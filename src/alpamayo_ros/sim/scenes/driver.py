@@ -8,7 +8,7 @@ exactly on a smooth curve with the heading along it, so a kinematic vehicle can 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -39,7 +39,10 @@ _ACCEL = 1.6
 _DECEL = 2.0
 _CURVE_DECEL = 1.5
 _JERK = 3.5
-_HARD_JERK = 7.0
+_HARD_JERK = 6.5
+_LANDING = 0.35
+_LATE_BRAKING = 2.8
+_ANTICIPATION_S = 1.4
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class DriverScript:
         yields_to: agents to which it gives way where ways meet.
         hold_s: for agents in `yields_to`, the distance before the zone at which it waits.
         ignores: agents that it does not take for leaders (their ways are kept apart by the script).
+        anticipates: agents whose next lateral move it sees coming.
     """
 
     start_s_m: float
@@ -104,6 +108,7 @@ class DriverScript:
     hold_m: float = 2.5
     margin_s: float = 1.5
     ignores: tuple[str, ...] = ()
+    anticipates: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -125,6 +130,7 @@ class Driver:
         self.s_m, self.speed_mps = self.script.start_s_m, self.script.start_mps
         self.offset = shift_offsets(self.path, self.script.shifts)
         self._passed: set[str] = set()
+        self._waiting: set[tuple[int, int]] = set()
         self._plan()
 
     def _plan(self) -> None:
@@ -140,7 +146,9 @@ class Driver:
         wish = np.interp(route_s, np.arange(len(self.speed_limit)) * GRID_M, self.speed_limit)
         wish = np.minimum(wish, self.script.cruise_mps)
         for slow in (*self.script.slow, *self.script.shifts):
-            wish = np.where((route_s >= slow.from_m) & (route_s <= slow.to_m), np.minimum(wish, slow.speed_mps), wish)
+            wish = np.where(
+                (route_s >= slow.from_m) & (route_s <= slow.to_m), np.minimum(wish, slow.speed_mps), wish
+            )
         limits = np.minimum(limits, wish)
         for i in range(len(limits) - 2, -1, -1):
             limits[i] = min(limits[i], np.sqrt(limits[i + 1] ** 2 + 2 * _CURVE_DECEL * GRID_M))
@@ -151,6 +159,8 @@ class Driver:
         self._grid_xy = self._grid_xy + beyond * np.stack(
             [np.cos(self._grid_yaw), np.sin(self._grid_yaw)], axis=-1
         )
+        agents = self.traffic.script.agents
+        self._judged = np.array([False, *(a.actor_id in self.script.yields_to for a in agents)])
         self._zones: list[tuple[int, list[Zone]]] = []
         for index, agent in enumerate(self.traffic.script.agents):
             if agent.actor_id in self.script.yields_to:
@@ -178,11 +188,14 @@ class Driver:
         self._maybe_pass()
         wanted = min(self._free(), self._following(), self._stopping())
         wanted = max(wanted, -6.0)
-        jerk = _HARD_JERK if wanted < -3.0 else _JERK
-        step = jerk * STEP_S
-        self.accel_mps2 += float(np.clip(wanted - self.accel_mps2, -step, step))
+        if self.speed_mps < 1.8:
+            # Come to a stand softly.
+            wanted = max(wanted, -(_LANDING + 1.4 * self.speed_mps))
+        down = (_HARD_JERK if wanted < -2.8 else _JERK) * STEP_S
+        up = (_HARD_JERK if self.accel_mps2 < 0 else _JERK) * STEP_S
+        self.accel_mps2 += float(np.clip(wanted - self.accel_mps2, -down, up))
         speed = self.speed_mps + self.accel_mps2 * STEP_S
-        if speed <= 0.0 or (speed < 0.05 and self.accel_mps2 < 0.05):
+        if speed <= 0.0 or (speed < 0.02 and self.accel_mps2 < 0.05):
             speed = 0.0
         self.way_s_m += (self.speed_mps + speed) / 2 * STEP_S
         self.s_m = float(np.interp(self.way_s_m, self._way_s, self.path.s_m))
@@ -209,6 +222,9 @@ class Driver:
         )
         gap = distance[0] - (self.way_s_m - first * GRID_M) - (FRONT_M - EGO_RADIUS_M)
         gap[gap < -3.0] = np.inf
+        # Those who cross and to whom it gives way are judged by time, where ways meet.
+        moving = np.hypot(bodies.velocity[:, 0], bodies.velocity[:, 1])
+        gap[self._judged[bodies.owner + 1] & (moving > 0.8) & (lead[0] < 0.5 * moving)] = np.inf
         pull = interaction(
             self.speed_mps,
             gap,
@@ -218,23 +234,42 @@ class Driver:
             headway_s=self.script.headway_s,
             standstill_m=3.0,
         )
+        # No harder than the situation asks for: a short gap to somebody as fast is opened gently.
+        closing = np.maximum(self.speed_mps - lead[0], 0.0)
+        needed = closing**2 / (2 * np.maximum(gap - 2.5, 0.3))
+        pull = np.maximum(pull, -(1.7 + 1.5 * needed))
         pull[~np.isfinite(gap)] = np.inf
         return float(pull.min())
 
     def _merged_bodies(self) -> Bodies:
         """Bodies that may lead: agents that are not ignored, and what stands on the road."""
-        bodies = self.traffic.bodies()
+        bodies = self._anticipated(self.traffic.bodies())
         ignored = {*self.script.ignores, *self._passed}
         keep = np.array(
             [self.traffic.script.agents[i].actor_id not in ignored for i in bodies.owner], dtype=np.bool_
         )
         still = self.traffic.script.obstacles
+        nobody = np.full(len(still.radius), -1)
         return Bodies(
             np.concatenate([bodies.centre[keep], still.centre]) if keep.size else still.centre,
             np.concatenate([bodies.radius[keep], still.radius]) if keep.size else still.radius,
             np.concatenate([bodies.velocity[keep], still.velocity]) if keep.size else still.velocity,
-            np.concatenate([bodies.owner[keep], still.owner]) if keep.size else still.owner,
+            np.concatenate([bodies.owner[keep], nobody]) if keep.size else nobody,
         )
+
+    def _anticipated(self, bodies: Bodies) -> Bodies:
+        """Move the bodies of anticipated agents to where they will be across the way a little later."""
+        centre = bodies.centre.copy()
+        for index, agent in enumerate(self.traffic.script.agents):
+            if agent.actor_id in self.script.anticipates and self.traffic.started[index]:
+                s, ahead = (
+                    float(self.traffic.s_m[index]),
+                    float(self.traffic.speed_mps[index]) * _ANTICIPATION_S,
+                )
+                now, later = agent.path.pose(s), agent.path.pose(s + ahead)
+                back = ahead * np.array([np.cos(now[2]), np.sin(now[2])])
+                centre[bodies.owner == index] += np.array(later[:2]) - np.array(now[:2]) - back
+        return Bodies(centre, bodies.radius, bodies.velocity, bodies.owner)
 
     def _stopping(self) -> float:
         gap = min(self._regulated_stop(), self._yield_stop())
@@ -280,18 +315,26 @@ class Driver:
                 float(self.traffic.s_m[index]),
                 float(self.traffic.speed_mps[index]),
                 agent.front_m,
-                agent.cruise_mps,
+                0.0,
             )
             if not self.traffic.started[index]:
                 continue
-            for zone in zones:
+            for number, zone in enumerate(zones):
+                other = replace(other, likely_mps=self.traffic.likely_mps(index, zone.other[0]))
                 distance = zone.mine[0] - half - me.s_m
                 if distance < -0.5 or distance > 80:
                     continue
-                if distance < self.speed_mps**2 / (2 * 4.5):
-                    continue
-                if not may_enter(zone, me, other, accel_mps2=_ACCEL, margin_s=self.script.margin_s):
-                    nearest = min(nearest, distance - self.script.hold_m)
+                braking_m = self.speed_mps**2 / (2 * _LATE_BRAKING)
+                late = self.speed_mps > 0.5 and distance < braking_m + 0.3
+                if late and (index, number) not in self._waiting:
+                    continue  # has decided to go, and could not stop comfortably any more
+                if may_enter(zone, me, other, accel_mps2=_ACCEL, margin_s=self.script.margin_s):
+                    self._waiting.discard((index, number))
+                else:
+                    self._waiting.add((index, number))
+                    # At the place to wait, or a little further if that asks for less braking.
+                    further = min(distance - 0.4, self.speed_mps**2 / (2 * 2.4) + 0.6)
+                    nearest = min(nearest, max(distance - self.script.hold_m, further))
         return float(nearest)
 
     def _maybe_pass(self) -> None:

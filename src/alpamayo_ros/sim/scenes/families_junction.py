@@ -192,7 +192,7 @@ def _yield_signs(here: Crossing, arms: list[int]) -> None:
         arm = here.junction.arms[index]
         x, y, yaw = start_pose(arm.street.line)
         inward = yaw + np.pi
-        side = arm.street.left_m + 0.9
+        side = arm.street.left_m + 0.55
         here.draft.props.append(
             Prop(
                 "sign_yield",
@@ -294,14 +294,27 @@ def traffic_light(rng: Rng) -> Draft:
     if turns_green and rng.uniform() < 0.6:
         ahead = int(rng.integers(1, 3))
         for k in range(ahead):
-            here.add(f"ahead_{k}", 0, out, before_m=1.2 + 7.5 * k, yields=True, speed_mps=0.0, light_id="light_main_0")
+            here.add(
+                f"ahead_{k}",
+                0,
+                out,
+                before_m=1.2 + 7.5 * k,
+                yields=True,
+                speed_mps=0.0,
+                light_id="light_main_0",
+            )
     names = [
         here.add(f"opposite_{k}", 2, 0, before_m=float(d), yields=False, light_id="light_main_2")
         for k, d in enumerate((rng.uniform(15, 60), rng.uniform(90, 130)))
     ]
     for k, (start, end) in enumerate(((1, 3), (3, 1))):
         here.add(
-            f"cross_{k}", start, end, before_m=float(rng.uniform(15, 80)), yields=True, light_id=f"light_cross_{start}"
+            f"cross_{k}",
+            start,
+            end,
+            before_m=float(rng.uniform(15, 80)),
+            yields=True,
+            light_id=f"light_cross_{start}",
         )
     if rng.uniform() < 0.5:
         here.follow()
@@ -342,7 +355,10 @@ def roundabout(rng: Rng) -> Draft:
     speed = float(rng.uniform(9, 13))
     radius = float(rng.uniform(15, 20))
     count = int(rng.choice([3, 4, 4]))
-    angles = [-np.pi / 2 + 2 * np.pi * k / count + (float(rng.uniform(-0.1, 0.1)) if k else 0.0) for k in range(count)]
+    angles = [
+        -np.pi / 2 + 2 * np.pi * k / count + (float(rng.uniform(-0.1, 0.1)) if k else 0.0)
+        for k in range(count)
+    ]
     turned = float(rng.uniform(-np.pi, np.pi))
     distance = radius + 22.0
     streets = [
@@ -367,7 +383,17 @@ def roundabout(rng: Rng) -> Draft:
     for k in range(int(rng.integers(1, 4))):
         start = count - 1
         end = int(rng.integers(1, count - 1)) if count > 3 else 1
-        names.append(_on_ring(draft, ring, f"ring_{k}", (start, end), 25.0 + 40.0 * k + float(rng.uniform(0, 25)), speed, yields=False))
+        names.append(
+            _on_ring(
+                draft,
+                ring,
+                f"ring_{k}",
+                (start, end),
+                20.0 + 60.0 * k + float(rng.uniform(0, 35)),
+                speed,
+                yields=False,
+            )
+        )
     _on_ring(draft, ring, "next", (1, count - 1), float(rng.uniform(10, 45)), speed, yields=True)
     draft.driver = DriverScript(
         inbound - before - FRONT_M, speed * 0.95, speed, yields_to=tuple(names), hold_m=2.5, margin_s=1.0
@@ -381,7 +407,14 @@ def roundabout(rng: Rng) -> Draft:
 
 
 def _on_ring(
-    draft: Draft, ring: Roundabout, name: str, way: tuple[int, int], before_m: float, speed_mps: float, *, yields: bool
+    draft: Draft,
+    ring: Roundabout,
+    name: str,
+    way: tuple[int, int],
+    before_m: float,
+    speed_mps: float,
+    *,
+    yields: bool,
 ) -> str:
     kind, size, variant = vehicle(draft.rng, trucks=False)
     line = inbound_length(draft, ring.arms[way[0]])
@@ -396,7 +429,7 @@ def _on_ring(
 
 def _sign_at(draft: Draft, arm: Arm) -> None:
     x, y, yaw = start_pose(arm.street.line)
-    away = arm.street.left_m + 0.9
+    away = arm.street.left_m + 0.55
     draft.props.append(
         Prop("sign_yield", x - away * float(np.sin(yaw)), y + away * float(np.cos(yaw)), yaw, (0.1, 0.8, 2.4))
     )

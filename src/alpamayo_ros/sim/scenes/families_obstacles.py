@@ -50,12 +50,16 @@ def cones(rng: Rng) -> Draft:
         draft.obstacles.append(Obstacle(f"cone_{k:02d}", "cone", CONE, stage.beside(float(s), float(offset))))
     clear = 0.2 + 0.65 + 1.0  # half a cone, air, half the ego
     shift = Shift(
-        begin + taper * 0.3 - 4, begin + taper + works + 3, max(0.0, edge + depth + clear), 28.0, float(rng.uniform(6, 8))
+        begin + taper * 0.3 - 4,
+        begin + taper + works + 3,
+        max(0.0, edge + depth + clear),
+        28.0,
+        float(rng.uniform(6, 8)),
     )
     draft.driver = DriverScript(BEHIND_M, speed * 0.95, speed, shifts=(shift,))
     if rng.uniform() < 0.6:
         follower(stage, start_s_m=BEHIND_M, speed_mps=draft.driver.start_mps, shifts=(shift,))
-    x, y, yaw = stage.street.line.pose(begin - 45, -(stage.street.right_m + 0.9))
+    x, y, yaw = stage.street.line.pose(begin - 45, -(stage.street.right_m + 0.55))
     draft.props.append(Prop("sign_speed", x, y, yaw + np.pi, (0.1, 0.7, 2.6), variant=30))
     for k in range(int(works / 5)):
         x, y, yaw = stage.street.line.pose(begin + taper + 2.5 + 5.0 * k, -(stage.street.right_m + 0.5))
@@ -87,7 +91,9 @@ def parked(rng: Rng) -> Draft:
     offset = -half + size[1] / 2 + float(rng.uniform(-0.15, 0.35))
     for k in range(count):
         draft.obstacles.append(
-            Obstacle(f"double_{k}", kind, size, stage.beside(place + k * (size[0] + 1.5), offset), variant + k)
+            Obstacle(
+                f"double_{k}", kind, size, stage.beside(place + k * (size[0] + 1.5), offset), variant + k
+            )
         )
     last = place + (count - 1) * (size[0] + 1.5)
     clear = float(rng.uniform(0.6, 0.8))
@@ -142,7 +148,11 @@ def pedestrian_crossing(rng: Rng) -> Draft:
     zebra = rng.uniform() < 0.6
     parking = 2.3 if not zebra or rng.uniform() < 0.4 else 0.0
     stage = main_street(
-        draft, gentle(rng, length_for(speed)), limit_mps=speed * 1.1, parking_right_m=parking, parking_left_m=parking
+        draft,
+        gentle(rng, length_for(speed)),
+        limit_mps=speed * 1.1,
+        parking_right_m=parking,
+        parking_left_m=parking,
     )
     place = BEHIND_M + float(rng.uniform(70, 115))
     street = stage.street
@@ -160,8 +170,9 @@ def pedestrian_crossing(rng: Rng) -> Draft:
         walking = float(rng.uniform(1.2, 1.6))
         name = f"crossing_{k}"
         names.append(name)
-        _cross(stage, name, place + float(rng.uniform(-0.9, 0.9)) * zebra, from_right=from_right, walking_mps=walking,
-               ego_away_m=speed**2 / (2 * 1.9) + 16.0 + float(rng.uniform(0, 12)) - 2.0 * k)
+        where = place + (1.1 * k - 1.1 + float(rng.uniform(-0.1, 0.1))) * zebra
+        away = speed**2 / (2 * 1.9) + 16.0 + float(rng.uniform(0, 12)) - 2.0 * k
+        _cross(stage, name, where, from_right=from_right, walking_mps=walking, ego_away_m=away)
     draft.driver = DriverScript(
         BEHIND_M, speed * 0.95, speed, yields_to=tuple(names), hold_m=3.4 if zebra else 2.6, margin_s=2.0
     )
@@ -232,7 +243,12 @@ def oncoming(rng: Rng) -> Draft:
     speed = float(rng.uniform(7.5, 10))
     ours = bool(rng.uniform() < 0.6)  # whether the cars stand on the ego's side
     stage = main_street(
-        draft, gentle(rng, length_for(speed)), limit_mps=speed * 1.1, lane_m=2.9, shoulder_m=0.35, marked=False
+        draft,
+        gentle(rng, length_for(speed)),
+        limit_mps=speed * 1.1,
+        lane_m=2.9,
+        shoulder_m=0.35,
+        marked=False,
     )
     place = BEHIND_M + float(rng.uniform(65, 95))
     count = int(rng.integers(2, 5))
@@ -245,7 +261,9 @@ def oncoming(rng: Rng) -> Draft:
     meet_s = (place - BEHIND_M - 15) / speed + float(rng.uniform(0.5, 3.0))
     names = _oncoming_meets(stage, place, meet_s, speed, count=int(rng.integers(1, 3)))
     if ours:
-        draft.driver = DriverScript(BEHIND_M, speed * 0.95, speed, shifts=(shift,), yields_to=names, hold_m=3.0)
+        draft.driver = DriverScript(
+            BEHIND_M, speed * 0.95, speed, shifts=(shift,), yields_to=names, hold_m=3.0
+        )
         draft.description = "A narrow street; parked cars on the right, the ego lets oncoming traffic pass."
     else:
         slow = SlowDown(place - 30.0, row[-1][0] + 15, float(rng.uniform(4.5, 6.0)))

@@ -98,7 +98,7 @@ def curve(rng: Rng) -> Draft:
 def _chevrons(stage: Stage, from_m: float, to_m: float, turn: float) -> None:
     """Put direction signs on the outside of a curve, facing the ego's side of the traffic."""
     street = stage.street
-    away = (street.right_m + 0.9) if turn > 0 else -(street.left_m + 0.9)
+    away = (street.right_m + 0.55) if turn > 0 else -(street.left_m + 0.55)
     for s in np.arange(from_m, to_m, 14.0):
         x, y, yaw = street.line.pose(float(s), -away)
         stage.draft.props.append(
@@ -129,7 +129,9 @@ def s_bend(rng: Rng) -> Draft:
 
 def hills(rng: Rng) -> Draft:
     """A road over hills of up to 8 %, with gentle curves."""
-    draft = new_draft(rng, grade=float(rng.uniform(0.05, 0.08)), scenery=("country", "suburb")[int(rng.integers(2))])
+    draft = new_draft(
+        rng, grade=float(rng.uniform(0.05, 0.08)), scenery=("country", "suburb")[int(rng.integers(2))]
+    )
     speed = float(rng.uniform(12, 20))
     pieces = _winding(rng, length_for(speed), radius_m=(150.0, 400.0))
     stage = main_street(draft, pieces, limit_mps=speed * 1.05)

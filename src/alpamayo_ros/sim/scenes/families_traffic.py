@@ -83,7 +83,7 @@ def cut_in(rng: Rng) -> Draft:
             variant=variant,
         )
     )
-    draft.driver = DriverScript(BEHIND_M, start_mps, speed, headway_s=1.3)
+    draft.driver = DriverScript(BEHIND_M, start_mps, speed, headway_s=1.3, anticipates=("cutter",))
     if rng.uniform() < 0.6:
         # The reason: somebody slow in the cutter's lane.
         kind, size, variant = vehicle(rng)
@@ -143,5 +143,3 @@ def queue(rng: Rng) -> Draft:
     draft.description = f"A queue stands {away:.0f} m ahead; {then}."
     draft.events = ["queue", "stop"]
     return draft
-
-

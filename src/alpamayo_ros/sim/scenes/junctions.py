@@ -148,8 +148,8 @@ def add_light(
     inward = yaw + np.pi
     forward = np.array([np.cos(inward), np.sin(inward)])
     right = np.array([np.sin(inward), -np.cos(inward)])
-    near = np.array([x, y]) + right * (arm.street.left_m + 0.9) + forward * 0.5
-    far = np.array([x, y]) + right * (arm.street.left_m + 1.2) + forward * far_m
+    near = np.array([x, y]) + right * (arm.street.left_m + 0.55) + forward * 0.5
+    far = np.array([x, y]) + right * (arm.street.left_m + 0.6) + forward * far_m
     heads, poles = [], []
     for place, height in ((near, 3.4), (far, 4.6)):
         ground = float(builder.terrain.height_m(place))
@@ -157,7 +157,12 @@ def add_light(
         poles.append(Prop("pole", float(place[0]), float(place[1]), yaw, (0.2, 0.2, height)))
     builder.lights.append(
         TrafficLight(
-            light_id, np.array(heads), stop_line, tuple(arm.inbound), programme, offset_s  # type: ignore[arg-type]
+            light_id,
+            np.array(heads),
+            stop_line,
+            tuple(arm.inbound),
+            programme,
+            offset_s,  # type: ignore[arg-type]
         )
     )
     return poles
@@ -169,7 +174,7 @@ def add_stop_sign(builder: MapBuilder, arm: Arm, sign_id: str) -> None:
     x, y, yaw = start_pose(arm.street.line)
     inward = yaw + np.pi
     right = np.array([np.sin(inward), -np.cos(inward)])
-    place = np.array([x, y]) + right * (arm.street.left_m + 0.9)
+    place = np.array([x, y]) + right * (arm.street.left_m + 0.55)
     ground = float(builder.terrain.height_m(place))
     builder.stop_signs.append(
         StopSign(sign_id, (float(place[0]), float(place[1]), ground, yaw), stop_line, tuple(arm.inbound))

@@ -104,7 +104,9 @@ class Path:
         """Return the path driven the other way."""
         return Path(self.xy[::-1], self.yaw[::-1] + np.pi, -self.curvature[::-1], self.step_m)
 
-    def project(self, xy: Float64Array, from_m: float = 0.0, *, to_m: float | None = None) -> tuple[float, float]:
+    def project(
+        self, xy: Float64Array, from_m: float = 0.0, *, to_m: float | None = None
+    ) -> tuple[float, float]:
         """Return arc length and lateral offset of the point [2]'s nearest place between two arc lengths."""
         low = max(0, int(from_m / self.step_m))
         high = len(self.xy) if to_m is None else min(len(self.xy), int(to_m / self.step_m) + 2)
@@ -161,9 +163,7 @@ def join(paths: Sequence[Path]) -> Path:
     return resample(xy, yaw)
 
 
-def connect(
-    start: Pose, end: Pose, *, start_curvature: float = 0.0, end_curvature: float = 0.0
-) -> Path:
+def connect(start: Pose, end: Pose, *, start_curvature: float = 0.0, end_curvature: float = 0.0) -> Path:
     """Return a smooth path from pose to pose: the quintic Hermite curve of least peak curvature.
 
     Position, heading and curvature agree with those given at both ends; the free speed of the parameter is

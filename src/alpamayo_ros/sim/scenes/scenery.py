@@ -58,9 +58,7 @@ def decorate(draft: Draft, area: Polygon | MultiPolygon, route: Path) -> list[Pr
         props += _greens(street, site, rng, draft.scenery, draft.verge_m, along)
     if len(props) > _MAX_PROPS:
         centre = route.xy
-        distance = [
-            float(np.min(np.hypot(centre[::20, 0] - p.x_m, centre[::20, 1] - p.y_m))) for p in props
-        ]
+        distance = [float(np.min(np.hypot(centre[::20, 0] - p.x_m, centre[::20, 1] - p.y_m))) for p in props]
         keep = np.sort(np.argsort(distance, kind="stable")[:_MAX_PROPS])
         props = [props[i] for i in keep]
     return props
@@ -79,7 +77,7 @@ def _lamps(street: Street, site: _Site, scenery: str, verge_m: float) -> list[Pr
     kind = "pole" if scenery == "country" else "lamp"
     for index, s in enumerate(np.arange(10.0, street.line.length_m - 5.0, spacing)):
         for side in (-1.0, 1.0) if scenery == "city" else ((-1.0, 1.0)[index % 2],):
-            xy, yaw = _beside(street, float(s), side, 0.9)
+            xy, yaw = _beside(street, float(s), side, 0.45)
             if site.take(xy, 0.25, on_verge=True):
                 # A lamp's arm reaches over the road: its x axis points there.
                 facing = yaw - side * np.pi / 2
@@ -94,7 +92,7 @@ def _signs(street: Street, site: _Site, verge_m: float) -> list[Prop]:
     for s, side in ((25.0, -1.0), (street.line.length_m * 0.55, -1.0), (street.line.length_m - 25.0, 1.0)):
         if not 5 < s < street.line.length_m - 5 or (side > 0 and not street.backward):
             continue
-        xy, yaw = _beside(street, s, side, 1.0)
+        xy, yaw = _beside(street, s, side, 0.5)
         if site.take(xy, 0.3, on_verge=True):
             facing = yaw + np.pi if side < 0 else yaw
             props.append(
@@ -166,13 +164,27 @@ def _greens(
                 size = float(rng.uniform(0.8, 1.8))
                 if site.take(xy, size / 2 + 0.2):
                     props.append(
-                        Prop("bush", float(xy[0]), float(xy[1]), yaw, (size, size, size * 0.8), int(rng.integers(1000)))
+                        Prop(
+                            "bush",
+                            float(xy[0]),
+                            float(xy[1]),
+                            yaw,
+                            (size, size, size * 0.8),
+                            int(rng.integers(1000)),
+                        )
                     )
             else:
                 crown = float(rng.uniform(2.5, 5.0))
                 height = float(rng.uniform(5, 11))
                 if site.take(xy, 0.9):
                     props.append(
-                        Prop("tree", float(xy[0]), float(xy[1]), yaw, (crown, crown, height), int(rng.integers(1000)))
+                        Prop(
+                            "tree",
+                            float(xy[0]),
+                            float(xy[1]),
+                            yaw,
+                            (crown, crown, height),
+                            int(rng.integers(1000)),
+                        )
                     )
     return props

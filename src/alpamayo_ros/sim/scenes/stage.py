@@ -36,9 +36,17 @@ def vehicle(rng: Rng, *, trucks: bool = True) -> tuple[ActorKind, Size, int]:
     draw = rng.uniform()
     variant = int(rng.integers(1000))
     if draw < 0.72 or (not trucks and draw < 0.84):
-        return "car", (float(rng.uniform(4.1, 4.9)), float(rng.uniform(1.75, 1.92)), float(rng.uniform(1.42, 1.65))), variant
+        return (
+            "car",
+            (float(rng.uniform(4.1, 4.9)), float(rng.uniform(1.75, 1.92)), float(rng.uniform(1.42, 1.65))),
+            variant,
+        )
     if draw < 0.88 or not trucks:
-        return "van", (float(rng.uniform(5.0, 5.8)), float(rng.uniform(1.95, 2.05)), float(rng.uniform(2.0, 2.5))), variant
+        return (
+            "van",
+            (float(rng.uniform(5.0, 5.8)), float(rng.uniform(1.95, 2.05)), float(rng.uniform(2.0, 2.5))),
+            variant,
+        )
     return "truck", (float(rng.uniform(7.0, 9.5)), 2.45, float(rng.uniform(2.9, 3.4))), variant
 
 
@@ -178,9 +186,7 @@ def oncoming_traffic(stage: Stage, *, count: int, first_m: float, spacing_m: flo
             ahead += spacing_m * rng.uniform(0.7, 1.6) + 15
 
 
-def follower(
-    stage: Stage, *, start_s_m: float, speed_mps: float, shifts: Sequence[Shift] = ()
-) -> None:
+def follower(stage: Stage, *, start_s_m: float, speed_mps: float, shifts: Sequence[Shift] = ()) -> None:
     """Add a vehicle behind the ego, in its lane; it makes the same `shifts`."""
     path = stage.path.offset(shift_offsets(stage.path, shifts)) if shifts else stage.path
     kind, size, variant = vehicle(stage.rng, trucks=False)
@@ -243,15 +249,15 @@ def parked_cars(
 def walkers(stage: Stage, *, count: int, from_m: float, to_m: float) -> None:
     """Add people who walk along the pavements, some either way."""
     rng = stage.rng
-    for k in range(count):
-        right = bool(rng.uniform() < 0.5)
-        border = -(stage.street.right_m + 1.7) if right else stage.street.left_m + 1.7
-        line = stage.street.line.offset(border + float(rng.uniform(-0.2, 0.2)))
-        path = line if rng.uniform() < 0.5 else line.reverse()
-        s = float(rng.uniform(from_m, to_m))
-        speed = float(rng.uniform(1.0, 1.6))
-        start = s if path is line else path.length_m - s
-        stage.draft.agents.append(pedestrian(rng, f"walker_{k}", path, start, speed))
+    for k, at in enumerate(np.linspace(from_m, to_m, count + 1)[:-1]):
+        right, onward = bool(rng.uniform() < 0.5), bool(rng.uniform() < 0.5)
+        away = 2.1 if onward else 1.2  # those who meet keep apart
+        border = -(stage.street.right_m + away) if right else stage.street.left_m + away
+        line = stage.street.line.offset(border)
+        path = line if onward else line.reverse()
+        s = float(at + rng.uniform(0.1, 0.9) * (to_m - from_m) / count)
+        start = s if onward else path.length_m - s
+        stage.draft.agents.append(pedestrian(rng, f"walker_{k}", path, start, float(rng.uniform(1.0, 1.6))))
 
 
 def pedestrian(

@@ -9,7 +9,7 @@ where the wanted speed is exceeded.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -226,6 +226,9 @@ def first_on_way(
     across = cos * rest_y - sin * rest_x
     distance = first * GRID_M + along - np.sqrt(np.maximum(reach**2 - across**2, 0.0))
     speed = cos * bodies.velocity[None, :, 0] + sin * bodies.velocity[None, :, 1]
+    # Only who comes straight at one counts as coming; who crosses counts as standing in the way.
+    head_on = speed < -0.9 * np.hypot(bodies.velocity[:, 0], bodies.velocity[:, 1])
+    speed = np.where(head_on, speed, np.maximum(speed, 0.0))
     return np.where(hit, distance, np.inf), speed
 
 
@@ -507,6 +510,12 @@ class Traffic:
                     self.s_m[i], self.speed_mps[i] = agent.path.length_m, 0.0
         self.time_s += duration_s
 
+    def likely_mps(self, index: int, to_m: float) -> float:
+        """Return the speed that an agent is likely to have on its way to a place on its path."""
+        limits, last = self.tables.limits[index], self.tables.limits.shape[1] - 1
+        here, there = (limits[min(max(int(s / GRID_M), 0), last)] for s in (float(self.s_m[index]), to_m))
+        return float(min(self.script.agents[index].cruise_mps, (here + there) / 2))
+
     def _start(self, ego: EgoMotion) -> None:
         for i, agent in enumerate(self.script.agents):
             if self.started[i] or agent.trigger is None:
@@ -637,10 +646,10 @@ class Traffic:
                 them = self.script.agents[j]
                 if not self.started[j]:
                     continue
-                other = Approach(
-                    float(self.s_m[j]), float(self.speed_mps[j]), them.front_m, them.cruise_mps * 0.8
-                )
+                other = Approach(float(self.s_m[j]), float(self.speed_mps[j]), them.front_m, 0.0)
             for zone in zones:
+                if j >= 0:
+                    other = replace(other, likely_mps=self.likely_mps(j, zone.other[0]))
                 distance = zone.mine[0] - me.half_m - me.s_m
                 if distance < 0 or distance > 60:
                     continue
