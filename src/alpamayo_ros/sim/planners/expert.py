@@ -1,9 +1,9 @@
 """The privileged expert: the ceiling of our scores, and the teacher later.
 
-It knows the map, every road user's place and coming way, and the lights' programmes. At each step it
-lays a few paths along the route (paths.py), drives each of them forward at several wishes (proposals.py, as in
-PDM-Closed: Dauner et al., "Parting with Misconceptions about Learning-based Vehicle Motion Planning",
-2023), takes the one that costs least (judge.py), and says why (reasons.py).
+It knows the map, every road user's place and coming way, the programmes of the lights. At each step it
+lays paths along the route (paths.py), drives each of them forward at several wishes (proposals.py), takes
+what costs least (judge.py), and says why (reasons.py). The scheme is PDM-Closed's: Dauner et al., "Parting
+with Misconceptions about Learning-based Vehicle Motion Planning", 2023.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ class ExpertPlanner:
         ahead = ways.index(np.linspace(s[0], max(s[0] + 6.0, s[soon] + 5.0), 24))
         bend = 0
         if governor == "free":
-            limited = ways.bend_limited[path, ahead]
+            limited = ways.bend_limited[ahead]
             if limited.any() and v[soon] < 0.95 * float(self._frame.at(self._frame.limit_mps, s[soon])):
                 governor = "bend"
                 turn = ways.yaw_rad[path, ahead[-1]] - ways.yaw_rad[path, ahead[0]]

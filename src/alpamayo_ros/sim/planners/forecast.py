@@ -20,6 +20,8 @@ FORECAST_STEPS = 33
 _STANDING_MPS = 0.3
 _NEAR_M = 120.0
 _BESIDE_M = 14.0
+_BESIDE_STANDING_M = 6.0
+_PASSED_M = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +72,11 @@ def forecast(world: ProceduralWorld, frame: RouteFrame, ego: EgoState) -> Others
             tracks[index] = (*actor.xy_m, actor.yaw_rad)
         else:
             tracks[index] = intentions[actor.actor_id].xy_yaw
-    return _describe(near, tracks, frame)
+    s_ego, _ = frame.project_near(ego.xy_m, ego.yaw_rad)
+    return _describe(near, tracks, frame, s_ego)
 
 
-def _describe(actors: Sequence[ActorState], tracks: Float64Array, frame: RouteFrame) -> Others:
+def _describe(actors: Sequence[ActorState], tracks: Float64Array, frame: RouteFrame, s_ego: float) -> Others:
     sizes = np.array([actor.size_xyz_m for actor in actors]).reshape(-1, 3)
     # Corners and the middles of the sides: beside a bend a long side's middle comes closer than its ends.
     signs = np.array([(1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1)], np.float64)
@@ -104,8 +107,10 @@ def _describe(actors: Sequence[ActorState], tracks: Float64Array, frame: RouteFr
         stays=stays,
         passable=static | np.array([kind == "cyclist" for kind in kinds], bool),
     )
-    beside = ((others.l_low_m < _BESIDE_M) & (others.l_high_m > -_BESIDE_M)).any(axis=1)
-    return _take(others, np.flatnonzero(beside))
+    reach = np.where(stays, _BESIDE_STANDING_M, _BESIDE_M)[:, None]
+    beside = ((others.l_low_m < reach) & (others.l_high_m > -reach)).any(axis=1)
+    passed = stays & (others.s_high_m[:, 0] < s_ego - _PASSED_M)
+    return _take(others, np.flatnonzero(beside & ~passed))
 
 
 def _take(others: Others, keep: NDArray[np.int64]) -> Others:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from alpamayo_ros.sim.planners.forecast import FORECAST_STEP_S, FORECAST_STEPS, Others
-from alpamayo_ros.sim.planners.paths import FRONT_M, REAR_M, Ways
+from alpamayo_ros.sim.planners.paths import FRONT_M, PIECES, Ways
 from alpamayo_ros.sim.planners.proposals import Drives, Wishes
 from alpamayo_ros.sim.planners.route_frame import RouteFrame
 from alpamayo_ros.sim.planners.rules import Regulation
@@ -20,12 +21,13 @@ FORBIDDEN = 1000.0
 _COLLISION = 10_000.0
 _OFF_ROAD = 4000.0
 _RULE = 3000.0
+_VERY_CLOSE = 150.0
 _CLOSE = 30.0
 _YELLOW = 15.0
 _WAY_PER_M = 1.0
 _BRAKING = 1.5
-_WRONG_SIDE_PER_M = 0.35
-_ASIDE_PER_M = 0.25
+_WRONG_SIDE_PER_M = 0.15
+_ASIDE_PER_M = 0.1
 _LEAVE_BEHIND_M = 0.5
 
 
@@ -45,7 +47,10 @@ def judge(
     path = wishes.path[:, None]
     low, high = ways.body_low_m[path, index], ways.body_high_m[path, index]
     cost = -_WAY_PER_M * (drives.s_m[:, -1] - drives.s_m[:, 0])
-    collision, hits = _collisions(others, drives, low, high)
+    pieces = [
+        (ways.piece_low_m[i][path, index], ways.piece_high_m[i][path, index]) for i in range(len(PIECES))
+    ]
+    collision, hits = _collisions(others, drives, pieces)
     cost = cost + collision
     cost = cost + _OFF_ROAD * (ways.off_road_m[path, index] > 0.0).mean(axis=1)
     cost = cost + _rules(drives, regulation)
@@ -60,13 +65,16 @@ def judge(
 
 
 def _collisions(
-    others: Others, drives: Drives, low: Float64Array, high: Float64Array
+    others: Others, drives: Drives, pieces: Sequence[tuple[Float64Array, Float64Array]]
 ) -> tuple[Float64Array, NDArray[np.int64]]:
-    """Return the cost of collisions and closeness [M], and whom each proposal hits first."""
+    """Return the cost of collisions and closeness [M], and whom each proposal hits first.
+
+    `pieces` are the lateral extents (low, high) [M, T] of the body's PIECES.
+    """
     count = len(drives.s_m)
     if not len(others):
         return np.zeros(count), np.full(count, -1, np.int64)
-    rear, front = drives.s_m - REAR_M, drives.s_m + FRONT_M
+    s_now = drives.s_m[:, None]
     crossing = ((np.abs(others.heading_cos) < 0.8) & ~others.stays)[:, None]
 
     def meets(along_m: Float64Array, across_m: Float64Array, steps: int) -> NDArray[np.bool_]:
@@ -79,24 +87,30 @@ def _collisions(
             s_high = np.where(crossing, maximum_filter1d(s_high, size, axis=1, mode="nearest"), s_high)
             l_low = np.where(crossing, minimum_filter1d(l_low, size, axis=1, mode="nearest"), l_low)
             l_high = np.where(crossing, maximum_filter1d(l_high, size, axis=1, mode="nearest"), l_high)
-        return (
-            (s_high + along_m > rear[:, None])
-            & (s_low - along_m < front[:, None])
-            & (l_high + across_m > low[:, None])
-            & (l_low - across_m < high[:, None])
-        )
+        s_low, s_high = s_low - along_m, s_high + along_m
+        l_low, l_high = l_low - across_m, l_high + across_m
+        met = np.zeros((count, *s_low.shape), bool)
+        for (low, high), (rear, front) in zip(pieces, PIECES, strict=True):
+            met |= (
+                (s_high - rear > s_now)
+                & (s_low - front < s_now)
+                & (l_high > low[:, None])
+                & (l_low < high[:, None])
+            )
+        return met
 
     moving = ~others.stays[:, None]
     person = np.array([kind in ("pedestrian", "cyclist") for kind in others.kinds])[:, None]
-    hard_across = np.where(person, 0.35, np.where(moving, 0.25, 0.1))
-    soft_across = np.where(person, 0.8, np.where(moving, 0.45, 0.25))
+    touch = np.where(person, 0.25, np.where(moving, 0.1, 0.05))
+    very_close = np.where(person, 0.5, np.where(moving, 0.3, 0.15))
+    close = np.where(person, 0.8, np.where(moving, 0.5, 0.25))
     # Who comes from behind in the ego's own direction keeps clear of it himself.
     middle = (others.s_low_m + others.s_high_m) / 2
     behind = (middle[None] < drives.s_m[:, None] + _LEAVE_BEHIND_M) & (others.heading_cos > 0.5)[
         None, :, None
     ]
     standing = (drives.speed_mps < 0.2)[:, None]
-    hard = meets(np.where(moving, 0.5, 0.2), hard_across, 1) & ~behind
+    hard = meets(np.where(moving, 0.4, 0.2), touch, 1) & ~behind
     hard &= ~(standing & crossing[None])  # a standing ego is not made better by leaving
     hit = hard.any(axis=2)
     first = np.where(hit, hard.argmax(axis=2), FORECAST_STEPS)
@@ -106,9 +120,11 @@ def _collisions(
     cost = np.where(
         whom >= 0, _COLLISION * (1.0 + (FORECAST_STEPS - when) / FORECAST_STEPS) + 100.0 * impact, 0.0
     )
-    soft = meets(np.where(crossing, 2.0, 1.0), soft_across, 3) & ~behind
     fading = np.linspace(1.0, 0.3, FORECAST_STEPS)
-    cost = cost + _CLOSE * FORECAST_STEP_S * (soft * fading).sum(axis=(1, 2))
+    near = meets(np.where(crossing, 1.0, 0.5), very_close, 2) & ~behind
+    cost = cost + _VERY_CLOSE * FORECAST_STEP_S * (near * fading).sum(axis=(1, 2))
+    near = meets(np.where(crossing, 2.0, 1.0), close, 3) & ~behind
+    cost = cost + _CLOSE * FORECAST_STEP_S * (near * fading).sum(axis=(1, 2))
     return cost, whom
 
 

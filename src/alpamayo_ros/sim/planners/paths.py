@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -24,8 +25,10 @@ FRONT_M = EGO_SIZE_XYZ_M[0] / 2 + EGO_BOX_IN_RIG_M[0]
 HALF_WIDTH_M = EGO_SIZE_XYZ_M[1] / 2
 BORDER_M = 0.25
 """Kept from the border of the drivable area."""
-_BODY_AT_M = np.array([-REAR_M, 0.0, EGO_BOX_IN_RIG_M[0], FRONT_M])
-_COMFORT_LATERAL_MPS2 = 2.4
+_BODY_AT_M = np.linspace(-REAR_M, FRONT_M, 4)
+PIECES: tuple[tuple[float, float], ...] = tuple(pairwise(_BODY_AT_M.tolist()))
+"""The body in pieces along it: while the front has swung back, the rear may still be beside something."""
+_COMFORT_LATERAL_MPS2 = 2.1
 _BRAKING_MPS2 = 2.0
 _SMOOTHING_M = 3.0
 
@@ -60,8 +63,9 @@ class Ways:
         l_m, xy, yaw_rad: where the rig is, [P, G], [P, G, 2], [P, G].
         ds_per_m: metres of s per metre of path.
         body_low_m, body_high_m: extent of the ego's body across the route.
+        piece_low_m, piece_high_m: likewise of its PIECES, [Q, P, G].
         limit_mps: speed that limits, bends and brakes allow.
-        bend_limited: where it is a bend that limits it.
+        bend_limited: [G], where the road's own bend limits it.
         off_road_m: how far the body reaches beyond the drivable area (0 inside).
     """
 
@@ -74,6 +78,8 @@ class Ways:
     ds_per_m: Float64Array
     body_low_m: Float64Array
     body_high_m: Float64Array
+    piece_low_m: Float64Array
+    piece_high_m: Float64Array
     limit_mps: Float64Array
     bend_limited: NDArray[np.bool_]
     off_road_m: Float64Array
@@ -97,8 +103,9 @@ def find_ways(frame: RouteFrame, start: Start, others: Others) -> Ways:
     """Return the paths worth looking at."""
     length_m = float(np.clip(start.speed_mps * 9.0 + 30.0, 60.0, 140.0))
     s = start.s_m + np.arange(0.0, length_m, GRID_M)
-    middle = _lane_middle(frame, s)
-    slope = float(np.clip(1.3 / max(start.speed_mps, 1.0), 0.09, 0.3))
+    # The controller, which minds a plan from 1 s ahead on, cuts bends by about what the body swings out.
+    middle = np.zeros(len(s))
+    slope = float(np.clip(1.3 / max(start.speed_mps, 1.0), 0.09, 0.4))
     static = [i for i in range(len(others)) if others.is_static[i]]
     cyclists = [i for i in range(len(others)) if others.passable[i] and not others.is_static[i]]
 
@@ -124,13 +131,6 @@ def find_ways(frame: RouteFrame, start: Start, others: Others) -> Ways:
     if bool(oncoming.any()):
         add("give_way", [*static, *cyclists], TIGHT, -0.7)
     return _ways(frame, s, start, kinds, nudges, np.stack(profiles))
-
-
-def _lane_middle(frame: RouteFrame, s: Float64Array) -> Float64Array:
-    """Return the rig's l that keeps the body, not the axle, in the middle of the lane."""
-    swing = np.stack([frame.tangent_l(s, ahead) for ahead in _BODY_AT_M])
-    middle = -0.5 * (swing.max(axis=0) + swing.min(axis=0))
-    return np.clip(gaussian_filter1d(middle, 2.0 / GRID_M, mode="nearest"), -0.7, 0.7)
 
 
 def _profile(
@@ -203,7 +203,7 @@ def _ramped(least: Float64Array, slope: float) -> Float64Array:
 
 def _join(s: Float64Array, profiles: Float64Array, start: Start, curvature: float) -> Float64Array:
     """Return the profiles [P, G] bent so that they begin at the ego's place and heading."""
-    length = float(np.clip(2.2 * start.speed_mps, 6.0, 28.0))
+    length = float(np.clip(1.6 * start.speed_mps, 5.0, 25.0))
     slope_now = np.tan(np.clip(start.heading_rad, -1.0, 1.0)) * (1.0 - curvature * start.l_m)
     offset = start.l_m - profiles[:, :1]
     slope = slope_now - (profiles[:, 1:2] - profiles[:, :1]) / GRID_M
@@ -233,6 +233,7 @@ def _ways(
     curvature = gaussian_filter1d(np.gradient(yaw, axis=1) * ds_per_m / GRID_M, 2.0, axis=1, mode="nearest")
     bend = np.sqrt(_COMFORT_LATERAL_MPS2 / np.maximum(np.abs(curvature), 1e-4))
     signed = frame.at(frame.limit_mps, s)
+    route_bend = frame.at(frame.curvature_per_m, s)
     limit = np.minimum(signed, bend)
     # Brake in time for what is ahead: v² falls by at most 2 b per metre.
     energy = limit**2 / 2 + _BRAKING_MPS2 * s
@@ -242,7 +243,8 @@ def _ways(
     heading = yaw - frame.at(frame.yaw_rad, s)
     sine = np.sin(heading)
     body = np.stack([across + frame.tangent_l(s, ahead) + ahead * sine for ahead in _BODY_AT_M])
-    low, high = body.min(axis=0) - HALF_WIDTH_M, body.max(axis=0) + HALF_WIDTH_M
+    piece_low = np.minimum(body[:-1], body[1:]) - HALF_WIDTH_M
+    piece_high = np.maximum(body[:-1], body[1:]) + HALF_WIDTH_M
     off_road = np.zeros_like(across)
     for part, ahead in zip(body, _BODY_AT_M, strict=True):
         beyond_left = part + HALF_WIDTH_M - frame.at(frame.left_m, s + ahead)
@@ -256,9 +258,11 @@ def _ways(
         xy=xy,
         yaw_rad=yaw,
         ds_per_m=ds_per_m,
-        body_low_m=low,
-        body_high_m=high,
+        body_low_m=piece_low.min(axis=0),
+        body_high_m=piece_high.max(axis=0),
+        piece_low_m=piece_low,
+        piece_high_m=piece_high,
         limit_mps=limit,
-        bend_limited=(limit < signed - 0.5),
+        bend_limited=np.sqrt(_COMFORT_LATERAL_MPS2 / np.maximum(np.abs(route_bend), 1e-4)) < signed - 0.5,
         off_road_m=off_road,
     )

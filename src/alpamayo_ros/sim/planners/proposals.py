@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alpamayo_ros.sim.planners.forecast import FORECAST_STEP_S, FORECAST_STEPS, Others
-from alpamayo_ros.sim.planners.paths import FRONT_M, REAR_M, Ways
+from alpamayo_ros.sim.planners.paths import FRONT_M, PIECES, Ways
 from alpamayo_ros.sim.roads import Float64Array
 
 ACCEL_MPS2 = 1.8
 DECEL_MPS2 = 2.2
 HEADWAY_S = 1.2
 STANDSTILL_M = 2.5
+STANDSTILL_STATIC_M = 7.5
+"""Behind what never moves: room to steer around it later."""
 HARDEST_MPS2 = 7.5
 JERK_MPS3 = 7.0
 NO_STOP_M = 1e6
@@ -64,12 +66,13 @@ def in_path(ways: Ways, others: Others) -> NDArray[np.bool_]:
     if not len(others):
         return touching
     margin = np.array([_IN_PATH_M.get(kind, _IN_PATH_DEFAULT_M) for kind in others.kinds])[:, None]
-    middle = (others.s_low_m + others.s_high_m) / 2
-    for rig_at in (others.s_low_m - FRONT_M, others.s_low_m, middle, others.s_high_m + REAR_M):
-        index = ways.index(rig_at)
-        for path in range(len(ways.kinds)):
-            touching[path] |= (others.l_high_m + margin > ways.body_low_m[path][index]) & (
-                others.l_low_m - margin < ways.body_high_m[path][index]
+    low, high = others.l_low_m - margin, others.l_high_m + margin
+    for piece, (rear, front) in enumerate(PIECES):
+        first, last = others.s_low_m - front, others.s_high_m - rear
+        for rig_at in (first, (first + last) / 2, last):
+            index = ways.index(rig_at)
+            touching |= (high > ways.piece_low_m[piece][:, index]) & (
+                low < ways.piece_high_m[piece][:, index]
             )
     return touching
 
@@ -95,6 +98,7 @@ def simulate(
     followed = touching[wishes.path]
     rows = np.arange(count)
     braking = ~np.isnan(wishes.brake_mps2)
+    standstill_m = np.where(others.is_static, STANDSTILL_STATIC_M, STANDSTILL_M)
     for step in range(FORECAST_STEPS - 1):
         index = ways.index(s)
         wish = np.maximum(ways.limit_mps[wishes.path, index] * wishes.speed_share, 0.5)
@@ -112,7 +116,7 @@ def simulate(
             ahead = followed[:, :, step] & (others.s_high_m[:, step] > s[:, None] + FRONT_M / 2)
             gap = np.where(ahead, low - s[:, None] - FRONT_M, NO_STOP_M)
             lead_v = others.along_mps[:, step]
-            following = _interaction(v[:, None], gap, lead_v, headway_s=HEADWAY_S, standstill_m=STANDSTILL_M)
+            following = _interaction(v[:, None], gap, lead_v, headway_s=HEADWAY_S, standstill_m=standstill_m)
             nearest = following.argmin(axis=1)
             hardest = following[rows, nearest]
             leader = np.where(hardest < want, nearest, leader)
@@ -137,7 +141,7 @@ def _interaction(
     lead_v: Float64Array | float,
     *,
     headway_s: float,
-    standstill_m: float,
+    standstill_m: Float64Array | float,
 ) -> Float64Array:
     """Return the acceleration that IDM's interaction term allows."""
     closing = v - lead_v
