@@ -47,9 +47,7 @@ def footprint_px(
     r0, r_low, r_high = (
         _radius_px(lens, np.clip(angle, 0.0, limit)) for angle in (theta, theta - spread, theta + spread)
     )
-    around = np.where(
-        theta > spread, np.sin(spread) / np.maximum(np.sin(np.maximum(theta, 1e-6)), 1e-6), 1.0
-    )
+    around = np.where(theta > spread, np.sin(spread) / np.maximum(np.sin(np.maximum(theta, 1e-6)), 1e-6), 1.0)
     around = np.where(theta > np.pi / 2, np.maximum(around, np.sin(spread)), around)
     radius_px = np.maximum(np.maximum(r_high - r0, r0 - r_low), r_high * np.minimum(around, 1.0))
     direction = centres[:, :2] / np.maximum(flat, 1e-9)[:, None]

@@ -130,7 +130,13 @@ class Gpu:
         self.glows = c.program(vertex_shader=s.GLOW_VERTEX, fragment_shader=s.GLOW_FRAGMENT)
         self.rain = c.program(vertex_shader=s.RAIN_VERTEX, fragment_shader=s.RAIN_FRAGMENT)
         self.project = c.program(vertex_shader=s.PROJECT_VERTEX, varyings=["pixel"])
-        units = {"pictures": _PICTURES, "tiles": _TILES, "pages": _PAGES, "noise": _NOISE, "lens_radius": _RADIUS}
+        units = {
+            "pictures": _PICTURES,
+            "tiles": _TILES,
+            "pages": _PAGES,
+            "noise": _NOISE,
+            "lens_radius": _RADIUS,
+        }
         for program in self.programs:
             for name, unit in units.items():
                 set_uniform(program, name, unit)
@@ -193,8 +199,12 @@ class Gpu:
         self.noise.filter = (moderngl.LINEAR_MIPMAP_NEAREST, moderngl.LINEAR)
 
     def _mesh_array(self, program: moderngl.Program) -> moderngl.VertexArray:
-        vertex = _layout(program, _MESH_INPUTS, {"position": "3f", "normal": "3f", "paint": "4f1", "texcoord": "2f"})
-        instance = _layout(program, _INSTANCE_INPUTS, {**dict.fromkeys(_INSTANCE_INPUTS, "4f"), "extra": "2f"})
+        vertex = _layout(
+            program, _MESH_INPUTS, {"position": "3f", "normal": "3f", "paint": "4f1", "texcoord": "2f"}
+        )
+        instance = _layout(
+            program, _INSTANCE_INPUTS, {**dict.fromkeys(_INSTANCE_INPUTS, "4f"), "extra": "2f"}
+        )
         content = [(self.vertices, *vertex), (self.instances.buffer, f"{instance[0]}/i", *instance[1:])]
         return self.context.vertex_array(program, content, self.indices, index_element_size=4)
 
@@ -234,6 +244,7 @@ class Gpu:
         tiles = self.context.texture_array((TILE_PX, TILE_PX, len(ground.tiles)), 4, ground.tiles.tobytes())
         tiles.build_mipmaps()
         tiles.filter = (moderngl.LINEAR_MIPMAP_NEAREST, moderngl.LINEAR)
+        tiles.repeat_x = tiles.repeat_y = False
         height, width = ground.pages.shape
         pages = self.context.texture((width, height), 1, ground.pages.tobytes(), dtype="f4")
         pages.filter = (moderngl.NEAREST, moderngl.NEAREST)
@@ -275,7 +286,9 @@ class Gpu:
             self.commands.write(commands)
             array.render_indirect(self.commands.buffer, moderngl.TRIANGLES, count=len(commands))
 
-    def project_points(self, model: CameraModel, points_in_camera: NDArray[np.float32]) -> NDArray[np.float32]:
+    def project_points(
+        self, model: CameraModel, points_in_camera: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
         """Return the pixels [N, 2] at which the vertex stage puts points [N, 3], by transform feedback."""
         points = np.ascontiguousarray(points_in_camera, np.float32)
         self.use_lens(self.lens(model), (self.project,))
@@ -340,4 +353,3 @@ def _grid(cells: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         [corner, corner + 1, corner + cells + 1, corner + 1, corner + cells + 2, corner + cells + 1], axis=1
     )
     return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32), triangles.astype(np.int32)
-

@@ -115,7 +115,10 @@ def _draw(
     mask = np.zeros((TILE_PX, TILE_PX), np.uint8)
     for shape in shapes:
         corners = (shape.polygon - origin) / TEXEL_M - 0.5
-        low, high = np.floor(corners.min(axis=0)).astype(int) - 1, np.ceil(corners.max(axis=0)).astype(int) + 2
+        low, high = (
+            np.floor(corners.min(axis=0)).astype(int) - 1,
+            np.ceil(corners.max(axis=0)).astype(int) + 2,
+        )
         x0, y0 = np.maximum(low, 0)
         x1, y1 = np.minimum(high, TILE_PX)
         if x1 <= x0 or y1 <= y0:
@@ -256,7 +259,10 @@ def ribbon(points: Float64Array, width_m: float, *, piece_m: float = 12.0) -> It
     start = 0
     while start < len(points) - 1:
         stop = max(int(np.searchsorted(along, along[start] + piece_m, side="right")) - 1, start + 1)
-        a, b = points[start : stop + 1] + offset[start : stop + 1], points[start : stop + 1] - offset[start : stop + 1]
+        a, b = (
+            points[start : stop + 1] + offset[start : stop + 1],
+            points[start : stop + 1] - offset[start : stop + 1],
+        )
         yield np.concatenate([a, b[::-1]])
         start = stop
 

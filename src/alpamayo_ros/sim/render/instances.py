@@ -107,7 +107,10 @@ def assemble(parts: Sequence[Part], kinds: Mapping[str, int]) -> Instances:
 def concatenate(*groups: Instances) -> Instances:
     """Return several groups as one."""
     return Instances(
-        *(np.concatenate([getattr(group, name) for group in groups]) for name in Instances.__dataclass_fields__)
+        *(
+            np.concatenate([getattr(group, name) for group in groups])
+            for name in Instances.__dataclass_fields__
+        )
     )
 
 
@@ -229,9 +232,7 @@ def _prop_parts(prop: Prop, ground_m: float, pictures: Mapping[str, int]) -> lis
     return _sign_parts(foot, size, shape, pictures[picture])
 
 
-def _sign_parts(
-    foot: Matrix4, size: tuple[float, float, float], shape: str, layer: int
-) -> list[Part]:
+def _sign_parts(foot: Matrix4, size: tuple[float, float, float], shape: str, layer: int) -> list[Part]:
     """Return a post and a plate whose top is at the sign's height; it faces along its x axis."""
     plate = max(size[1], 0.5)
     post = _along(foot, (0.0, 0.0, size[2] / 2))

@@ -8,6 +8,7 @@ pinhole image that would have to be warped.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,6 +145,7 @@ class GpuLens:
         return self.model.width, self.model.height
 
 
+@lru_cache(maxsize=64)
 def gpu_lens(model: CameraModel) -> GpuLens:
     """Return the lens of a camera model; raises InvalidInput for a kind that the shaders do not know."""
     if not isinstance(model, (Pinhole, Fisheye, FTheta)):
@@ -234,7 +236,9 @@ def _ray_grid(model: CameraModel) -> tuple[RayGrid, bool, float]:
     u, v = (a.ravel() for a in np.meshgrid(columns, rows))
     rays, valid = model.unproject(np.stack([u, v], axis=1))
     if not valid.any():
-        raise InvalidInput("camera model: expected a lens that maps some of the image, got one that maps none")
+        raise InvalidInput(
+            "camera model: expected a lens that maps some of the image, got one that maps none"
+        )
     ndc = np.stack([(u + 0.5) / model.width * 2 - 1, (v + 0.5) / model.height * 2 - 1], axis=1)
     across = len(columns)
     corner = (np.arange(len(rows) - 1)[:, None] * across + np.arange(across - 1)).ravel()

@@ -41,7 +41,9 @@ class Source:
     towards: Float64Array | None = None
 
 
-def shadow_decals(bodies: Iterable[Body], environment: Environment, camera_xyz: Float64Array) -> NDArray[np.float32]:
+def shadow_decals(
+    bodies: Iterable[Body], environment: Environment, camera_xyz: Float64Array
+) -> NDArray[np.float32]:
     """Return decals [N, 12] (see shaders.DECAL_VERTEX): the dark under actors, and the shadows that they cast."""
     rows = []
     sun = np.array(environment.sun_direction)
@@ -88,7 +90,9 @@ def signal_sources(scene: Scene, time_us: int) -> list[Source]:
         up = {"red": 0.31, "yellow": 0.0, "green": -0.31}[colour]
         for x, y, z, yaw in light.heads:
             out = np.array([np.cos(yaw), np.sin(yaw), 0.0])
-            sources.append(Source(np.array([x, y, z + up]) + 0.34 * out, 0.55, _SIGNAL_RGB[colour], 0.85, out))
+            sources.append(
+                Source(np.array([x, y, z + up]) + 0.34 * out, 0.55, _SIGNAL_RGB[colour], 0.85, out)
+            )
     return sources
 
 
@@ -129,7 +133,12 @@ def glow_rows(
 
 
 def pool_decals(
-    lamps: Iterable[Source], bodies: Iterable[Body], *, sources: Iterable[Source], scene: Scene, camera_xyz: Float64Array
+    lamps: Iterable[Source],
+    bodies: Iterable[Body],
+    *,
+    sources: Iterable[Source],
+    scene: Scene,
+    camera_xyz: Float64Array,
 ) -> NDArray[np.float32]:
     """Return additive decals [N, 12]: light under lamps and before cars, and reflections on a wet road."""
     rows = []

@@ -75,7 +75,9 @@ def _kinds() -> tuple[MeshKind, ...]:
         for seed in range(3)
     )
     plates = tuple(
-        MeshKind(f"sign_{shape}", ((lambda shape=shape: scenery.sign_plate(shape)),), (0.0,), (0.1, 0.8, 0.8), True)
+        MeshKind(
+            f"sign_{shape}", ((lambda shape=shape: scenery.sign_plate(shape)),), (0.0,), (0.1, 0.8, 0.8), True
+        )
         for shape in scenery.SIGN_SHAPES
     )
     backs = tuple(
@@ -174,7 +176,10 @@ def build_library() -> MeshLibrary:
                     if len(finer.triangles) <= _FINEST_TRIANGLES:
                         mesh = finer
                     else:
-                        levels[k, d, level], edge[k, d, level] = levels[k, d, level - 1], edge[k, d, level - 1]
+                        levels[k, d, level], edge[k, d, level] = (
+                            levels[k, d, level - 1],
+                            edge[k, d, level - 1],
+                        )
                         continue
                 levels[k, d, level] = index_count, mesh.triangles.size
                 edge[k, d, level] = _longest_edge(mesh, kind.size_m) / longest

@@ -35,7 +35,9 @@ def all_pictures() -> tuple[UInt8Array, dict[str, int]]:
 
 
 # Wall, window and frame colours (encoded RGB), window's share of a bay across and up, and ribbon windows.
-_FACADES: tuple[tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int], float, float], ...] = (
+_FACADES: tuple[
+    tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int], float, float], ...
+] = (
     ((176, 98, 78), (52, 62, 74), (226, 222, 214), 0.42, 0.52),
     ((206, 196, 178), (58, 70, 84), (240, 238, 232), 0.46, 0.54),
     ((150, 152, 154), (62, 84, 104), (96, 100, 104), 0.72, 0.60),

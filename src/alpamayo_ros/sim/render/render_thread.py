@@ -54,7 +54,9 @@ class RenderThread:
     def call(self, work: Callable[[Gpu], T]) -> T:
         """Run `work` in the drawing thread and return its result, or raise its exception."""
         if threading.current_thread() is self._thread:
-            raise RuntimeError("call: expected another thread than the drawing one, which would wait for itself")
+            raise RuntimeError(
+                "call: expected another thread than the drawing one, which would wait for itself"
+            )
         return self.submit(work).result()
 
     def close(self) -> None:

@@ -105,9 +105,7 @@ class SceneRenderer:
         self.actor_ids: tuple[str, ...] = tuple(scene.actors)
         self._thread = shared_thread() if thread is None else thread
         if len(scene.terrain.waves) > MAX_WAVES:
-            raise InvalidInput(
-                f"terrain: expected at most {MAX_WAVES} waves, got {len(scene.terrain.waves)}"
-            )
+            raise InvalidInput(f"terrain: expected at most {MAX_WAVES} waves, got {len(scene.terrain.waves)}")
         self._baked: GroundTiles | None = bake_ground(scene)
         self._ground: GroundOnGpu | None = None
         self._static: Instances | None = None
@@ -185,9 +183,7 @@ class SceneRenderer:
                 finished(index, image)
         return images
 
-    def _draw(
-        self, gpu: Gpu, view: View, on_gpu: LensOnGpu, target: Target, ground: GroundOnGpu
-    ) -> None:
+    def _draw(self, gpu: Gpu, view: View, on_gpu: LensOnGpu, target: Target, ground: GroundOnGpu) -> None:
         context, environment = gpu.context, self.scene.environment
         pose = view.local_from_camera
         inverse, at = camera_from(pose), pose[:3, 3]
@@ -302,7 +298,11 @@ class SceneRenderer:
         )
         sources: tuple[lights.Source, ...] = ()
         if self.scene.environment.lamps_lit:
-            sources = (*self._lamps, *lights.signal_sources(self.scene, view.time_us), *lights.body_sources(bodies))
+            sources = (
+                *self._lamps,
+                *lights.signal_sources(self.scene, view.time_us),
+                *lights.body_sources(bodies),
+            )
         moment = _Moment(self._instances_of(view, gpu, "drawn", placed), bodies, sources)
         self._moment = (key, moment)
         return moment
@@ -334,9 +334,7 @@ class SceneRenderer:
                 parts.append(Part("box", pose, spec.size_xyz_m, identity=index_of[actor_id]))
             else:
                 parts.append(
-                    actor_part(
-                        spec, pose, identity=index_of[actor_id], braking=actor_id in view.standing
-                    )
+                    actor_part(spec, pose, identity=index_of[actor_id], braking=actor_id in view.standing)
                 )
         assert self._static is not None
         return concatenate(self._static, assemble(parts, gpu.library.kinds)) if parts else self._static

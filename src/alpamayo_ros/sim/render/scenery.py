@@ -87,7 +87,11 @@ def conifer(*, detail: int) -> Mesh:
     b = MeshBuilder()
     b.tube((0, 0, -0.5), (0, 0, -0.25), (0.04, 0.035), _BARK, sides=5, caps=False)
     sides = 9 if detail else 5
-    for low, high, radius, shade in ((-0.36, 0.05, 0.48, 0.75), (-0.1, 0.3, 0.36, 0.88), (0.14, 0.5, 0.24, 1.0)):
+    for low, high, radius, shade in (
+        (-0.36, 0.05, 0.48, 0.75),
+        (-0.1, 0.3, 0.36, 0.88),
+        (0.14, 0.5, 0.24, 1.0),
+    ):
         angles = np.linspace(0, 2 * np.pi, sides + 1)
         reach = radius * (1 + rng.uniform(-0.12, 0.12, sides))
         reach = np.append(reach, reach[0])
@@ -146,7 +150,10 @@ def cone(*, detail: int) -> Mesh:
     b.box((0, 0, -0.475), (1.0, 1.0, 0.05), (0.85, 0.30, 0.07), skip="-z")
     heights = (-0.45, -0.15, 0.02, 0.16, 0.30, 0.5)
     for low, high, colour in zip(
-        heights[:-1], heights[1:], (orange, (0.95, 0.95, 0.93), orange, (0.95, 0.95, 0.93), orange), strict=True
+        heights[:-1],
+        heights[1:],
+        (orange, (0.95, 0.95, 0.93), orange, (0.95, 0.95, 0.93), orange),
+        strict=True,
     ):
         radii = tuple(0.40 - 0.34 * (z + 0.45) / 0.95 for z in (low, high))
         b.tube((0, 0, low), (0, 0, high), (radii[0], radii[1]), colour, sides=sides, caps=high == 0.5)

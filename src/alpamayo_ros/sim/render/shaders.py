@@ -63,12 +63,12 @@ vec3 sky_colour(vec3 ray) {
     vec3 colour = sky_at(up);
     vec2 at = d.xy / (up + 0.12);
     float cover = textureLod(noise, at * 0.045, 1.0).a * 0.65 + textureLod(noise, at * 0.13, 2.0).a * 0.35;
-    float cloud = smoothstep(0.47, 0.72, cover) * clouds * smoothstep(0.02, 0.25, up);
+    float cloud = 0.85 * smoothstep(0.52, 0.78, cover) * clouds * smoothstep(0.02, 0.25, up);
     colour = mix(colour, min(sky_horizon * 1.12, vec3(1.0)), cloud);
     float towards = max(dot(d, sun_in_local), 0.0);
     float t2 = towards * towards, t8 = t2 * t2 * t2 * t2, t64 = t8 * t8; t64 *= t64; t64 *= t64;
     vec3 glow = encode(sun_strength);
-    return colour + glow * (0.16 * t8 + 0.35 * t64) * (1.0 - 0.7 * cloud);
+    return colour + glow * (0.05 * t8 + 0.30 * t64) * (1.0 - 0.6 * cloud);
 }
 """
 
@@ -100,8 +100,9 @@ vec3 ground_colour(vec2 from_camera, float d, float drop) {
     vec2 at = from_camera * tiles_per_m;
     vec2 place = camera_in_tiles + at;
     float layer = texture(pages, (at - page_map.xy) / page_map.zw).r;
-    vec4 albedo = 0.5 * (textureLod(tiles, vec3(place + along, layer), lod)
-                         + textureLod(tiles, vec3(place - along, layer), lod));
+    vec2 in_tile = fract(place);  // a tile does not repeat: beyond its edge its last texels go on
+    vec4 albedo = 0.5 * (textureLod(tiles, vec3(in_tile + along, layer), lod)
+                         + textureLod(tiles, vec3(in_tile - along, layer), lod));
     float wide = textureLod(noise, place * 0.21, max(lod - 2.0, 0.0)).g;
     float fine = textureLod(noise, place * 7.0, max(fine_lod + 3.0, 0.0)).r;
     vec3 c = albedo.rgb * (0.86 + 0.18 * wide + 0.12 * fine) * mix(shade_factor, light_factor, albedo.a);
@@ -401,5 +402,11 @@ void main() {
 """
 )
 
-RAIN_VERTEX = VERSION + "in vec3 streak; out float strength;\nvoid main() { gl_Position = vec4(streak.xy, 0.0, 1.0); strength = streak.z; }\n"
-RAIN_FRAGMENT = VERSION + "in float strength; out vec4 colour;\nvoid main() { colour = vec4(0.8, 0.84, 0.9, strength); }\n"
+RAIN_VERTEX = (
+    VERSION
+    + "in vec3 streak; out float strength;\nvoid main() { gl_Position = vec4(streak.xy, 0.0, 1.0); strength = streak.z; }\n"
+)
+RAIN_FRAGMENT = (
+    VERSION
+    + "in float strength; out vec4 colour;\nvoid main() { colour = vec4(0.8, 0.84, 0.9, strength); }\n"
+)

@@ -52,7 +52,9 @@ def terrain_mesh() -> TerrainMesh:
     for ring in range(0, rings - 1, _RINGS_A_BLOCK):
         for sector in range(0, _SECTORS, _SECTORS_A_BLOCK):
             r, s = np.meshgrid(
-                np.arange(ring, ring + _RINGS_A_BLOCK), np.arange(sector, sector + _SECTORS_A_BLOCK), indexing="ij"
+                np.arange(ring, ring + _RINGS_A_BLOCK),
+                np.arange(sector, sector + _SECTORS_A_BLOCK),
+                indexing="ij",
             )
             a, b = r * _SECTORS + s, r * _SECTORS + (s + 1) % _SECTORS
             c, d = a + _SECTORS, b + _SECTORS

@@ -109,9 +109,7 @@ def _body(b: MeshBuilder, profile: _Profile, *, half_w: float, clear: float, det
     rows = np.array(sections)
     dull = (0.86, 0.86, 0.86)
     colours = [dull, _WHITE, _WHITE, _WHITE, _WHITE, _WHITE, dull, (0.1, 0.1, 0.1)]
-    b.strip(
-        rows, _WHITE, colours=colours, materials=["tint"] * 7 + ["fixed"], closed=True
-    )
+    b.strip(rows, _WHITE, colours=colours, materials=["tint"] * 7 + ["fixed"], closed=True)
     b.polygon(rows[-1], (0.96, 0.96, 0.96), material="tint")
     b.polygon(rows[0][::-1], (0.96, 0.96, 0.96), material="tint")
     if detail:
@@ -165,9 +163,7 @@ def _greenhouse(b: MeshBuilder, profile: _Profile, *, half_w: float, belt: float
             _pane(b, quad if side < 0 else quad[::-1], frame=0.09 if detail else 0.0, glass=not solid)
 
 
-def _pane(
-    b: MeshBuilder, quad: Sequence[Sequence[float]], *, frame: float, glass: bool = True
-) -> None:
+def _pane(b: MeshBuilder, quad: Sequence[Sequence[float]], *, frame: float, glass: bool = True) -> None:
     """Add a window: the quad in the body's colour, glass inside it."""
     if not glass or frame == 0.0:
         b.polygon(quad, _GLASS if glass else _WHITE, material="glass" if glass else "tint")
@@ -216,7 +212,12 @@ def _wheel(b: MeshBuilder, x: float, y: float, radius: float, *, sides: int, rim
         y_out = y + side * 0.006
         angles = np.linspace(0, 2 * np.pi, 10, endpoint=False) * side
         disc = np.stack(
-            [x + 0.64 * radius * np.cos(-angles), 0 * angles + y_out, radius + 0.64 * radius * np.sin(-angles)], axis=1
+            [
+                x + 0.64 * radius * np.cos(-angles),
+                0 * angles + y_out,
+                radius + 0.64 * radius * np.sin(-angles),
+            ],
+            axis=1,
         )
         b.polygon(disc, _RIM)
 
