@@ -162,6 +162,7 @@ class MpcController:
         self._power = np.where(power >= 0, power, HORIZON_STEPS)  # the last one is zero
         self._cost_pattern = np.triu(np.ones((_INPUTS * HORIZON_STEPS, _INPUTS * HORIZON_STEPS), bool))
         self._constraint_pattern = self._pattern_of_constraints()
+        self._solver = osqp.OSQP()  # looks for its back ends on disk, so only once
         self._cost = scipy.sparse.csc_matrix(self._cost_pattern.astype(np.float64))
         self._constraint = scipy.sparse.csc_matrix(self._constraint_pattern.astype(np.float64))
 
@@ -251,10 +252,9 @@ class MpcController:
         lower = np.concatenate([self._input_lower, lower])
         upper = np.concatenate([self._input_upper, upper])
         for limit in self._iterations:
-            # A solver of its own each time (0.3 ms): one that is updated keeps its adapted step size and the
-            # rounding of its scaling, and then the past of a rollout shows in its future.
-            solver = osqp.OSQP()
-            solver.setup(
+            # Set up afresh (0.3 ms): a solver that is updated keeps its adapted step size and the rounding of
+            # its scaling, and then the past of a rollout shows in its future.
+            self._solver.setup(
                 P=self._cost,
                 q=gradient,
                 A=self._constraint,
@@ -267,7 +267,7 @@ class MpcController:
                 polishing=False,
                 adaptive_rho=True,  # counts iterations, not time
             )
-            result = solver.solve(raise_error=False)
+            result = self._solver.solve(raise_error=False)
             status, iterations = str(result.info.status), int(result.info.iter)
             if result.info.status_val in _SOLVED and np.all(np.isfinite(result.x[:_INPUTS])):
                 return Command(float(result.x[0]), float(result.x[1]), True, status, iterations)

@@ -9,8 +9,8 @@ import shapely
 from numpy.typing import NDArray
 
 from alpamayo_ros.sim.roads import Float64Array
-from alpamayo_ros.sim.scoring.inputs import DriveInput, ScoreInput
-from alpamayo_ros.sim.scoring.shapes import box_shape
+from alpamayo_ros.sim.scoring.inputs import ActorInput, DriveInput, ScoreInput
+from alpamayo_ros.sim.scoring.shapes import BoxShape, box_shape
 
 MIN_ADE_HORIZONS_S: tuple[float, ...] = (0.5, 1.0, 2.5, 5.0)
 DEVIATION_DECAY = 0.1
@@ -22,10 +22,7 @@ def plan_metrics(rollout: ScoreInput, first: int, last: int) -> dict[str, float 
     start_us, end_us = rollout.stamps_us[[first, last]]
     plans = [d for d in rollout.drives if d.from_planner and start_us <= d.time_us <= end_us]
     values: dict[str, float | None] = {"plan_deviation": _mean(_deviations(rollout, start_us, end_us))}
-    collisions = None if rollout.actors is None else [_plan_collides(rollout, plan) for plan in plans]
-    values["open_loop_collision"] = (
-        None if collisions is None else _mean([float(c) for c in collisions if c is not None])
-    )
+    values["open_loop_collision"] = _open_loop_collision(rollout, plans)
     rows = [_min_ade_m(rollout, plan) for plan in plans]
     for index, horizon_s in enumerate(MIN_ADE_HORIZONS_S):
         values[f"min_ade@{horizon_s:g}s"] = _mean([row[index] for row in rows if np.isfinite(row[index])])
@@ -78,29 +75,52 @@ def _min_ade_m(rollout: ScoreInput, plan: DriveInput) -> Float64Array:
     return result
 
 
-def _plan_collides(rollout: ScoreInput, plan: DriveInput) -> bool | None:
-    """Return whether the plan's first 3 s meet a road user where it was then; None for a plan without future.
+def _open_loop_collision(rollout: ScoreInput, plans: list[DriveInput]) -> float | None:
+    """Return the share of plans whose first 3 s meet a road user where it was then.
 
     Road users are where they were in the rollout, so what happened later because of other plans is in it.
+    Plans without a pose in those 3 s do not count.
     """
-    ahead = (plan.stamps_us > plan.time_us) & (plan.stamps_us <= plan.time_us + 1e6 * OPEN_LOOP_HORIZON_S)
-    stamps_us = plan.stamps_us[ahead]
-    if not len(stamps_us):
+    if rollout.actors is None:
         return None
-    ego = box_shape(*rollout.ego_size_m)
-    boxes = rollout.box_poses(plan.rig_poses[ahead])
-    for actor in rollout.actors or ():
-        form = box_shape(actor.length_m, actor.width_m)
+    forms = [box_shape(actor.length_m, actor.width_m) for actor in rollout.actors]
+    around = [_MovingActor(rollout, actor, form) for actor, form in zip(rollout.actors, forms, strict=True)]
+    met: list[float] = []
+    for plan in plans:
+        ahead = plan.stamps_us > plan.time_us
+        ahead &= plan.stamps_us <= plan.time_us + round(1e6 * OPEN_LOOP_HORIZON_S)
+        if ahead.any():
+            boxes = rollout.box_poses(plan.rig_poses[ahead])
+            ego = box_shape(*rollout.ego_size_m)
+            met.append(float(any(actor.meets(ego, boxes, plan.stamps_us[ahead]) for actor in around)))
+    return _mean(met)
+
+
+class _MovingActor:
+    """One actor over the rollout, to be asked whether moving boxes meet it."""
+
+    def __init__(self, rollout: ScoreInput, actor: ActorInput, form: BoxShape) -> None:
         there = np.isfinite(actor.poses).all(axis=1)
-        if not there.any():
-            continue
-        known_us = rollout.stamps_us[there]
-        poses = _at(known_us, actor.poses[there], stamps_us)
-        near = (stamps_us >= known_us[0]) & (stamps_us <= known_us[-1])
-        near &= np.linalg.norm(poses[:, :2] - boxes[:, :2], axis=1) <= ego.reach_m + form.reach_m
-        if near.any() and shapely.intersects(ego.along(boxes[near]), form.along(poses[near])).any():
-            return True
-    return False
+        self._form = form
+        self._stamps_us = rollout.stamps_us[there]
+        self._poses = actor.poses[there]
+        hops = np.linalg.norm(np.diff(self._poses[:, :2], axis=0), axis=1)
+        self._slack_m = form.reach_m + float(hops.max(initial=0.0))
+
+    def meets(self, ego: BoxShape, boxes: Float64Array, stamps_us: NDArray[np.int64]) -> bool:
+        """Return whether the ego with its box at poses [N, 3] at stamps [N] meets the actor."""
+        first, last = np.searchsorted(self._stamps_us, stamps_us[[0, -1]])
+        places = self._poses[max(first - 1, 0) : last + 1, :2]
+        middle = boxes[len(boxes) // 2, :2]
+        reach_m = np.linalg.norm(boxes[:, :2] - middle, axis=1).max() + ego.reach_m + self._slack_m
+        if not (np.abs(places - middle).max(axis=1) <= reach_m).any():
+            return False
+        poses = _at(self._stamps_us, self._poses, stamps_us)
+        near = (stamps_us >= self._stamps_us[0]) & (stamps_us <= self._stamps_us[-1])
+        near &= np.linalg.norm(poses[:, :2] - boxes[:, :2], axis=1) <= ego.reach_m + self._form.reach_m
+        return bool(
+            near.any() and shapely.intersects(ego.along(boxes[near]), self._form.along(poses[near])).any()
+        )
 
 
 def _at(stamps_us: NDArray[np.int64], rows: Float64Array, at_us: NDArray[np.int64]) -> Float64Array:
