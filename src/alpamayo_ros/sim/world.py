@@ -9,9 +9,10 @@ import numpy as np
 
 from alpamayo_ros.sim.roads import Float64Array, LightColour
 from alpamayo_ros.sim.scene import EGO_BOX_IN_RIG_M, Scene
+from alpamayo_ros.sim.scenes.agents import EgoMotion, TrafficScript
 from alpamayo_ros.sim.scenes.assembly import box_on_ground
 from alpamayo_ros.sim.scenes.navigation import Maneuver, instruction_at, maneuvers_of
-from alpamayo_ros.sim.scenes.traffic import STEP_S, EgoMotion, Traffic, TrafficScript
+from alpamayo_ros.sim.scenes.traffic import STEP_S, Traffic
 from alpamayo_ros.sim.state import ActorState, EgoState
 from alpamayo_ros.types import InvalidInput
 
@@ -34,8 +35,8 @@ class Intention:
 class ProceduralWorld:
     """State of a procedural scene in one rollout (a `state.World`).
 
-    The actors' motion depends on the ego's pose and forward speed alone, so an ego on the reference finds them on
-    their recorded tracks.
+    The actors' motion depends on the ego's pose and forward speed alone, so an ego on the reference finds
+    them on their recorded tracks.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -104,7 +105,7 @@ class ProceduralWorld:
         return self._traffic.script.light_colour(light_id, self._traffic.time_s + in_s)
 
     def stop_lines_ahead(self, ego: EgoState) -> tuple[tuple[str, float], ...]:
-        """Return (id of light or stop sign, distance in m from the ego's front) of those on the route, in order.
+        """Return (id of light or stop sign, distance in m from the ego's front) on the route, in order.
 
         A line that the front has passed by less than 3 m is still listed, with a negative distance.
         """
@@ -114,12 +115,15 @@ class ProceduralWorld:
         front = now + EGO_BOX_IN_RIG_M[0] + 2.5
         on_route = set(self._scene.route_lane_ids)
         found = []
-        for regulated in (*road.lights, *road.stop_signs):
-            if on_route.isdisjoint(regulated.lane_ids):
+        regulators = [
+            *((light.light_id, light.lane_ids) for light in road.lights),
+            *((sign.sign_id, sign.lane_ids) for sign in road.stop_signs),
+        ]
+        for name, lane_ids in regulators:
+            if on_route.isdisjoint(lane_ids):
                 continue
-            lane = next(i for i in regulated.lane_ids if i in on_route)
+            lane = next(i for i in lane_ids if i in on_route)
             line_s, _ = path.project(road.lane(lane).centre[-1, :2])
-            name = regulated.light_id if hasattr(regulated, "light_id") else regulated.sign_id
             if line_s - front > -3.0:
                 found.append((name, float(line_s - front)))
         return tuple(sorted(found, key=lambda item: item[1]))
@@ -132,17 +136,17 @@ class ProceduralWorld:
         Args:
             horizon_s: how far ahead.
             step_s: distance in time of the poses that are returned, a multiple of 0.1 s.
-            ego: what the ego will do, a state every 0.1 s from now on; None: it goes on along the route at the
-                speed that it was last seen with.
+            ego: what the ego will do, a state every 0.1 s from now on; None: it goes on along the route
+                at the speed that it was last seen with.
         """
-        every = int(round(step_s / STEP_S))
+        every = round(step_s / STEP_S)
         if every < 1 or abs(every * STEP_S - step_s) > 1e-9:
             raise InvalidInput(f"predict: step_s: expected a multiple of {STEP_S}, got {step_s}")
         traffic = self._traffic.copy()
         motions = None if ego is None else [motion_of(state) for state in ego]
         poses, speeds = [traffic.poses()], [traffic.speed_mps.copy()]
         start_s, speed = traffic.ego_s_m, traffic.ego_mps
-        for k in range(int(round(horizon_s / STEP_S))):
+        for k in range(round(horizon_s / STEP_S)):
             if motions is None:
                 x, y, yaw = traffic.script.ego_path.pose(start_s + speed * STEP_S * k)
                 motion = EgoMotion(x, y, yaw, speed)

@@ -1,4 +1,4 @@
-"""Procedural scenes: `make_scene("cut_in-7")` builds road, traffic, scenery and reference drive from the id alone."""
+"""Procedural scenes: `make_scene("cut_in-7")` builds roads, traffic, scenery and reference drive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a draft of a scene to the scene: drive the reference, record the tracks, check, put scenery beside it."""
+"""From a draft of a scene to the scene: drive the reference, record the tracks, put scenery beside."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ from alpamayo_ros.sim.scene import (
     Scene,
     Track,
 )
-from alpamayo_ros.sim.scenes.driver import Driver, DriverScript, drive, route_speed_limits
+from alpamayo_ros.sim.scenes.agents import Agent, TrafficScript
+from alpamayo_ros.sim.scenes.bodies import bodies_at
+from alpamayo_ros.sim.scenes.driver import Driver, drive
+from alpamayo_ros.sim.scenes.driving import DriverScript, route_speed_limits
 from alpamayo_ros.sim.scenes.paths import Path
 from alpamayo_ros.sim.scenes.roadmap import MapBuilder
-from alpamayo_ros.sim.scenes.traffic import Agent, Traffic, TrafficScript, bodies_at, prepare
+from alpamayo_ros.sim.scenes.traffic import Traffic, prepare
 
 STEPS = ROLLOUT_US // STEP_US
 

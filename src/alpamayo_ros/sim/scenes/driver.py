@@ -1,114 +1,57 @@
 """The scripted driver that makes a scene's reference drive.
 
 It keeps to the route's lane centre, shifts aside where its script says so, follows by IDM, takes curves at a
-comfortable lateral acceleration, obeys signals and gives way. It knows what the traffic intends. Its pose is always
-exactly on a smooth curve with the heading along it, so a kinematic vehicle can drive it.
+comfortable lateral acceleration, obeys signals and gives way. It knows what the traffic intends. Its pose is
+always exactly on a smooth curve with the heading along it, so a kinematic vehicle can drive it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.scene import EGO_BOX_IN_RIG_M, EGO_SIZE_XYZ_M
-from alpamayo_ros.sim.scenes.paths import Path, smooth_step
-from alpamayo_ros.sim.scenes.traffic import (
+from alpamayo_ros.sim.scenes.agents import EgoMotion
+from alpamayo_ros.sim.scenes.bodies import (
     EGO_RADIUS_M,
     GRID_M,
-    STEP_S,
-    Approach,
     Bodies,
-    EgoMotion,
-    StopPoint,
-    Traffic,
-    Zone,
-    find_zones,
     first_on_way,
     interaction,
-    may_enter,
     speed_profile,
 )
+from alpamayo_ros.sim.scenes.driving import FRONT_M, DriverScript, Shift, SlowDown, shift_offsets
+from alpamayo_ros.sim.scenes.paths import Path, smooth_step
+from alpamayo_ros.sim.scenes.traffic import STEP_S, Traffic
+from alpamayo_ros.sim.scenes.zones import Approach, Zone, find_zones, may_enter
 
-FRONT_M = EGO_BOX_IN_RIG_M[0] + EGO_SIZE_XYZ_M[0] / 2
-"""From the ego's rear axle to its front."""
 _LOOK_AHEAD_M = 90
+
+
 _ACCEL = 1.6
+
+
 _DECEL = 2.0
+
+
 _CURVE_DECEL = 1.5
+
+
 _JERK = 3.5
+
+
 _HARD_JERK = 6.5
+
+
 _LANDING = 0.35
+
+
 _LATE_BRAKING = 2.8
+
+
 _ANTICIPATION_S = 1.4
-
-
-@dataclass(frozen=True)
-class Shift:
-    """Drive `offset_m` (to the left) beside the lane centre from `from_m` to `to_m` along the route's path.
-
-    The change takes `ramp_m` before and after; the speed in between is at most `speed_mps`.
-    """
-
-    from_m: float
-    to_m: float
-    offset_m: float
-    ramp_m: float
-    speed_mps: float = 60.0
-
-
-@dataclass(frozen=True)
-class Passing:
-    """Overtake a slow agent: shift aside behind it once it is safe, return when past."""
-
-    actor_id: str
-    offset_m: float
-    after_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class SlowDown:
-    """Drive at most `speed_mps` between two places of the route's path."""
-
-    from_m: float
-    to_m: float
-    speed_mps: float
-
-
-@dataclass(frozen=True)
-class DriverScript:
-    """What the reference driver does in a scene.
-
-    Attributes:
-        start_s_m, start_mps: where on the route's path its rear axle is, and how fast, at the start.
-        cruise_mps: what it wants to drive.
-        lateral_mps2: how fast it takes curves.
-        headway_s: how it follows.
-        shifts, slow: where it leaves the lane centre, and where it slows down.
-        passing: whom it overtakes.
-        stops: lights and stop signs on its way (arc length of the line).
-        yields_to: agents to which it gives way where ways meet.
-        hold_s: for agents in `yields_to`, the distance before the zone at which it waits.
-        ignores: agents that it does not take for leaders (their ways are kept apart by the script).
-        anticipates: agents whose next lateral move it sees coming.
-    """
-
-    start_s_m: float
-    start_mps: float
-    cruise_mps: float
-    lateral_mps2: float = 1.8
-    headway_s: float = 1.5
-    shifts: tuple[Shift, ...] = ()
-    slow: tuple[SlowDown, ...] = ()
-    passing: tuple[Passing, ...] = ()
-    stops: tuple[StopPoint, ...] = ()
-    yields_to: tuple[str, ...] = ()
-    hold_m: float = 2.5
-    margin_s: float = 1.5
-    ignores: tuple[str, ...] = ()
-    anticipates: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -145,7 +88,8 @@ class Driver:
         route_s = np.interp(at, self._way_s, self.path.s_m)
         wish = np.interp(route_s, np.arange(len(self.speed_limit)) * GRID_M, self.speed_limit)
         wish = np.minimum(wish, self.script.cruise_mps)
-        for slow in (*self.script.slow, *self.script.shifts):
+        slower: list[SlowDown | Shift] = [*self.script.slow, *self.script.shifts]
+        for slow in slower:
             wish = np.where(
                 (route_s >= slow.from_m) & (route_s <= slow.to_m), np.minimum(wish, slow.speed_mps), wish
             )
@@ -385,19 +329,8 @@ class Driver:
         return True
 
 
-def shift_offsets(path: Path, shifts: Sequence[Shift]) -> Float64Array:
-    """Return the lateral offset [N] at the samples of the route's path that shifts make together."""
-    s = path.s_m
-    offset = np.zeros(len(s))
-    for shift in shifts:
-        there = smooth_step(s, shift.from_m - shift.ramp_m, shift.from_m)
-        back = smooth_step(s, shift.to_m, shift.to_m + shift.ramp_m)
-        offset += shift.offset_m * (there - back)
-    return offset
-
-
 def drive(driver: Driver, steps: int) -> tuple[list[EgoMotion], list[Float64Array], list[Float64Array]]:
-    """Drive for `steps` steps; return ego motions, and the agents' poses [A, 3] and speeds [A], steps + 1 each."""
+    """Drive for `steps` steps; return ego motions, agents' poses [A, 3] and speeds [A], steps + 1 of each."""
     motions, poses, speeds = [driver.motion], [driver.traffic.poses()], [driver.traffic.speed_mps.copy()]
     for _ in range(steps):
         before = driver.motion
@@ -407,12 +340,3 @@ def drive(driver: Driver, steps: int) -> tuple[list[EgoMotion], list[Float64Arra
         poses.append(driver.traffic.poses())
         speeds.append(driver.traffic.speed_mps.copy())
     return motions, poses, speeds
-
-
-def route_speed_limits(lanes: Sequence[tuple[float, float]]) -> Float64Array:
-    """Return the signed speed every GRID_M from (length, limit) of the route's lanes in turn."""
-    total = sum(length for length, _ in lanes)
-    ends = np.cumsum([length for length, _ in lanes])
-    at = np.arange(int(total / GRID_M) + 2) * GRID_M
-    index = np.minimum(np.searchsorted(ends, at, side="right"), len(lanes) - 1)
-    return np.array([limit for _, limit in lanes])[index]

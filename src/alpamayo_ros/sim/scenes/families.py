@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from alpamayo_ros.sim.scenes import families_junction, families_obstacles, families_road, families_traffic
 from alpamayo_ros.sim.scenes import environments as light
+from alpamayo_ros.sim.scenes import families_junction, families_obstacles, families_road, families_traffic
 from alpamayo_ros.sim.scenes.assembly import Draft
 
 Builder = Callable[[np.random.Generator], Draft]
@@ -34,17 +34,17 @@ _ROAD: Mapping[str, Builder] = {
 
 
 def _fog(rng: np.random.Generator) -> Draft:
-    """Thick fog over something else."""
+    """Put thick fog over something else."""
     return _under(rng, light.fog, "Fog.", ("straight", "curve", "lead_braking", "queue", "s_bend"))
 
 
 def _dusk(rng: np.random.Generator) -> Draft:
-    """A low sun over something else."""
+    """Put a low sun over something else."""
     return _under(rng, light.dusk, "Dusk.", ("curve", "pedestrian", "junction_4way", "cyclist", "parked"))
 
 
 def _rain_dark(rng: np.random.Generator) -> Draft:
-    """A rainy night over something else."""
+    """Put a rainy night over something else."""
     below = ("traffic_light", "lead_braking", "curve", "pedestrian", "junction_3way")
     return _under(rng, light.rain_dark, "A rainy night.", below)
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from alpamayo_ros.sim.scene import Prop
+from alpamayo_ros.sim.scenes.agents import Agent, Trigger
 from alpamayo_ros.sim.scenes.assembly import Draft, Obstacle
-from alpamayo_ros.sim.scenes.driver import DriverScript, Passing, Shift, SlowDown, shift_offsets
+from alpamayo_ros.sim.scenes.driving import DriverScript, Passing, Shift, SlowDown, shift_offsets
 from alpamayo_ros.sim.scenes.paths import from_curvature
 from alpamayo_ros.sim.scenes.stage import (
     BEHIND_M,
@@ -27,11 +28,10 @@ from alpamayo_ros.sim.scenes.stage import (
     vehicle,
     walkers,
 )
-from alpamayo_ros.sim.scenes.traffic import Agent, Trigger
 
 
 def cones(rng: Rng) -> Draft:
-    """Construction cones close a part of the lane; the ego moves over and slows down."""
+    """Draft cones that close a part of the lane; the ego moves over and slows down."""
     draft = new_draft(rng)
     speed = float(rng.uniform(9, 14))
     stage = main_street(draft, gentle(rng, length_for(speed)), limit_mps=speed * 1.1, shoulder_m=1.0)
@@ -70,7 +70,7 @@ def cones(rng: Rng) -> Draft:
 
 
 def parked(rng: Rng) -> Draft:
-    """Cars parked along the street, and one double-parked in the lane to go around."""
+    """Draft cars parked along the street, and one double-parked in the lane to go around."""
     draft = new_draft(rng, scenery=("city", "city", "suburb")[int(rng.integers(3))])
     speed = float(rng.uniform(8, 12))
     stage = main_street(
@@ -142,7 +142,7 @@ def _oncoming_meets(
 
 
 def pedestrian_crossing(rng: Rng) -> Draft:
-    """Someone crosses the street: on a zebra crossing, or from between parked cars."""
+    """Draft someone who crosses the street: on a zebra crossing, or from between parked cars."""
     draft = new_draft(rng, scenery=("city", "suburb")[int(rng.integers(2))])
     speed = float(rng.uniform(8, 12.5))
     zebra = rng.uniform() < 0.6
@@ -170,9 +170,9 @@ def pedestrian_crossing(rng: Rng) -> Draft:
         walking = float(rng.uniform(1.2, 1.6))
         name = f"crossing_{k}"
         names.append(name)
-        where = place + (1.1 * k - 1.1 + float(rng.uniform(-0.1, 0.1))) * zebra
+        at = place + (1.1 * k - 1.1 + float(rng.uniform(-0.1, 0.1))) * zebra
         away = speed**2 / (2 * 1.9) + 16.0 + float(rng.uniform(0, 12)) - 2.0 * k
-        _cross(stage, name, where, from_right=from_right, walking_mps=walking, ego_away_m=away)
+        _cross(stage, name, at, from_right=from_right, walking_mps=walking, ego_away_m=away)
     draft.driver = DriverScript(
         BEHIND_M, speed * 0.95, speed, yields_to=tuple(names), hold_m=3.4 if zebra else 2.6, margin_s=2.0
     )
@@ -202,7 +202,7 @@ def _cross(
 
 
 def cyclist(rng: Rng) -> Draft:
-    """A cyclist rides ahead at the lane's right side; the ego follows, and passes when the way is free."""
+    """Draft a cyclist at the lane's right side, whom the ego follows, and passes when the way is free."""
     draft = new_draft(rng)
     speed = float(rng.uniform(9, 13))
     stage = main_street(draft, gentle(rng, length_for(speed)), limit_mps=speed * 1.1)
@@ -238,7 +238,7 @@ def cyclist(rng: Rng) -> Draft:
 
 
 def oncoming(rng: Rng) -> Draft:
-    """A narrow street with cars parked on one side: there is room for one, and somebody comes the other way."""
+    """Draft a narrow street with cars parked on one side: room for one, and somebody comes the other way."""
     draft = new_draft(rng, scenery=("city", "suburb")[int(rng.integers(2))])
     speed = float(rng.uniform(7.5, 10))
     ours = bool(rng.uniform() < 0.6)  # whether the cars stand on the ego's side

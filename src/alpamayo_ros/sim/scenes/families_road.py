@@ -6,7 +6,7 @@ import numpy as np
 
 from alpamayo_ros.sim.scene import Prop
 from alpamayo_ros.sim.scenes.assembly import Draft
-from alpamayo_ros.sim.scenes.driver import DriverScript
+from alpamayo_ros.sim.scenes.driving import DriverScript
 from alpamayo_ros.sim.scenes.stage import (
     BEHIND_M,
     Pieces,
@@ -25,7 +25,7 @@ from alpamayo_ros.sim.scenes.stage import (
 
 
 def straight(rng: Rng) -> Draft:
-    """A straight road with ordinary traffic."""
+    """Draft a straight road with ordinary traffic."""
     draft = new_draft(rng)
     speed = float(rng.uniform(9, 14) if draft.scenery == "city" else rng.uniform(12, 22))
     lanes = int(rng.integers(1, 3))
@@ -68,7 +68,7 @@ def _drive_along(stage: Stage, speed_mps: float) -> None:
 
 
 def curve(rng: Rng) -> Draft:
-    """One curve to either side, taken at a comfortable speed."""
+    """Draft one curve to either side, taken at a comfortable speed."""
     draft = new_draft(rng)
     speed = float(rng.uniform(10, 17))
     radius = float(rng.uniform(40, 160))
@@ -107,7 +107,7 @@ def _chevrons(stage: Stage, from_m: float, to_m: float, turn: float) -> None:
 
 
 def s_bend(rng: Rng) -> Draft:
-    """Two or three curves to alternating sides."""
+    """Draft two or three curves to alternating sides."""
     draft = new_draft(rng)
     speed = float(rng.uniform(10, 15))
     first = float(rng.choice([-1.0, 1.0]))
@@ -128,7 +128,7 @@ def s_bend(rng: Rng) -> Draft:
 
 
 def hills(rng: Rng) -> Draft:
-    """A road over hills of up to 8 %, with gentle curves."""
+    """Draft a road over hills of up to 8 %, with gentle curves."""
     draft = new_draft(
         rng, grade=float(rng.uniform(0.05, 0.08)), scenery=("country", "suburb")[int(rng.integers(2))]
     )

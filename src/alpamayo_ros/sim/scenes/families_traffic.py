@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-
+from alpamayo_ros.sim.scenes.agents import Agent, SpeedChange
 from alpamayo_ros.sim.scenes.assembly import Draft
-from alpamayo_ros.sim.scenes.driver import DriverScript
+from alpamayo_ros.sim.scenes.driving import DriverScript
 from alpamayo_ros.sim.scenes.paths import smooth_step
 from alpamayo_ros.sim.scenes.stage import (
     BEHIND_M,
@@ -18,11 +18,10 @@ from alpamayo_ros.sim.scenes.stage import (
     oncoming_traffic,
     vehicle,
 )
-from alpamayo_ros.sim.scenes.traffic import Agent, SpeedChange
 
 
 def lead_braking(rng: Rng) -> Draft:
-    """The vehicle ahead brakes, sometimes to a stand, and drives on."""
+    """Draft a vehicle ahead that brakes, sometimes to a stand, and drives on."""
     draft = new_draft(rng)
     speed = float(rng.uniform(10, 18))
     lanes = int(rng.integers(1, 3))
@@ -50,7 +49,7 @@ def lead_braking(rng: Rng) -> Draft:
 
 
 def cut_in(rng: Rng) -> Draft:
-    """A vehicle from the lane beside changes into the ego's lane, close ahead and slower."""
+    """Draft a vehicle that changes into the ego's lane, close ahead and slower."""
     draft = new_draft(rng, scenery=("suburb", "country")[int(rng.integers(2))])
     speed = float(rng.uniform(13, 22))
     ego_lane = int(rng.integers(2))
@@ -101,7 +100,7 @@ def cut_in(rng: Rng) -> Draft:
 
 
 def queue(rng: Rng) -> Draft:
-    """Standing vehicles in the lane; the ego stops behind them and follows when they move."""
+    """Draft standing vehicles in the lane; the ego stops behind them and follows when they move."""
     draft = new_draft(rng)
     speed = float(rng.uniform(9, 15))
     lanes = int(rng.integers(1, 3))

@@ -1,6 +1,6 @@
 """Junctions: arms that meet, the lanes through them, their stop lines, crossings and lights; roundabouts.
 
-The line of an arm starts at the junction's mouth and leads away: its forward lanes lead out, its backward lanes in.
+The line of an arm starts at the junction's mouth and leads away: forward lanes lead out, backward lanes in.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from shapely.geometry import Point, Polygon
 
-from alpamayo_ros.sim.roads import StopSign, TrafficLight, Turn
+from alpamayo_ros.sim.roads import LightColour, StopSign, TrafficLight, Turn
 from alpamayo_ros.sim.scene import Prop
-from alpamayo_ros.sim.scenes.paths import Path, Pose, connect, from_curvature, join
+from alpamayo_ros.sim.scenes.paths import Path, Pose, connect
 from alpamayo_ros.sim.scenes.roadmap import MapBuilder, Street, StreetLanes, end_pose, start_pose
 
+Programme = tuple[tuple[LightColour, float], ...]
 TURN_LIMIT_MPS = 8.0
 MOUTH_M = 17.0
 """From a junction's centre to the stop lines."""
@@ -138,11 +139,11 @@ def add_light(
     arm: Arm,
     light_id: str,
     *,
-    programme: tuple[tuple[str, float], ...],
+    programme: Programme,
     offset_s: float,
     far_m: float = 2 * MOUTH_M - 2.0,
 ) -> list[Prop]:
-    """Put lights over the ways in of an arm: one at the near right, one beyond the junction; returns poles."""
+    """Put up lights for an arm: one at the near right, one beyond the junction; return their poles."""
     stop_line = builder.stop_line(arm.inbound)
     x, y, yaw = start_pose(arm.street.line)
     inward = yaw + np.pi
@@ -162,7 +163,7 @@ def add_light(
             stop_line,
             tuple(arm.inbound),
             programme,
-            offset_s,  # type: ignore[arg-type]
+            offset_s,
         )
     )
     return poles
@@ -270,18 +271,3 @@ def _arc(centre: tuple[float, float], radius_m: float, begin: float, sweep: floa
     angle = begin + sweep * np.linspace(0.0, 1.0, count + 1)
     xy = np.array(centre) + radius_m * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     return Path(xy, angle + np.pi / 2, np.full(count + 1, 1 / radius_m), radius_m * sweep / count)
-
-
-__all__ = [
-    "Arm",
-    "Junction",
-    "Roundabout",
-    "add_junction",
-    "add_light",
-    "add_roundabout",
-    "add_stop_sign",
-    "arm_crossing",
-    "from_curvature",
-    "join",
-    "mouth",
-]

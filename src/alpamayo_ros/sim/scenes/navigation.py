@@ -1,4 +1,4 @@
-"""Navigation text for a place on the route, in the words that Alpamayo was trained with ("Turn left in 40m")."""
+"""Navigation text for a place on the route, in the words that Alpamayo knows ("Turn left in 40m")."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from alpamayo_ros.sim.scenes.traffic import TrafficScript
+from alpamayo_ros.sim.scenes.agents import TrafficScript
 
 if TYPE_CHECKING:
     from alpamayo_ros.sim.scene import Scene
@@ -21,7 +21,7 @@ _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 @dataclass(frozen=True)
 class Maneuver:
-    """Something to do on the route: its text without a distance, and the arc lengths where it begins and ends."""
+    """Something to do on the route: its text without a distance, the arc lengths where it begins and ends."""
 
     text: str
     begin_s_m: float
@@ -29,7 +29,7 @@ class Maneuver:
 
 
 def maneuvers_of(scene: Scene) -> tuple[Maneuver, ...]:
-    """Return the maneuvers on a scene's route: turns of over 30° in junctions, going straight on, roundabouts."""
+    """Return the maneuvers on a scene's route: turns of over 30° in junctions, straight on, roundabouts."""
     script, road = scene.extras["traffic"], scene.road
     assert isinstance(script, TrafficScript) and road is not None
     path = script.ego_path
@@ -73,6 +73,6 @@ def instruction_at(maneuvers: tuple[Maneuver, ...], s_m: float) -> str:
             return ""
         if maneuver.text == "Continue straight":
             return maneuver.text
-        distance = int(round(ahead / 5.0)) * 5
+        distance = round(ahead / 5.0) * 5
         return f"{maneuver.text} in {distance}m" if distance > 0 else maneuver.text
     return ""

@@ -6,10 +6,12 @@ positive to the left; lateral offsets are positive to the left.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.types import InvalidInput
@@ -54,9 +56,9 @@ class Path:
     @property
     def s_m(self) -> Float64Array:
         """Arc length [N] at the samples."""
-        return np.arange(len(self.xy)) * self.step_m
+        return np.asarray(np.arange(len(self.xy)) * self.step_m, np.float64)
 
-    def sample(self, s_m: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
+    def sample(self, s_m: NDArray[np.floating]) -> tuple[Float64Array, Float64Array, Float64Array]:
         """Return xy [..., 2], yaw [...] and curvature [...] at arc lengths [...], clamped to the path."""
         at = np.clip(np.asarray(s_m, np.float64) / self.step_m, 0.0, len(self.xy) - 1.0)
         low = np.minimum(at.astype(np.int64), len(self.xy) - 2)
@@ -96,7 +98,7 @@ class Path:
 
     def part(self, from_m: float, to_m: float) -> Path:
         """Return the path between two arc lengths."""
-        count = max(2, int(round((to_m - from_m) / STEP_M)) + 1)
+        count = max(2, round((to_m - from_m) / STEP_M) + 1)
         xy, yaw, curvature = self.sample(np.linspace(from_m, to_m, count))
         return Path(xy, yaw, curvature, (to_m - from_m) / (count - 1))
 
@@ -127,13 +129,13 @@ def from_curvature(start: Pose, pieces: Sequence[tuple[float, float, float]]) ->
     step_m = STEP_M
     yaw = start[2]
     for length_m, first, last in pieces:
-        count = max(1, int(round(length_m / step_m)))
-        s = np.arange(1, count + 1) * step_m
+        count = max(1, round(length_m / step_m))
+        s = np.asarray(np.arange(1, count + 1) * step_m, np.float64)
         middle = s - step_m / 2
         slope = (last - first) / (count * step_m)
         yaw_parts.append(yaw + first * s + slope * s * s / 2)
         mid_parts.append(yaw + first * middle + slope * middle * middle / 2)
-        curvature_parts.append(first + slope * s)
+        curvature_parts.append(np.asarray(first + slope * s, np.float64))
         yaw = float(yaw_parts[-1][-1])
     heading = np.concatenate(mid_parts)
     steps = step_m * np.stack([np.cos(heading), np.sin(heading)], axis=-1)
@@ -144,7 +146,7 @@ def from_curvature(start: Pose, pieces: Sequence[tuple[float, float, float]]) ->
 def resample(xy: Float64Array, yaw: Float64Array) -> Path:
     """Return the path through points [N, 2] with headings [N], sampled evenly."""
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(xy, axis=0), axis=-1))])
-    count = max(2, int(round(length[-1] / STEP_M)) + 1)
+    count = max(2, round(length[-1] / STEP_M) + 1)
     s = np.linspace(0.0, length[-1], count)
     step_m = float(length[-1]) / (count - 1)
     even = np.stack([np.interp(s, length, xy[:, i]) for i in range(2)], axis=-1)
@@ -154,7 +156,7 @@ def resample(xy: Float64Array, yaw: Float64Array) -> Path:
 
 def join(paths: Sequence[Path]) -> Path:
     """Return the path along `paths` one after another; each must begin where the one before ends."""
-    for before, after in zip(paths, paths[1:], strict=False):
+    for before, after in itertools.pairwise(paths):
         gap_m = float(np.linalg.norm(before.xy[-1] - after.xy[0]))
         if gap_m > 0.05:
             raise InvalidInput(f"path: expected parts that meet, got a gap of {gap_m:.2f} m")

@@ -51,7 +51,7 @@ class Street:
     parking_right_m: float = 0.0
     parking_left_m: float = 0.0
     open_start: bool = True
-    """Whether the road goes on before the line's start (no border across it, and a stop line is not its end)."""
+    """Whether the road goes on before the line's start, so that no border is across it."""
     centre_dashed: bool = True
     marked: bool = True
 
@@ -95,10 +95,10 @@ class MapBuilder:
         """Add the lanes, markings and ground of a street."""
         self.streets.append(street)
         line = street.line
-        count = max(2, int(round(line.length_m / _LANE_POINT_M)) + 1)
+        count = max(2, round(line.length_m / _LANE_POINT_M) + 1)
         stations = np.linspace(0.0, line.length_m, count)
-        segments = max(1, int(round(line.length_m / _SEGMENT_M)))
-        cuts = np.round(np.linspace(0, count - 1, segments + 1)).astype(int)
+        segments = max(1, round(line.length_m / _SEGMENT_M))
+        cuts = [round(cut) for cut in np.linspace(0, count - 1, segments + 1).tolist()]
         forward = tuple(
             self._street_lane(street, stations, cuts, index=i, backward=False) for i in range(street.forward)
         )
@@ -187,7 +187,7 @@ class MapBuilder:
         self, lane_id: str, path: Path, *, turn: Turn, limit_mps: float, lane_m: float = 3.5
     ) -> None:
         """Add a lane in a junction along `path`."""
-        count = max(3, int(round(path.length_m / _JUNCTION_POINT_M)) + 1)
+        count = max(3, round(path.length_m / _JUNCTION_POINT_M) + 1)
         xy, yaw, _ = path.sample(np.linspace(0.0, path.length_m, count))
         normal = np.stack([-np.sin(yaw), np.cos(yaw)], axis=-1) * (lane_m / 2)
         left, right = xy + normal, xy - normal

@@ -9,7 +9,7 @@ from shapely.geometry import MultiPolygon, Point, Polygon
 from shapely.prepared import prep
 
 from alpamayo_ros.sim.roads import Float64Array
-from alpamayo_ros.sim.scene import Prop
+from alpamayo_ros.sim.scene import Prop, PropKind
 from alpamayo_ros.sim.scenes.paths import Path
 from alpamayo_ros.sim.scenes.roadmap import Street
 
@@ -74,7 +74,7 @@ def _beside(street: Street, s_m: float, side: float, away_m: float) -> tuple[Flo
 def _lamps(street: Street, site: _Site, scenery: str, verge_m: float) -> list[Prop]:
     props = []
     spacing = {"city": 28.0, "suburb": 34.0, "country": 48.0}[scenery]
-    kind = "pole" if scenery == "country" else "lamp"
+    kind: PropKind = "pole" if scenery == "country" else "lamp"
     for index, s in enumerate(np.arange(10.0, street.line.length_m - 5.0, spacing)):
         for side in (-1.0, 1.0) if scenery == "city" else ((-1.0, 1.0)[index % 2],):
             xy, yaw = _beside(street, float(s), side, 0.45)

@@ -9,12 +9,12 @@ import numpy as np
 
 from alpamayo_ros.sim.roads import Terrain, TerrainWave
 from alpamayo_ros.sim.scene import ActorKind
+from alpamayo_ros.sim.scenes.agents import Agent, Trigger
 from alpamayo_ros.sim.scenes.assembly import Draft, Obstacle
-from alpamayo_ros.sim.scenes.driver import Shift, shift_offsets
+from alpamayo_ros.sim.scenes.driving import Shift, shift_offsets
 from alpamayo_ros.sim.scenes.environments import day
 from alpamayo_ros.sim.scenes.paths import Path, from_curvature
 from alpamayo_ros.sim.scenes.roadmap import MapBuilder, Street, StreetLanes
-from alpamayo_ros.sim.scenes.traffic import Agent, Trigger
 
 Rng = np.random.Generator
 Size = tuple[float, float, float]
@@ -118,7 +118,7 @@ def main_street(
     marked: bool = True,
     ego_lane: int | None = None,
 ) -> Stage:
-    """Add the main street, its line running through `pieces` in a random direction, and the route along it."""
+    """Add the main street, its line through `pieces` in a random direction, and the route along it."""
     rng = draft.rng
     start = (float(rng.uniform(-50, 50)), float(rng.uniform(-50, 50)), float(rng.uniform(-np.pi, np.pi)))
     street = Street(
