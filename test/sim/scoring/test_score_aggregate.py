@@ -11,7 +11,7 @@ from score_factory import car, straight_drive, straight_road, straight_scene
 
 from alpamayo_ros.sim.record import ActorTrack, DriveRecord, RolloutRecord
 from alpamayo_ros.sim.scene import STEP_US
-from alpamayo_ros.sim.scoring import RolloutScore, aggregate, from_record, score_input, score_rollout
+from alpamayo_ros.sim.scoring import METRICS, RolloutScore, aggregate, from_record, score_input, score_rollout
 from alpamayo_ros.sim.state import EgoState
 
 
@@ -23,6 +23,7 @@ def score(scene: int, value: float | None, **rest: object) -> RolloutScore:
 
 def driven(scene: int, km: float, *, incident: float = 0.0, at_fault: float = 0.0) -> RolloutScore:
     metrics = {
+        **dict.fromkeys(METRICS),
         "dist_traveled_m": km * 1000.0,
         "offroad_or_collision": incident,
         "offroad_or_collision_at_fault": at_fault,
@@ -112,7 +113,9 @@ def test_order_of_rollouts_does_not_matter() -> None:
 def test_a_score_is_json_and_keeps_its_order() -> None:
     first = score_input(straight_drive(actors=(car("far", 200.0, -1.75),))).as_dict()
     second = score_input(straight_drive(np.zeros(100), actors=None)).as_dict()
-    assert list(first) == list(second)
+    early = score_input(straight_drive(steps=5)).as_dict()
+    assert list(first) == list(second) == list(early)
+    assert early["progress"] is None
     assert json.loads(json.dumps(first, allow_nan=False)) == first
     json.dumps(aggregate([score_input(straight_drive())]), allow_nan=False)
 

@@ -15,9 +15,10 @@ Beside AlpaSim's metrics a `RolloutScore` has, from the handover to the first ev
 
 from alpamayo_ros.sim.scoring.aggregate import aggregate
 from alpamayo_ros.sim.scoring.inputs import ActorInput, DriveInput, ScoreInput, from_record
-from alpamayo_ros.sim.scoring.score import RolloutScore, score_input, score_rollout
+from alpamayo_ros.sim.scoring.score import METRICS, RolloutScore, score_input, score_rollout
 
 __all__ = [
+    "METRICS",
     "ActorInput",
     "DriveInput",
     "RolloutScore",

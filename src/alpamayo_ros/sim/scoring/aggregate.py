@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy.stats import chi2
 
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.scene import FAMILIES
-from alpamayo_ros.sim.scoring.score import Metric, RolloutScore
+from alpamayo_ros.sim.scoring.score import METRICS, Metric, RolloutScore
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -57,7 +58,7 @@ def aggregate(scores: Iterable[RolloutScore]) -> dict[str, object]:
         "by_family": _by_family(scored),
         "metrics": {
             name: mean_with_interval(scored, [score.metrics.get(name) for score in scored])
-            for name in _metric_names(scored)
+            for name in METRICS
         },
     }
 
@@ -134,6 +135,7 @@ def _poisson_lower(count: int, confidence: float) -> float:
     return float(chi2.ppf(1.0 - confidence, 2 * count)) / 2.0
 
 
+@lru_cache(maxsize=4)
 def _resamples(count: int) -> Float64Array:
     """Return how often each of `count` scenes is drawn [RESAMPLES, count]."""
     generator = np.random.default_rng([_SEED, count])
@@ -191,10 +193,3 @@ def _speed_rel_to_reference(scores: Sequence[RolloutScore]) -> float | None:
             driven += mean * duration_s
             reference += recorded * duration_s
     return round(driven / reference, _DECIMALS) if reference > 0 else None
-
-
-def _metric_names(scores: Sequence[RolloutScore]) -> list[str]:
-    names: dict[str, None] = {}
-    for score in scores:
-        names.update(dict.fromkeys(score.metrics))
-    return list(names)

@@ -32,7 +32,8 @@ def plan_metrics(rollout: ScoreInput, first: int, last: int) -> dict[str, float 
 def _deviations(rollout: ScoreInput, start_us: int, end_us: int) -> list[float]:
     """Return how far each plan is from the one before it, at its own stamps but the first.
 
-    Two-dimensional distance; the weight of the i-th stamp is exp(-0.1 i). Both must be the planner's.
+    Two-dimensional distance of the box's centre; the weight of the i-th stamp is exp(-0.1 i). Both must be
+    the planner's.
     """
     found = []
     for before, plan in pairwise(rollout.drives):
@@ -42,10 +43,8 @@ def _deviations(rollout: ScoreInput, start_us: int, end_us: int) -> list[float]:
         stamps_us = stamps_us[stamps_us <= before.stamps_us[-1]]
         if not len(stamps_us):
             continue
-        apart = _at(plan.stamps_us, plan.rig_poses, stamps_us) - _at(
-            before.stamps_us, before.rig_poses, stamps_us
-        )
-        distance = np.linalg.norm(apart[:, :2], axis=1)
+        here, there = (rollout.box_poses(_at(d.stamps_us, d.rig_poses, stamps_us)) for d in (plan, before))
+        distance = np.linalg.norm((here - there)[:, :2], axis=1)
         found.append(float(np.average(distance, weights=np.exp(-DEVIATION_DECAY * np.arange(len(distance))))))
     return found
 
@@ -54,7 +53,7 @@ def _min_ade_m(rollout: ScoreInput, plan: DriveInput) -> Float64Array:
     """Return one plan's minADE [4] by horizon, NaN where the rollout or a sample ends before the horizon.
 
     The mean distance from the recorded drive at the rollout's steps after the plan's, of the best sample.
-    Rear axles are compared.
+    Rear axles are compared, for samples are kept without headings; AlpaSim compares box centres.
     """
     result = np.full(len(MIN_ADE_HORIZONS_S), np.nan)
     if not plan.candidates_xy.size:

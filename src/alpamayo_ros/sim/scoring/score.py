@@ -14,6 +14,49 @@ from alpamayo_ros.sim.scoring.rules import red_light_runs, stop_sign_runs, stric
 
 Metric: TypeAlias = float | int | None
 
+METRICS: tuple[str, ...] = (
+    "progress_score",
+    "collision_any",
+    "collision_front",
+    "collision_lateral",
+    "collision_rear",
+    "collision_at_fault",
+    "offroad",
+    "wrong_lane",
+    "offroad_or_collision",
+    "offroad_or_collision_at_fault",
+    "dist_traveled_m",
+    "progress",
+    "progress_rel_to_total",
+    "progress_rel",
+    "dist_to_gt_trajectory",
+    "dist_to_gt_location",
+    "min_distance_to_obstacle_m",
+    "min_distance_to_lane_boundary_m",
+    "duration_frac_20s",
+    "gt_dist_traveled_m",
+    "plan_deviation",
+    "open_loop_collision",
+    "min_ade@0.5s",
+    "min_ade@1s",
+    "min_ade@2.5s",
+    "min_ade@5s",
+    "strict_offroad",
+    "red_light_runs",
+    "stop_sign_runs",
+    "accel_lon_over_limit_share",
+    "accel_lat_over_limit_share",
+    "jerk_over_limit_share",
+    "yaw_rate_over_limit_share",
+    "uncomfortable_share",
+    "ttc_under_1s_share",
+    "mean_speed_mps",
+    "reference_mean_speed_mps",
+    "speed_rel_to_reference",
+    "window_s",
+)
+"""All metrics of a rollout beside its scene score, in the order in which they are reported."""
+
 _DECIMALS = 6
 
 
@@ -27,7 +70,7 @@ class RolloutScore:
         scene_score: 0 … 1; None where it is unknown or the rollout is not scored.
         failure_reason: "collision_at_fault" or "offroad" (AlpaSim's), "failed" for a rollout that could not
             be finished, "not_driven" for one that ended before the planner took over; None else.
-        metrics: all others by name; AlpaSim's have AlpaSim's names.
+        metrics: all of METRICS by name, None where unknown; AlpaSim's have AlpaSim's names.
         collision_with: id of the road user of the collision that ended it, or None.
         event_time_s: when that collision or leaving the road was, since the scene's start, or None.
         left_path: whether AlpaSim's metrics end before the rollout because it was 4 m off the recorded drive.
@@ -42,7 +85,7 @@ class RolloutScore:
     scored: bool = True
     scene_score: float | None = None
     failure_reason: str | None = None
-    metrics: dict[str, Metric] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=lambda: dict.fromkeys(METRICS))
     collision_with: str | None = None
     event_time_s: float | None = None
     left_path: bool = False
@@ -104,7 +147,7 @@ def score_input(rollout: ScoreInput) -> RolloutScore:
     first = alpasim.first_step
     last = alpasim.last_step if not alpasim.left_path else len(rollout.stamps_us) - 1
     strict, last = strict_off_road(rollout, first, last)
-    metrics: dict[str, Metric] = {
+    found: dict[str, Metric] = {
         "progress_score": progress_score(values),
         **values,
         **_combined(values),
@@ -123,7 +166,7 @@ def score_input(rollout: ScoreInput) -> RolloutScore:
         error=rollout.error,
         scene_score=score,
         failure_reason=reason_of_zero,
-        metrics=metrics,
+        metrics={name: found[name] for name in METRICS},
         collision_with=None if alpasim.collision is None else alpasim.collision.actor_id,
         event_time_s=float(rollout.stamps_us[event_step] - rollout.start_us) / 1e6 if event else None,
         left_path=alpasim.left_path,
