@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alpamayo_ros.sensing.rigid import invert
-from alpamayo_ros.sim.planners.forecast import FORECAST_STEP_S, Others, forecast
+from alpamayo_ros.sim.planners.forecast import FORECAST_STEP_S, Forecaster, Others
 from alpamayo_ros.sim.planners.judge import FORBIDDEN, judge
 from alpamayo_ros.sim.planners.motion import Motion, make_plan, speed_from_history
 from alpamayo_ros.sim.planners.paths import FRONT_M, PathKind, Start, Ways, find_ways
@@ -67,6 +67,7 @@ class ExpertPlanner:
     def __init__(self, world: ProceduralWorld) -> None:
         self._world = world
         self._frame = RouteFrame(world.scene)
+        self._forecaster = Forecaster(world, self._frame)
         self._rules = Rules(world.scene, self._frame)
         self._last: _Choice | None = None
 
@@ -91,7 +92,7 @@ class ExpertPlanner:
         heading = _wrapped(ego.yaw_rad - float(self._frame.at(self._frame.yaw_rad, s)))
         start = Start(s, left, heading, speed)
 
-        others = forecast(world, self._frame, ego)
+        others = self._forecaster.at(ego)
         regulation = self._rules.at(t0_us, s_m=s, speed_mps=speed)
         ways = find_ways(self._frame, start, others)
         touching = in_path(ways, others)
@@ -242,7 +243,9 @@ class ExpertPlanner:
             led = leaders[leaders != -1]
             if len(led) > soon // 3 or (len(led) and v[soon] < 0.5):
                 most = int(np.bincount(led + 2).argmax()) - 2
-                if most == -2 and stop is not None:
+                if most >= 0 and others.heading_cos[most] < -0.5 and others.kinds[most] != "pedestrian":
+                    governor, kind = "oncoming", others.kinds[most]
+                elif most == -2 and stop is not None:
                     governor = stop.governor
                     kind = others.kinds[stop.other] if stop.other >= 0 else ""
                 else:
