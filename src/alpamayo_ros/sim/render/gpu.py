@@ -26,7 +26,7 @@ _MAX_TARGETS, _MAX_LENSES = 12, 32
 _PICTURES, _TILES, _PAGES, _NOISE, _RADIUS = range(5)
 _MESH_INPUTS = ("position", "normal", "paint", "texcoord")
 _INSTANCE_INPUTS = ("row0", "row1", "row2", "tint", "tint2", "extra")
-_DECAL_GRID = 6
+_DECAL_GRID = 8
 
 
 class RendererUnavailable(RuntimeError):

@@ -23,6 +23,7 @@ MAX_TILES = 1024
 GRASS_TILES = 1
 
 _MARGIN_M = 3.0
+_PAD_PX = 4
 _SHIFT = 4  # fractional bits of OpenCV's polygon corners
 _KERB_M = 0.16
 
@@ -112,7 +113,8 @@ def _draw(
     image = grass.copy()
     light = np.full((TILE_PX, TILE_PX), 255, np.uint8)
     touched = False
-    mask = np.zeros((TILE_PX, TILE_PX), np.uint8)
+    # OpenCV does not finish smooth edges at an image's border, so it is given a wider one.
+    mask = np.zeros((TILE_PX + 2 * _PAD_PX, TILE_PX + 2 * _PAD_PX), np.uint8)
     for shape in shapes:
         corners = (shape.polygon - origin) / TEXEL_M - 0.5
         low, high = (
@@ -123,10 +125,10 @@ def _draw(
         x1, y1 = np.minimum(high, TILE_PX)
         if x1 <= x0 or y1 <= y0:
             continue
-        view = mask[y0:y1, x0:x1]
-        view[:] = 0
+        mask[:] = 0
+        view = mask[_PAD_PX + y0 : _PAD_PX + y1, _PAD_PX + x0 : _PAD_PX + x1]
         # Far corners are cut off: OpenCV's fixed-point numbers have their limits.
-        points = np.round(np.clip(corners, -4e4, 4e4) * (1 << _SHIFT)).astype(np.int32)
+        points = np.round((np.clip(corners, -4e4, 4e4) + _PAD_PX) * (1 << _SHIFT)).astype(np.int32)
         cv2.fillPoly(mask, [points], 255, cv2.LINE_AA, _SHIFT)
         if not view.any():
             continue

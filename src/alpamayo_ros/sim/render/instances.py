@@ -18,9 +18,10 @@ from alpamayo_ros.sim.scene import ActorKind, ActorSpec, Prop, Scene
 
 FLAG_BRAKING = 1
 FLAG_SIGNAL = 2
+FLAG_UNLIT = 8
 FLAG_MATT = 64
-"""Bits of Instances.flags: brake lamps on; the lit colour of a signal (1 red, 2 yellow, 3 green) times 2;
-no gloss on what takes the tint."""
+"""Bits of Instances.flags: brake lamps on; the lit colour of a signal (1 red, 2 yellow, 3 green) times 2; lamps
+off even in the dark; no gloss on what takes the tint."""
 
 SIGNAL_CODES: dict[str, int] = {"red": 1, "yellow": 2, "green": 3}
 
@@ -132,6 +133,8 @@ def _along(pose: Matrix4, offset: tuple[float, float, float]) -> Matrix4:
 def actor_part(spec: ActorSpec, local_from_box: Matrix4, *, identity: int, braking: bool = False) -> Part:
     """Return how an actor is drawn at a pose of its box."""
     flags = FLAG_BRAKING if braking else 0
+    if spec.is_static:
+        flags |= FLAG_UNLIT
     mesh = actor_mesh(spec.kind, spec.variant)
     tint, tint2 = np.ones(3), np.ones(3)
     v = spec.variant

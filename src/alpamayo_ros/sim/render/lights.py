@@ -23,11 +23,12 @@ _LAMP_RGB, _HEAD_RGB, _TAIL_RGB = (1.0, 0.80, 0.50), (1.0, 0.97, 0.88), (1.0, 0.
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """One actor at an instant, for its shadow and lamps."""
+    """One actor at an instant, for its shadow and lamps; `lit`: these shine in the dark."""
 
     kind: ActorKind
     size_m: tuple[float, float, float]
     local_from_box: Matrix4
+    lit: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,7 @@ def body_sources(bodies: Iterable[Body]) -> list[Source]:
     """Return head and tail lamps of vehicles."""
     sources = []
     for body in bodies:
-        if body.kind not in ("car", "van", "truck"):
+        if not body.lit or body.kind not in ("car", "van", "truck"):
             continue
         pose, (length, width, height) = body.local_from_box, body.size_m
         level = -0.5 * height + min(0.42 * height, 0.85)
@@ -148,7 +149,7 @@ def pool_decals(
         if offset @ offset < _POOL_SIGHT_M**2:
             rows.append((*offset, 1, 0, 8.5, 8.5, 1.0, 0, *lamp.rgb, 0.26 * dim))
     for body in bodies:
-        if body.kind not in ("car", "van", "truck"):
+        if not body.lit or body.kind not in ("car", "van", "truck"):
             continue
         ahead = body.local_from_box[:2, 0] / max(np.linalg.norm(body.local_from_box[:2, 0]), 1e-6)
         offset = body.local_from_box[:2, 3] - camera_xyz[:2] + ahead * (body.size_m[0] / 2 + 5.5)

@@ -293,8 +293,8 @@ class SceneRenderer:
             return self._moment[1]
         placed = self._placed(view)
         bodies = tuple(
-            lights.Body(self.scene.actors[actor_id].kind, self.scene.actors[actor_id].size_xyz_m, pose)
-            for actor_id, pose in placed.items()
+            lights.Body(spec.kind, spec.size_xyz_m, pose, lit=not spec.is_static)
+            for spec, pose in ((self.scene.actors[actor_id], pose) for actor_id, pose in placed.items())
         )
         sources: tuple[lights.Source, ...] = ()
         if self.scene.environment.lamps_lit:
