@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from score_factory import START_US, STEP_US, car, straight_drive, straight_road
 
-from alpamayo_ros.sim.roads import Float64Array, LightColour, StopSign, TrafficLight
-from alpamayo_ros.sim.scoring import score_input
+from alpamayo_ros.sim.roads import Float64Array, LightColour, StopSign, Surface, TrafficLight
+from alpamayo_ros.sim.scoring import aggregate, score_input
 from alpamayo_ros.sim.scoring.inputs import ActorInput, ScoreInput
 
 STOP_LINE = np.array([[60.0, 0.0, 0.0], [60.0, -3.5, 0.0]])
@@ -156,6 +156,18 @@ def test_leaving_the_drivable_area_is_told_with_its_time() -> None:
     assert score.failure_reason == "offroad"
 
 
+def test_touching_the_edge_before_leaving_is_both() -> None:
+    """AlpaSim sees the road left as soon as the edge is touched, the strict rule 5 cm later."""
+    y_m = np.where(np.arange(100) < 60, -1.75, -3.04 - 0.004 * np.maximum(np.arange(100) - 60, 0))
+    paved = np.array([[-50.0, -4.0], [350.0, -4.0], [350.0, 4.0], [-50.0, 4.0]])
+    road = replace(straight_road(), surfaces=(Surface("road", paved),))
+    score = score_input(straight_drive(y_m=y_m, road=road))
+    assert score.metrics["offroad"] == 1.0
+    assert score.metrics["strict_offroad"] == 1.0
+    assert score.event_time_s == pytest.approx(6.0)
+    assert score.metrics["window_s"] == pytest.approx(5.1)  # 2 cm at once, 4 mm more a step
+
+
 def test_beyond_the_edge_is_off_by_the_strict_rule_only() -> None:
     score = score_input(straight_drive(y_m=-8.0))
     assert score.metrics["offroad"] == 0.0
@@ -169,8 +181,12 @@ def test_after_leaving_by_four_metres_only_our_scores_go_on() -> None:
     score = score_input(straight_drive(y_m=y_m, actors=(wall,)))
     assert score.left_path
     assert score.metrics["collision_any"] == 0.0
+    assert score.metrics["strict_collision_at_fault"] == 1.0
+    assert score.collision_with == "wall"
+    assert score.event_time_s == pytest.approx(7.6)  # 4.66 m before the wall's centre
+    assert aggregate([score])["at_fault"] == 1
     assert score.metrics["duration_frac_20s"] == pytest.approx((40 - 17) * 0.1 / 20)
-    assert score.metrics["window_s"] == pytest.approx((99 - 17) * 0.1)
+    assert score.metrics["window_s"] == pytest.approx((76 - 17) * 0.1)
 
 
 def test_stamps_count_not_indices() -> None:

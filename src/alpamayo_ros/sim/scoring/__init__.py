@@ -5,6 +5,7 @@ given as arrays (from a log). `events.StepChecker` judges single steps while a r
 
 Beside AlpaSim's metrics a `RolloutScore` has, from the handover to the first event or the rollout's end:
 
+- strict_collision, strict_collision_at_fault: AlpaSim's collisions, also after leaving the recorded drive;
 - strict_offroad: the ego's shape leaves the drivable area (`lanes.LaneMap.strictly_off_road`);
 - red_light_runs, stop_sign_runs: stop lines crossed on red, or without a stop;
 - accel_lon, accel_lat, jerk, yaw_rate `_over_limit_share`, uncomfortable_share: shares of steps over the

@@ -28,7 +28,8 @@ def aggregate(scores: Iterable[RolloutScore]) -> dict[str, object]:
     The keys:
         scene_score: {mean, ci95, n}, n rollouts.
         alpasim_score_km, alpasim_score_at_fault_km: see kilometres_per_incident.
-        at_fault: rollouts with a collision that AlpaSim blames the ego for.
+        at_fault: rollouts with a collision that AlpaSim blames the ego for, those after leaving the recorded
+            drive by 4 m too.
         offroad: rollouts that left the road, by AlpaSim's rule or by the strict one.
         red_light_runs, stop_sign_runs: how many, in all rollouts; None where no map is known.
         rollouts_scored, scenes: how many.
@@ -161,7 +162,7 @@ def _family_order(family: str) -> tuple[int, str]:
 
 
 def _count_at_fault(scores: Sequence[RolloutScore]) -> int | None:
-    return _count(scores, "collision_at_fault")
+    return _count(scores, "collision_at_fault", "strict_collision_at_fault")
 
 
 def _count_offroad(scores: Sequence[RolloutScore]) -> int | None:

@@ -46,7 +46,8 @@ class AlpasimMetrics:
     Attributes:
         values: metrics by AlpaSim's names.
         first_step, last_step: the steps of the rollout that they are of, both included.
-        collision: the one that ended it, or None.
+        collision: the first from the handover on, whether AlpaSim's metrics count it or it came after leaving
+            the recorded drive; collision_step: its step. None where there is none or none is known.
         left_path: whether steps were dropped for being 4 m off the recorded drive.
     """
 
@@ -54,6 +55,7 @@ class AlpasimMetrics:
     first_step: int
     last_step: int
     collision: Collision | None
+    collision_step: int | None
     left_path: bool
 
 
@@ -68,6 +70,7 @@ def alpasim_metrics(rollout: ScoreInput) -> AlpasimMetrics | None:
     path = _path_metrics(rollout, steps)
     kinds = [] if gaps is None else [hit and hit.kind for hit in gaps.collisions]
     collided = np.array([kind is not None for kind in kinds]) if gaps else np.zeros(len(steps), bool)
+    hit = _first(collided, 0)
     incident = collided if road is None else collided | (road["offroad"] > 0)
     last = _first(incident, len(steps) - 1)
     away = path["dist_to_gt_trajectory"][: last + 1] >= LEFT_PATH_M
@@ -100,7 +103,8 @@ def alpasim_metrics(rollout: ScoreInput) -> AlpasimMetrics | None:
         values=values,
         first_step=int(steps[0]),
         last_step=int(steps[last]),
-        collision=None if gaps is None else gaps.collisions[last],
+        collision=None if gaps is None or not collided.any() else gaps.collisions[hit],
+        collision_step=int(steps[hit]) if collided.any() else None,
         left_path=bool(away.any()),
     )
 

@@ -41,6 +41,8 @@ METRICS: tuple[str, ...] = (
     "min_ade@1s",
     "min_ade@2.5s",
     "min_ade@5s",
+    "strict_collision",
+    "strict_collision_at_fault",
     "strict_offroad",
     "red_light_runs",
     "stop_sign_runs",
@@ -71,8 +73,8 @@ class RolloutScore:
         failure_reason: "collision_at_fault" or "offroad" (AlpaSim's), "failed" for a rollout that could not
             be finished, "not_driven" for one that ended before the planner took over; None else.
         metrics: all of METRICS by name, None where unknown; AlpaSim's have AlpaSim's names.
-        collision_with: id of the road user of the collision that ended it, or None.
-        event_time_s: when that collision or leaving the road was, since the scene's start, or None.
+        collision_with: id of the road user of the first collision, or None.
+        event_time_s: when the first collision or leaving of the road was, since the scene's start, or None.
         left_path: whether AlpaSim's metrics end before the rollout because it was 4 m off the recorded drive.
     """
 
@@ -143,15 +145,21 @@ def score_input(rollout: ScoreInput) -> RolloutScore:
     if rollout.end_reason == "failed":
         score, reason_of_zero = 0.0, "failed"
 
-    # AlpaSim's metrics end at 4 m from the recorded drive; ours go on to the first event or the end.
-    first = alpasim.first_step
-    last = alpasim.last_step if not alpasim.left_path else len(rollout.stamps_us) - 1
+    # AlpaSim's metrics end at 4 m from the recorded drive, and where it sees the road left; ours go on to the
+    # first collision or to where the drivable area is left.
+    first, hit = alpasim.first_step, alpasim.collision
+    last = len(rollout.stamps_us) - 1 if alpasim.collision_step is None else alpasim.collision_step
     strict, last = strict_off_road(rollout, first, last)
+    if alpasim.collision_step is not None and alpasim.collision_step > last:
+        hit = None
+    known = rollout.actors is not None
     found: dict[str, Metric] = {
         "progress_score": progress_score(values),
         **values,
         **_combined(values),
         **plan_metrics(rollout, first, alpasim.last_step),
+        "strict_collision": float(hit is not None) if known else None,
+        "strict_collision_at_fault": float(hit is not None and hit.at_fault) if known else None,
         "strict_offroad": strict,
         "red_light_runs": red_light_runs(rollout, first, last),
         "stop_sign_runs": stop_sign_runs(rollout, first, last),
@@ -159,16 +167,16 @@ def score_input(rollout: ScoreInput) -> RolloutScore:
         **time_to_collision(rollout, first, last),
         **speeds(rollout, first, last),
     }
-    event = bool(alpasim.collision or values["offroad"] or strict)
-    event_step = min(last, alpasim.last_step) if not strict else last
+    events = [alpasim.last_step] if values["offroad"] else []
+    events += [last] if hit or strict else []
     return RolloutScore(
         *who,
         error=rollout.error,
         scene_score=score,
         failure_reason=reason_of_zero,
         metrics={name: found[name] for name in METRICS},
-        collision_with=None if alpasim.collision is None else alpasim.collision.actor_id,
-        event_time_s=float(rollout.stamps_us[event_step] - rollout.start_us) / 1e6 if event else None,
+        collision_with=None if hit is None else hit.actor_id,
+        event_time_s=float(rollout.stamps_us[min(events)] - rollout.start_us) / 1e6 if events else None,
         left_path=alpasim.left_path,
     )
 
