@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
+from alpamayo_ros.sim.cameras import SimCamera, default_cameras
 from alpamayo_ros.sim.record import ActorTrack, DriveRecord, DriveSource, EndReason, RolloutRecord
 from alpamayo_ros.sim.reference import ReferenceCourse
 from alpamayo_ros.sim.roads import (
@@ -38,6 +41,23 @@ SIZES: dict[ActorKind, tuple[float, float, float]] = {
     "cyclist": (1.8, 0.6, 1.7),
     "cone": (0.4, 0.4, 0.7),
 }
+
+
+class FlatPictures:
+    """Pictures of one colour, in place of a renderer; counts how many were asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @property
+    def cameras(self) -> Mapping[int, SimCamera]:
+        return {camera.camera_id: camera for camera in default_cameras()}
+
+    def render(
+        self, record: RolloutRecord, step: int, *, camera_ids: Sequence[int], width: int, height: int
+    ) -> dict[int, np.ndarray]:
+        self.asked += len(camera_ids)
+        return {camera_id: np.full((height, width, 3), 120, np.uint8) for camera_id in camera_ids}
 
 
 def line(start: tuple[float, float], end: tuple[float, float], count: int = 41) -> np.ndarray:

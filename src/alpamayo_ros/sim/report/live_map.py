@@ -75,13 +75,13 @@ class LiveMap:
         driven = np.array([state.xy_m for state in record.ego[: step + 1]])
         if len(driven) > 1:
             _polyline(image, pixels(driven), DRIVEN, 3)
+        if step < len(record.drives):
+            _draw_drive(image, pixels, record.drives[step])
         for track in record.actors.values():
             if track.present[step]:
                 size = np.maximum(track.size_xyz_m, _SMALLEST_M)
                 outline = box_outline(track.local_from_box[step], size.tolist())
                 _fill(image, pixels(outline), ACTOR_COLOURS[track.kind], edge="#ffffff")
-        if step < len(record.drives):
-            _draw_drive(image, pixels, record.drives[step])
         _fill(image, pixels(box_outline(ego.local_from_box, EGO_SIZE_XYZ_M)), INK, edge="#ffffff")
         return image
 

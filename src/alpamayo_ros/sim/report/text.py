@@ -20,7 +20,7 @@ def font(size_px: int, *, bold: bool = False, italic: bool = False) -> FreeTypeF
     from PIL import ImageFont
 
     wanted = FontProperties(
-        "DejaVu Sans", weight="bold" if bold else "normal", style="oblique" if italic else "normal"
+        family="DejaVu Sans", weight="bold" if bold else "normal", style="oblique" if italic else "normal"
     )
     return ImageFont.truetype(findfont(wanted), size_px)
 

@@ -1,0 +1,68 @@
+"""One picture of each family of scenes, for docs/SCENES.md.
+
+`python -m alpamayo_ros.sim.report.scene_pictures DIR` drives a scene of each family with the expert and
+writes DIR/FAMILY.jpg: the front camera and the surroundings from above, at the moment that tells most.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from alpamayo_ros.sim.planner_sources import ExpertSource
+from alpamayo_ros.sim.record import RolloutRecord
+from alpamayo_ros.sim.report.drawn_pictures import DrawnPictures
+from alpamayo_ros.sim.report.live_map import LiveMap
+from alpamayo_ros.sim.report.pictures import PictureSource, jpeg, strip
+from alpamayo_ros.sim.report.scene_moments import telling_step
+from alpamayo_ros.sim.rollout_driver import Job, drive_rollout
+from alpamayo_ros.sim.scene import FAMILIES, scene_id_of
+from alpamayo_ros.types import UInt8Array
+
+SEEDS = dict(zip(FAMILIES, range(len(FAMILIES)), strict=True))
+"""The scene that is shown of each family."""
+_CAMERA_PX, _MAP_PX = (800, 450), 330
+_FRONT_WIDE = 1
+_MOST_BYTES = 150_000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the pictures; return the exit code."""
+    parser = argparse.ArgumentParser(description="Write one picture of each family of scenes.")
+    parser.add_argument("out", type=Path, metavar="DIR", help="folder to write to")
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help="of these only")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with DrawnPictures() as images:
+        for family in options.families or FAMILIES:
+            record = drive_rollout(Job(scene_id_of(f"{family}-{SEEDS[family]}")), ExpertSource())
+            step = telling_step(record)
+            path = options.out / f"{family}.jpg"
+            path.write_bytes(small_jpeg(scene_picture(record, step, images)))
+            print(f"{path}: {record.scene.scene_id} at {step / 10:.1f} s. {record.scene.description}")
+    return 0
+
+
+def scene_picture(record: RolloutRecord, step: int, images: PictureSource) -> UInt8Array:
+    """Return the front camera and the surroundings from above, side by side, uint8 RGB [450, 1136, 3]."""
+    width, height = _CAMERA_PX
+    camera = images.render(record, step, camera_ids=(_FRONT_WIDE,), width=width, height=height)[_FRONT_WIDE]
+    driven = np.array([state.xy_m for state in record.ego])
+    above = LiveMap(record.scene, driven).view(record, step, width=_MAP_PX, height=height)
+    return strip([camera, above])
+
+
+def small_jpeg(image: UInt8Array) -> bytes:
+    """Return a picture as JPEG of at most 150 kB, as good as that allows."""
+    for quality in range(90, 40, -5):
+        data = jpeg(image, quality)
+        if len(data) <= _MOST_BYTES:
+            break
+    return data
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
