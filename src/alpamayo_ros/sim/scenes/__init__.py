@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from alpamayo_ros.sim.scene import FAMILIES, Scene, family_and_seed, scene_id_of
-from alpamayo_ros.sim.scenes.assembly import assemble
+from alpamayo_ros.sim.scenes.assembly import UnfitScene, assemble
 from alpamayo_ros.sim.scenes.checks import problems_of
 from alpamayo_ros.sim.scenes.families import BUILDERS
 
@@ -23,7 +23,11 @@ def _make(scene_id: str) -> Scene:
     problems: list[str] = []
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng([FAMILIES.index(family), seed, attempt])
-        scene, drivable = assemble(scene_id, family, BUILDERS[family](rng))
+        try:
+            scene, drivable = assemble(scene_id, family, BUILDERS[family](rng))
+        except UnfitScene as unfit:
+            problems = [str(unfit)]
+            continue
         problems = problems_of(scene, drivable)
         if not problems:
             return scene

@@ -21,7 +21,7 @@ from alpamayo_ros.sim.scene import (
     Scene,
     Track,
 )
-from alpamayo_ros.sim.scenes.agents import Agent, TrafficScript
+from alpamayo_ros.sim.scenes.agents import Agent, EgoMotion, TrafficScript
 from alpamayo_ros.sim.scenes.bodies import bodies_at
 from alpamayo_ros.sim.scenes.driver import Driver, drive
 from alpamayo_ros.sim.scenes.driving import DriverScript, route_speed_limits
@@ -30,6 +30,10 @@ from alpamayo_ros.sim.scenes.roadmap import MapBuilder
 from alpamayo_ros.sim.scenes.traffic import Traffic, prepare
 
 STEPS = ROLLOUT_US // STEP_US
+
+
+class UnfitScene(RuntimeError):
+    """A draft whose story did not happen as meant; it is drawn again."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Draft:
     scenery: str = "suburb"
     description: str = ""
     events: list[str] = field(default_factory=list)
+    ends_ahead: str = ""
+    """Id of an agent that must be ahead of the ego on its way in the end (one that has cut in)."""
 
     def route_path(self) -> Path:
         """Return the path along the route's lane centres."""
@@ -116,6 +122,8 @@ def assemble(scene_id: str, family: str, draft: Draft) -> tuple[Scene, Polygon |
             variant=obstacle.variant,
         )
     props = [*draft.props, *decorate(draft, area, path)]
+    if draft.ends_ahead:
+        _check_ahead(path, motions[-1], draft.ends_ahead, actors[draft.ends_ahead])
     scene = Scene(
         scene_id=scene_id,
         family=family,
@@ -136,6 +144,14 @@ def assemble(scene_id: str, family: str, draft: Draft) -> tuple[Scene, Polygon |
         },
     )
     return scene, area
+
+
+def _check_ahead(path: Path, ego: EgoMotion, actor_id: str, actor: ActorSpec) -> None:
+    """Raise UnfitScene unless an actor is in the end ahead of the ego on the route."""
+    there, aside = path.project(actor.track.local_from_box[-1, :2, 3])
+    here, _ = path.project(np.array([ego.x_m, ego.y_m]))
+    if there < here or abs(aside) > 0.5:
+        raise UnfitScene(f"{actor_id} {there - here:.1f} m ahead, {aside:.1f} m aside in the end")
 
 
 def box_on_ground(terrain: Terrain, pose: Sequence[float], height_m: float) -> Float64Array:

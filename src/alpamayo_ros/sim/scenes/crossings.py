@@ -19,7 +19,7 @@ from alpamayo_ros.sim.scenes.junctions import (
 )
 from alpamayo_ros.sim.scenes.paths import Path, from_curvature
 from alpamayo_ros.sim.scenes.roadmap import Street, start_pose
-from alpamayo_ros.sim.scenes.stage import Rng, new_draft, vehicle
+from alpamayo_ros.sim.scenes.stage import Rng, new_draft, pedestrian, vehicle
 
 CENTRE = (0.0, 0.0)
 
@@ -122,6 +122,21 @@ class Crossing:
             )
         )
         return name
+
+    def walkers(self, count: int) -> None:
+        """Add people who walk along the arms, away from the junction or towards it."""
+        arms = self.junction.arms
+        for k in range(count):
+            street = arms[k % len(arms)].street
+            right, onward = bool(self.rng.uniform() < 0.5), bool(self.rng.uniform() < 0.5)
+            away = 2.1 if onward else 1.2  # those who meet keep apart
+            line = street.line.offset(-(street.right_m + away) if right else street.left_m + away)
+            path = line if onward else line.reverse()
+            s = float(self.rng.uniform(8.0, 70.0))
+            start = s if onward else path.length_m - s
+            self.draft.agents.append(
+                pedestrian(self.rng, f"walker_{k}", path, start, float(self.rng.uniform(1.0, 1.6)))
+            )
 
     def follow(self) -> None:
         """Add a vehicle behind the ego on the same route."""

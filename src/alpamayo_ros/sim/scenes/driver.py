@@ -294,7 +294,7 @@ class Driver:
             # By the end of the ramp the ego must not yet have caught up.
             ramp_m = max(14.0, 2.6 * self.speed_mps)
             ramp_mps = 0.5 * (self.speed_mps + mean_mps)
-            if gap > (ramp_mps - theirs) * ramp_m / ramp_mps + 5.0:
+            if gap > (ramp_mps - theirs) * ramp_m / ramp_mps + 8.0:
                 continue
             meet_s = (their_s - self.s_m + 2.0) / (mean_mps - theirs)
             back_s = meet_s + (EGO_SIZE_XYZ_M[0] + agents[index].size_xyz_m[0] + 5.0) / (mean_mps - theirs)

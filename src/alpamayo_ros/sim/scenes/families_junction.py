@@ -31,6 +31,7 @@ from alpamayo_ros.sim.scenes.stage import Rng, new_draft, vehicle
 def _finish(here: Crossing, out: int, what: str, *, yields_to: tuple[str, ...] = (), **more: object) -> Draft:
     """Fill in route, driver and description."""
     draft = here.draft
+    here.walkers(int(here.rng.integers(2, 6)))
     turn = here.turn(0, out)
     draft.driver = DriverScript(
         here.ego_start_s_m,

@@ -87,7 +87,7 @@ def cut_in(rng: Rng) -> Draft:
         # The reason: somebody slow in the cutter's lane.
         kind, size, variant = vehicle(rng)
         slow = cutter * float(rng.uniform(0.55, 0.75))
-        ahead = (cutter - slow) * (when + takes / cutter) + 18.0
+        ahead = (cutter - slow) * (when + takes / cutter) + 1.6 * cutter + 8.0
         draft.agents.append(
             Agent("slow", kind, size, lane, start + ahead + size[0] / 2 + 3, slow, slow, variant=variant)
         )
@@ -96,6 +96,7 @@ def cut_in(rng: Rng) -> Draft:
         follower(stage, start_s_m=BEHIND_M, speed_mps=start_mps)
     draft.description = f"A {draft.agents[0].kind} cuts in from the {'right' if side > 0 else 'left'}."
     draft.events = ["cut_in", "slow"]
+    draft.ends_ahead = "cutter"
     return draft
 
 

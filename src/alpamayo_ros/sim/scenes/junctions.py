@@ -221,6 +221,7 @@ def add_roundabout(
                 turn="left",
                 limit_mps=TURN_LIMIT_MPS,
                 lane_m=lane_m,
+                shoulder_m=0.5,
             )
         ring.append((past, onward))
     for i in range(count):
@@ -234,8 +235,16 @@ def add_roundabout(
         way_in = connect(end_pose(builder.paths[ins]), joins, end_curvature=1 / radius_m)
         way_out = connect(leaves, start_pose(builder.paths[outs]), start_curvature=1 / radius_m)
         entry, leave = f"entry_{i}", f"exit_{i}"
-        builder.add_path_lane(entry, way_in, turn="right", limit_mps=TURN_LIMIT_MPS, lane_m=3.8)
-        builder.add_path_lane(leave, way_out, turn="right", limit_mps=TURN_LIMIT_MPS, lane_m=3.8)
+        for lane_id, path in ((entry, way_in), (leave, way_out)):
+            builder.add_path_lane(
+                lane_id,
+                path,
+                turn="right",
+                limit_mps=TURN_LIMIT_MPS,
+                lane_m=arm.street.lane_m,
+                shoulder_m=arm.street.shoulder_m,
+            )
+        builder.give_way_line(entry, way_in, centre, radius_m + lane_m / 2 + 0.6)
         builder.link(ins, entry)
         builder.link(entry, ring[i][1])
         builder.link(ring[i - 1][1], leave)

@@ -184,9 +184,16 @@ class MapBuilder:
         return lane_id
 
     def add_path_lane(
-        self, lane_id: str, path: Path, *, turn: Turn, limit_mps: float, lane_m: float = 3.5
+        self,
+        lane_id: str,
+        path: Path,
+        *,
+        turn: Turn,
+        limit_mps: float,
+        lane_m: float = 3.5,
+        shoulder_m: float = 0.0,
     ) -> None:
-        """Add a lane in a junction along `path`."""
+        """Add a lane in a junction along `path`, its ground wider by `shoulder_m` on both sides."""
         count = max(3, round(path.length_m / _JUNCTION_POINT_M) + 1)
         xy, yaw, _ = path.sample(np.linspace(0.0, path.length_m, count))
         normal = np.stack([-np.sin(yaw), np.cos(yaw)], axis=-1) * (lane_m / 2)
@@ -201,7 +208,8 @@ class MapBuilder:
             in_junction=True,
         )
         self._add_lane(lane, path)
-        self.drivable_parts.append(Polygon(np.concatenate([left, right[::-1]])).buffer(0.02))
+        wide = normal * (1 + shoulder_m / (lane_m / 2))
+        self.drivable_parts.append(Polygon(np.concatenate([xy + wide, (xy - wide)[::-1]])).buffer(0.02))
 
     def path(self, lane_ids: Sequence[str]) -> Path:
         """Return the path along the centre lines of successive lanes."""
@@ -252,6 +260,20 @@ class MapBuilder:
         ends = self.terrain.on_ground(np.stack([left, right])[:, :2] - back)
         self.markings.append(Marking(ends, width_m=0.45))
         return ends
+
+    def give_way_line(self, lane_id: str, path: Path, centre: tuple[float, float], radius_m: float) -> None:
+        """Paint a broken line across a way in, where it comes within `radius_m` of a roundabout's centre."""
+        away = np.hypot(path.xy[:, 0] - centre[0], path.xy[:, 1] - centre[1])
+        index = int(np.argmax(away < radius_m))
+        left = path.normal[index] * (self._width(lane_id) / 2)
+        ends = np.stack([path.xy[index] + left, path.xy[index] - left])
+        self.markings.append(
+            Marking(self.terrain.on_ground(ends), style="dashed", width_m=0.4, dash_m=0.6, gap_m=0.35)
+        )
+
+    def _width(self, lane_id: str) -> float:
+        lane = self.lanes[lane_id]
+        return float(np.linalg.norm(lane.left[0] - lane.right[0]))
 
     def crosswalk(self, centre: Pose, *, length_m: float, across_m: float) -> None:
         """Add a zebra crossing about a pose that looks along the road."""

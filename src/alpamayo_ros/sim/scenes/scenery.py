@@ -16,7 +16,7 @@ from alpamayo_ros.sim.scenes.roadmap import Street
 if TYPE_CHECKING:
     from alpamayo_ros.sim.scenes.assembly import Draft
 
-_MAX_PROPS = 460
+_MAX_PROPS = 480
 
 
 class _Site:
@@ -48,7 +48,7 @@ def decorate(draft: Draft, area: Polygon | MultiPolygon, route: Path) -> list[Pr
     for prop in draft.props:
         site.take(np.array([prop.x_m, prop.y_m]), max(prop.size_xyz_m[:2]) / 2, on_verge=True)
     props: list[Prop] = []
-    along = {"city": 11.0, "suburb": 16.0, "country": 24.0}[draft.scenery]
+    along = {"city": 3.5, "suburb": 4.5, "country": 6.0}[draft.scenery]
     for street in draft.builder.streets:
         props += _lamps(street, site, draft.scenery, draft.verge_m)
         props += _signs(street, site, draft.verge_m)
@@ -156,7 +156,7 @@ def _greens(
 ) -> list[Prop]:
     props = []
     for side in (-1.0, 1.0):
-        for s in np.arange(5.0, street.line.length_m - 3.0, spacing * 0.5):
+        for s in np.arange(5.0, street.line.length_m - 3.0, spacing):
             row = rng.uniform()
             away = verge_m + 1.2 + (rng.uniform(0, 2.0) if row < 0.5 else rng.uniform(3, 25))
             xy, yaw = _beside(street, float(s + rng.uniform(-2, 2)), side, away)

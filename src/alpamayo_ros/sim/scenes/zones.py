@@ -91,7 +91,7 @@ def may_enter(zone: Zone, me: Approach, other: Approach, *, accel_mps2: float, m
         # Joining: be ahead by a headway, not much slower.
         mine_s = _travel_time(enter_m, me.speed_mps, accel_mps2)
         slower = max(0.0, other_speed - me.speed_mps)
-        if mine_s + margin_s + slower * 0.2 < other_in_s:
+        if mine_s + margin_s * (1.0 + 0.2 * slower) < other_in_s:
             return True
     elif _travel_time(leave_m, me.speed_mps, accel_mps2) + margin_s < other_in_s:
         return True
