@@ -47,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Drive or read, score, write, print; return the exit code."""
+    if arguments.asl is not None:
+        return _score_log(arguments.asl, arguments.out)
     options = _options(arguments)
     source = _source(arguments.planner)
     result = _drive(options, source)
@@ -55,6 +57,22 @@ def run(arguments: argparse.Namespace) -> int:
     if result.interrupted:
         return EXIT_INTERRUPTED
     return EXIT_FAILED if result.summary["failed"] else 0
+
+
+def _score_log(log: Path, out: Path) -> int:
+    from alpamayo_ros.sim.asl_score import score_log
+    from alpamayo_ros.sim.run import write_json
+    from alpamayo_ros.sim.scoring import aggregate
+
+    score = score_log(log)
+    summary: dict[str, Any] = {"planner": score.planner, **aggregate([score]), "rollouts": [score.as_dict()]}
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "scores.json", summary)
+    print(describe(summary))
+    for name, value in score.metrics.items():
+        print(f"  {name:<34} {_said(value)}")
+    print(f"results        {out}/scores.json")
+    return 0
 
 
 def _options(arguments: argparse.Namespace) -> RunOptions:

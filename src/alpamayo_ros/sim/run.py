@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alpamayo_ros.sim.asl_log import write_asl
 from alpamayo_ros.sim.record import RolloutRecord
 from alpamayo_ros.sim.rollout_driver import Job, PlannerSource, drive_rollout
 from alpamayo_ros.sim.scene import family_and_seed
@@ -194,6 +195,10 @@ class _Worker:
         folder = self._options.out / "rollouts" / job.folder
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "score.json", score.as_dict())
+        if record is not None:
+            write_asl(
+                folder / "rollout.asl", record, exchanges=None if cameras is None else cameras.exchanges
+            )
         return Outcome(job, score, record, time.perf_counter() - started_s)
 
 

@@ -1,0 +1,297 @@
+"""A rollout's record as AlpaSim's rollout.asl: the entries that AlpaSim's runtime would have logged.
+
+By step: what the renderer and the driver were asked and answered, the controller likewise, and all poses.
+In warm-up the driver is not asked. The same record gives the same bytes: ids come from the scene's, and
+latencies are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from alpamayo_ros import __version__
+from alpamayo_ros.sensing.rigid import invert
+from alpamayo_ros.sim.asl_entries import write_entries
+from alpamayo_ros.sim.protocol.generated import (
+    common_pb2,
+    controller_pb2,
+    egodriver_pb2,
+    logging_pb2,
+    sensorsim_pb2,
+)
+from alpamayo_ros.sim.record import DriveRecord, RolloutRecord
+from alpamayo_ros.sim.roads import Float64Array
+from alpamayo_ros.sim.scene import (
+    EGO_BOX_IN_RIG_M,
+    EGO_ID,
+    EGO_SIZE_XYZ_M,
+    FORCE_GT_US,
+    STEP_US,
+    ActorKind,
+    Scene,
+)
+from alpamayo_ros.sim.state import EgoState
+
+API_VERSION = (0, 54, 0)
+LABELS: dict[ActorKind, str] = {
+    "car": "automobile",
+    "van": "automobile",
+    "truck": "heavy_truck",
+    "pedestrian": "person",
+    "cyclist": "rider",
+    "cone": "other_object",
+}
+ROUTE_POINTS, ROUTE_LENGTH_M = 20, 80.0
+"""AlpaSim's route message: so many points, evenly, from the ego on."""
+
+
+@dataclass(frozen=True, eq=False)
+class RenderExchange:
+    """One picture that was asked for: the request, and the encoded image that came."""
+
+    request: sensorsim_pb2.RGBRenderRequest
+    image_bytes: bytes
+
+
+def session_uuid(scene_id: str, rollout_index: int) -> str:
+    """Return the id of a rollout of ours: of scene and index alone."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"alpamayo_ros/{scene_id}/{rollout_index}"))
+
+
+def write_asl(
+    path: Path, record: RolloutRecord, *, exchanges: Sequence[RenderExchange] | None = None
+) -> None:
+    """Write a record, with the pictures that were rendered for the planner, if any."""
+    write_entries(path, log_entries(record, exchanges=exchanges or ()))
+
+
+def log_entries(
+    record: RolloutRecord, *, exchanges: Sequence[RenderExchange] = ()
+) -> Iterator[logging_pb2.LogEntry]:
+    """Yield the log's entries in AlpaSim's order."""
+    session = session_uuid(record.scene.scene_id, record.rollout_index)
+    pictures: dict[int, list[RenderExchange]] = {}
+    for exchange in exchanges:
+        pictures.setdefault(exchange.request.frame_end_us, []).append(exchange)
+    yield logging_pb2.LogEntry(rollout_metadata=_metadata(record, session))
+    route = _Route(record.scene)
+    for step, state in enumerate(record.ego):
+        yield _poses(record, step)
+        for exchange in pictures.get(state.time_us, ()):
+            yield logging_pb2.LogEntry(render_request=exchange.request)
+            yield _image(exchange, session)
+        yield _egomotion(state, session)
+        if step == len(record.drives):
+            break
+        drive = record.drives[step]
+        if drive.source == "reference":
+            continue
+        yield logging_pb2.LogEntry(
+            route_request=egodriver_pb2.RouteRequest(session_uuid=session, route=route.ahead(state))
+        )
+        yield logging_pb2.LogEntry(
+            driver_request=egodriver_pb2.DriveRequest(
+                session_uuid=session, time_now_us=state.time_us, time_query_us=state.time_us + STEP_US
+            )
+        )
+        yield logging_pb2.LogEntry(driver_return=_answer(drive))
+        yield logging_pb2.LogEntry(controller_request=_control(drive, state, session))
+        yield logging_pb2.LogEntry(controller_return=_controlled(record.ego[step + 1]))
+
+
+def _metadata(record: RolloutRecord, session: str) -> logging_pb2.RolloutMetadata:
+    scene = record.scene
+    metadata = logging_pb2.RolloutMetadata(
+        session_metadata=logging_pb2.RolloutMetadata.SessionMetadata(
+            session_uuid=session,
+            scene_id=scene.scene_id,
+            batch_size=1,
+            n_sim_steps=len(record.drives),
+            start_timestamp_us=scene.start_us,
+            control_timestep_us=STEP_US,
+            render_start_timestamp_us=scene.start_us,
+        ),
+        force_gt_duration=FORCE_GT_US,
+        rollout_index=record.rollout_index,
+        transform_ego_coords_rig_to_aabb=common_pb2.Pose(
+            vec=_vec(np.array(EGO_BOX_IN_RIG_M)), quat=common_pb2.Quat(w=1.0)
+        ),
+        ego_rig_recorded_ground_truth_trajectory=_trajectory(
+            scene.reference.stamps_us, scene.reference.local_from_rig
+        ),
+    )
+    for name, version in (
+        ("runtime", __version__),
+        ("egodriver", record.planner),
+        ("sensorsim", __version__),
+        ("traffic", __version__),
+        ("controller", __version__),
+    ):
+        getattr(metadata.version_ids, f"{name}_version").CopyFrom(_version(version))
+    define = metadata.actor_definitions.actor_aabb.add
+    define(actor_id=EGO_ID, aabb=_size(EGO_SIZE_XYZ_M))
+    for actor_id, track in record.actors.items():
+        define(actor_id=actor_id, aabb=_size(track.size_xyz_m), actor_label=LABELS[track.kind])
+    return metadata
+
+
+def _poses(record: RolloutRecord, step: int) -> logging_pb2.LogEntry:
+    poses = logging_pb2.ActorPoses(timestamp_us=record.ego[step].time_us)
+    here = {EGO_ID: record.ego[step].local_from_box}
+    here |= {
+        actor_id: track.local_from_box[step]
+        for actor_id, track in record.actors.items()
+        if track.present[step]
+    }
+    for actor_id, pose in zip(here, _pose_messages(np.stack(list(here.values()))), strict=True):
+        poses.actor_poses.add(actor_id=actor_id, actor_pose=pose)
+    return logging_pb2.LogEntry(actor_poses=poses)
+
+
+def _image(exchange: RenderExchange, session: str) -> logging_pb2.LogEntry:
+    request = exchange.request
+    image = egodriver_pb2.RolloutCameraImage.CameraImage(
+        frame_start_us=request.frame_start_us,
+        frame_end_us=request.frame_end_us,
+        image_bytes=exchange.image_bytes,
+        logical_id=request.camera_intrinsics.logical_id,
+    )
+    return logging_pb2.LogEntry(
+        driver_camera_image=egodriver_pb2.RolloutCameraImage(session_uuid=session, camera_image=image)
+    )
+
+
+def _egomotion(state: EgoState, session: str) -> logging_pb2.LogEntry:
+    return logging_pb2.LogEntry(
+        driver_ego_trajectory=egodriver_pb2.RolloutEgoTrajectory(
+            session_uuid=session,
+            trajectory=_trajectory(np.array([state.time_us]), state.local_from_rig[None]),
+            dynamic_states=[_dynamics(state)],
+        )
+    )
+
+
+def _answer(drive: DriveRecord) -> egodriver_pb2.DriveResponse:
+    """Return the driver's answer; its debug info is JSON, not a pickle as AlpaSim's own driver's."""
+    told = {
+        "source": drive.source,
+        "reasoning_text": drive.reasoning,
+        "instruction": drive.instruction,
+        "chosen": drive.chosen,
+        "reason": drive.reason,
+    }
+    answer = egodriver_pb2.DriveResponse(trajectory=_trajectory(drive.stamps_us, drive.local_from_rig))
+    answer.debug_info.unstructured_debug_info = json.dumps(told, ensure_ascii=False).encode()
+    count = drive.candidates.shape[1] if drive.candidates.ndim == 3 else 0
+    stamps_us = drive.time_us + STEP_US * np.arange(1, count + 1, dtype=np.int64)
+    for candidate in drive.candidates:
+        sampled = answer.debug_info.sampled_trajectories.add()
+        for stamp_us, xyz in zip(stamps_us.tolist(), candidate.tolist(), strict=True):
+            point = sampled.poses.add(timestamp_us=stamp_us)
+            point.pose.vec.x, point.pose.vec.y, point.pose.vec.z = xyz
+            point.pose.quat.w = 1.0
+    return answer
+
+
+def _control(
+    drive: DriveRecord, state: EgoState, session: str
+) -> controller_pb2.RunControllerAndVehicleModelRequest:
+    in_rig = invert(state.local_from_rig) @ drive.local_from_rig
+    return controller_pb2.RunControllerAndVehicleModelRequest(
+        session_uuid=session,
+        state=common_pb2.StateAtTime(
+            timestamp_us=state.time_us,
+            pose=_pose_messages(state.local_from_rig[None])[0],
+            state=_dynamics(state),
+        ),
+        planned_trajectory_in_rig=_trajectory(drive.stamps_us, in_rig),
+        future_time_us=state.time_us + STEP_US,
+    )
+
+
+def _controlled(state: EgoState) -> controller_pb2.RunControllerAndVehicleModelResponse:
+    pose, dynamics = _pose_messages(state.local_from_rig[None])[0], _dynamics(state)
+    return controller_pb2.RunControllerAndVehicleModelResponse(
+        states=[
+            controller_pb2.RunControllerAndVehicleModelResponse.PropagatedState(
+                timestamp_us=state.time_us,
+                pose_local_to_rig=pose,
+                pose_local_to_rig_estimated=pose,
+                dynamic_state=dynamics,
+                dynamic_state_estimated=dynamics,
+            )
+        ]
+    )
+
+
+class _Route:
+    """AlpaSim's route messages: evenly spaced points in the rig, flat, NaN where the route ends."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._points = scene.route
+        steps = np.linalg.norm(np.diff(scene.route[:, :2], axis=0), axis=1)
+        self._along_m = np.concatenate([[0.0], np.cumsum(steps)])
+
+    def ahead(self, state: EgoState) -> egodriver_pb2.Route:
+        """Return the route from the ego on."""
+        distance = np.linalg.norm(self._points[:, :2] - state.xy_m, axis=1)
+        start_m = float(self._along_m[int(np.argmin(distance))])
+        wanted = start_m + np.linspace(0.0, ROUTE_LENGTH_M, ROUTE_POINTS)
+        local = np.stack([np.interp(wanted, self._along_m, self._points[:, i]) for i in range(3)], axis=-1)
+        in_rig = (local - state.local_from_rig[:3, 3]) @ state.local_from_rig[:3, :3]
+        in_rig[:, 2] = 0.0
+        in_rig[wanted > self._along_m[-1]] = np.nan
+        waypoints = [_vec(point) for point in in_rig]
+        return egodriver_pb2.Route(waypoints=waypoints, timestamp_us=state.time_us)
+
+
+def _trajectory(stamps_us: NDArray[np.int64], poses: Float64Array) -> common_pb2.Trajectory:
+    trajectory = common_pb2.Trajectory()
+    for stamp_us, pose in zip(stamps_us.tolist(), _pose_messages(poses), strict=True):
+        trajectory.poses.add(timestamp_us=stamp_us, pose=pose)
+    return trajectory
+
+
+def _pose_messages(poses: Float64Array) -> list[common_pb2.Pose]:
+    """Return poses [N, 4, 4] as messages; quaternions with w ≥ 0."""
+    rotations = Rotation.from_matrix(poses[:, :3, :3]).as_quat()
+    quaternions = np.where(rotations[:, 3:] < 0, -rotations, rotations).tolist()
+    return [
+        common_pb2.Pose(vec=common_pb2.Vec3(x=x, y=y, z=z), quat=common_pb2.Quat(w=qw, x=qx, y=qy, z=qz))
+        for (x, y, z), (qx, qy, qz, qw) in zip(poses[:, :3, 3].tolist(), quaternions, strict=True)
+    ]
+
+
+def _dynamics(state: EgoState) -> common_pb2.DynamicState:
+    forward, left = state.velocity_in_rig_mps
+    forward_accel, left_accel = state.accel_in_rig_mps2
+    return common_pb2.DynamicState(
+        angular_velocity=common_pb2.Vec3(z=state.yaw_rate_radps),
+        linear_velocity=common_pb2.Vec3(x=forward, y=left),
+        linear_acceleration=common_pb2.Vec3(x=forward_accel, y=left_accel),
+        angular_acceleration=common_pb2.Vec3(),
+    )
+
+
+def _vec(xyz: Float64Array) -> common_pb2.Vec3:
+    return common_pb2.Vec3(x=float(xyz[0]), y=float(xyz[1]), z=float(xyz[2]))
+
+
+def _size(size_xyz_m: tuple[float, float, float]) -> common_pb2.AABB:
+    return common_pb2.AABB(size_x=size_xyz_m[0], size_y=size_xyz_m[1], size_z=size_xyz_m[2])
+
+
+def _version(version_id: str) -> common_pb2.VersionId:
+    major, minor, patch = API_VERSION
+    version = common_pb2.VersionId(version_id=version_id, git_hash="none")
+    version.grpc_api_version.major, version.grpc_api_version.minor = major, minor
+    version.grpc_api_version.patch = patch
+    return version
