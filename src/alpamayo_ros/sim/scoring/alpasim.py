@@ -41,10 +41,10 @@ class Clearance:
 
 @dataclass(frozen=True, eq=False)
 class AlpasimMetrics:
-    """One number a metric; None where it is unknown. `values` is ordered as AlpaSim's results are read.
+    """One number a metric.
 
     Attributes:
-        values: metrics by AlpaSim's names.
+        values: metrics by AlpaSim's names, None where unknown.
         first_step, last_step: the steps of the rollout that they are of, both included.
         collision: the first from the handover on, whether AlpaSim's metrics count it or it came after leaving
             the recorded drive; collision_step: its step. None where there is none or none is known.
@@ -68,45 +68,67 @@ def alpasim_metrics(rollout: ScoreInput) -> AlpasimMetrics | None:
     gaps = None if rollout.actors is None else clearance(rollout, steps, shapes)
     road = _road_metrics(rollout, steps, shapes)
     path = _path_metrics(rollout, steps)
-    kinds = [] if gaps is None else [hit and hit.kind for hit in gaps.collisions]
-    collided = np.array([kind is not None for kind in kinds]) if gaps else np.zeros(len(steps), bool)
-    hit = _first(collided, 0)
-    incident = collided if road is None else collided | (road["offroad"] > 0)
-    last = _first(incident, len(steps) - 1)
+    none = np.zeros(len(steps), bool)
+    collided = none if gaps is None else np.array([each is not None for each in gaps.collisions])
+    left_road = none if road is None else road["offroad"] > 0
+    # The cuts, in AlpaSim's order.
+    last = _first(collided | left_road, len(steps) - 1)
     away = path["dist_to_gt_trajectory"][: last + 1] >= LEFT_PATH_M
     last = _first(away, last)
-    kept = slice(0, last + 1)
 
-    values: dict[str, float | None] = {}
-    values["collision_any"] = None if gaps is None else float(collided[kept].any())
-    for kind in COLLISION_KINDS:
-        name = f"collision_{kind}"
-        values[name] = None if gaps is None else float(kind in kinds[kept])
-    values["collision_at_fault"] = (
-        None if gaps is None else float(any(kind in ("front", "lateral") for kind in kinds[kept]))
-    )
-    values["offroad"] = None if road is None else float(road["offroad"][kept].max())
-    values["wrong_lane"] = None if road is None else float(road["wrong_lane"][kept].max())
-    values["dist_traveled_m"] = float(path["dist_traveled_m"][last])
-    values["progress"] = values["progress_rel_to_total"] = float(path["progress"][last])
-    values["progress_rel"] = float(path["progress_rel"][kept].min())
-    values["dist_to_gt_trajectory"] = float(path["dist_to_gt_trajectory"][kept].max())
-    values["dist_to_gt_location"] = float(path["dist_to_gt_location"][kept].max())
-    values["min_distance_to_obstacle_m"] = None if gaps is None else _least(gaps.distance_m[kept])
-    values["min_distance_to_lane_boundary_m"] = (
-        None if road is None else float(road["lane_boundary_m"][kept].min())
-    )
+    hit = _first(collided, 0)
     elapsed_us = rollout.stamps_us[steps[last]] - rollout.stamps_us[steps[0]]
-    values["duration_frac_20s"] = float(elapsed_us) / 20e6
-    values["gt_dist_traveled_m"] = float(path["reference_m"])
     return AlpasimMetrics(
-        values=values,
+        values={
+            **_collision_values(gaps, slice(0, last + 1)),
+            **_road_values(road, slice(0, last + 1)),
+            **_path_values(path, last),
+            "duration_frac_20s": float(elapsed_us) / 20e6,
+        },
         first_step=int(steps[0]),
         last_step=int(steps[last]),
-        collision=None if gaps is None or not collided.any() else gaps.collisions[hit],
+        collision=None if gaps is None else gaps.collisions[hit],
         collision_step=int(steps[hit]) if collided.any() else None,
         left_path=bool(away.any()),
     )
+
+
+def _collision_values(gaps: Clearance | None, kept: slice) -> dict[str, float | None]:
+    kinds = [f"collision_{kind}" for kind in COLLISION_KINDS]
+    if gaps is None:
+        keys = (*kinds, "collision_any", "collision_at_fault", "min_distance_to_obstacle_m")
+        return dict.fromkeys(keys)
+    collisions = [each for each in gaps.collisions[kept] if each is not None]
+    seen = {f"collision_{each.kind}" for each in collisions}
+    return {
+        **{kind: float(kind in seen) for kind in kinds},
+        "collision_any": float(bool(collisions)),
+        "collision_at_fault": float(any(each.at_fault for each in collisions)),
+        "min_distance_to_obstacle_m": _least(gaps.distance_m[kept]),
+    }
+
+
+def _road_values(road: dict[str, Float64Array] | None, kept: slice) -> dict[str, float | None]:
+    if road is None:
+        return dict.fromkeys(("offroad", "wrong_lane", "min_distance_to_lane_boundary_m"))
+    return {
+        "offroad": float(road["offroad"][kept].max()),
+        "wrong_lane": float(road["wrong_lane"][kept].max()),
+        "min_distance_to_lane_boundary_m": float(road["lane_boundary_m"][kept].min()),
+    }
+
+
+def _path_values(path: dict[str, Float64Array], last: int) -> dict[str, float | None]:
+    kept = slice(0, last + 1)
+    return {
+        "dist_traveled_m": float(path["dist_traveled_m"][last]),
+        "progress": float(path["progress"][last]),
+        "progress_rel_to_total": float(path["progress"][last]),
+        "progress_rel": float(path["progress_rel"][kept].min()),
+        "dist_to_gt_trajectory": float(path["dist_to_gt_trajectory"][kept].max()),
+        "dist_to_gt_location": float(path["dist_to_gt_location"][kept].max()),
+        "gt_dist_traveled_m": float(path["reference_m"]),
+    }
 
 
 def progress_score(values: dict[str, float | None]) -> float:
