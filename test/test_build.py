@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
@@ -18,11 +19,12 @@ from alpamayo_ros import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
+PROTOCOL = ROOT / "src" / "alpamayo_ros" / "sim" / "protocol"
 DISTRIBUTIONS = ("humble", "jazzy", "kilted", "lyrical")
 
 
-def _load_script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+def _load_script(name: str, folder: Path = SCRIPTS) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -344,6 +346,84 @@ def test_a_cpu_build_where_cuda_was_wanted_is_an_error(
     assert "An NVIDIA GPU was wanted" in capsys.readouterr().err
 
 
+# --- The modules of AlpaSim's protocol ---------------------------------------------------------------
+
+
+def test_every_build_has_a_compiler_of_protos() -> None:
+    assert any(line.startswith("grpcio-tools>=") for line in _build_requirements())
+    tools = ElementTree.parse(ROOT / "package.xml").getroot().findall("buildtool_depend")
+    assert "protobuf-compiler-grpc" in {tool.text for tool in tools}
+
+
+def _descriptor(module: Path) -> bytes:
+    """Return the serialised descriptor that a generated module holds; all else depends on the compiler."""
+    (text,) = re.findall(r"AddSerializedFile\((b'.*')\)$", module.read_text(encoding="utf-8"), re.MULTILINE)
+    descriptor = ast.literal_eval(text)
+    assert isinstance(descriptor, bytes)
+    return descriptor
+
+
+def test_the_installed_modules_are_those_of_the_protos(tmp_path: Path) -> None:
+    """Of this very environment: an editable install, a wheel, or a colcon workspace."""
+    from alpamayo_ros.sim.protocol import generated
+
+    done = _run(sys.executable, PROTOCOL / "compile_protos.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    fresh = Path(done.stdout.strip())
+    assert fresh == tmp_path / "alpamayo_ros/sim/protocol/generated"
+    names = {path.stem for path in (PROTOCOL / "protos").glob("*.proto")}
+    assert len(names) == 7
+    stubs = {f"{name}_pb2{suffix}.py" for name in names for suffix in ("", "_grpc")}
+    assert {path.name for path in fresh.iterdir()} == {"__init__.py", *stubs}
+    (installed,) = map(Path, generated.__path__)
+    for name in sorted(names):
+        module = f"{name}_pb2.py"
+        assert _descriptor(installed / module) == _descriptor(fresh / module), f"{module}: run `make setup`"
+
+
+def test_a_proto_that_does_not_compile_ends_the_build(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = _load_script("compile_protos", PROTOCOL)
+    (tmp_path / "bad.proto").write_text('syntax = "proto3"; message Bad { Missing field = 1; }')
+    monkeypatch.setattr(script, "PROTOS", tmp_path)
+    with pytest.raises(SystemExit, match="protoc failed"):
+        script.compile_protos(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("tools", "programs", "command"),
+    [
+        ("1.62.3", [], [sys.executable, "-m", "grpc_tools.protoc"]),
+        ("1.48.2", ["protoc", "grpc_python_plugin"], [sys.executable, "-m", "grpc_tools.protoc"]),
+        # Ubuntu's python3-grpc-tools: its modules load only beside Ubuntu's own protobuf.
+        (
+            "1.14.1",
+            ["protoc", "grpc_python_plugin"],
+            ["/bin/protoc", "--plugin=protoc-gen-grpc_python=/bin/grpc_python_plugin"],
+        ),
+        (
+            None,
+            ["protoc", "grpc_python_plugin"],
+            ["/bin/protoc", "--plugin=protoc-gen-grpc_python=/bin/grpc_python_plugin"],
+        ),
+        ("1.14.1", [], "got grpcio-tools 1.14.1, protoc none, grpc_python_plugin none"),
+        (None, ["protoc"], "got grpcio-tools none, protoc /bin/protoc, grpc_python_plugin none"),
+    ],
+)
+def test_which_compiler_of_protos_is_taken(
+    monkeypatch: pytest.MonkeyPatch, tools: str | None, programs: list[str], command: list[str] | str
+) -> None:
+    script = _load_script("compile_protos", PROTOCOL)
+    monkeypatch.setattr(script.metadata, "version", _not_installed if tools is None else lambda name: tools)
+    monkeypatch.setattr(script.shutil, "which", lambda name: f"/bin/{name}" if name in programs else None)
+    if isinstance(command, str):
+        with pytest.raises(SystemExit, match=command):
+            script.find_compiler()
+    else:
+        assert script.find_compiler() == command
+
+
 # --- The package itself ------------------------------------------------------------------------------
 
 
@@ -354,6 +434,10 @@ def test_a_wheel_holds_modules_messages_libraries_and_share(tmp_path: Path) -> N
         ".git", ".venv*", ".cache", "build", "install", "log", "out", "__pycache__"
     )
     shutil.copytree(ROOT, tree, ignore=ignore)
+    generated = "alpamayo_ros/sim/protocol/generated"
+    (tree / "src" / generated).mkdir(exist_ok=True)
+    (tree / "src" / generated / "__init__.py").touch()
+    (tree / "src" / generated / "removed_pb2.py").write_text("left by an editable install of long ago")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps"]
     subprocess.run([*command, "--wheel-dir", tmp_path, tree], check=True)
     (wheel,) = tmp_path.glob("alpamayo_ros-*.whl")
@@ -368,6 +452,10 @@ def test_a_wheel_holds_modules_messages_libraries_and_share(tmp_path: Path) -> N
         "alpamayo_ros/cli/main.py",
         "alpamayo_ros/msg/_plan.py",
         "alpamayo_ros/srv/_ask.py",
+        "alpamayo_ros/sim/protocol/protos/sensorsim.proto",
+        f"{generated}/__init__.py",
+        f"{generated}/sensorsim_pb2.py",
+        f"{generated}/sensorsim_pb2_grpc.py",
         f"{data}/lib/libalpamayo_ros__rosidl_typesupport_fastrtps_c.so",
         f"{data}/lib/alpamayo_ros/planner",
         f"{data}/share/alpamayo_ros/package.xml",
@@ -376,4 +464,5 @@ def test_a_wheel_holds_modules_messages_libraries_and_share(tmp_path: Path) -> N
         f"{data}/share/ament_index/resource_index/packages/alpamayo_ros",
     ):
         assert name in names, name
+    assert f"{generated}/removed_pb2.py" not in names
     assert not [name for name in names if "__pycache__" in name]
