@@ -13,7 +13,7 @@ import pytest
 from rollout_factory import FlatPictures, example_scene, record_of
 
 from alpamayo_ros.sim.record import RolloutRecord
-from alpamayo_ros.sim.report import write_report
+from alpamayo_ros.sim.report import show_results, write_report
 from alpamayo_ros.sim.report.page import ReportOptions
 from alpamayo_ros.sim.scoring import RolloutScore, aggregate, score_rollout
 from alpamayo_ros.types import InvalidInput
@@ -152,3 +152,18 @@ def test_one_score_a_rollout_is_asked_for(
 ) -> None:
     with pytest.raises(InvalidInput, match="expected 2, one a rollout, got 1"):
         report(tmp_path, records, scores[:1])
+
+
+def test_a_run_is_shown_with_a_film_of_the_scene_asked_for(
+    tmp_path: Path, records: list[RolloutRecord], scores: list[RolloutScore]
+) -> None:
+    summary = aggregate(scores)
+    made = show_results(
+        tmp_path, records, scores, summary=summary, images=FlatPictures(), video_of="cut_in-7"
+    )
+    assert made == (tmp_path / "report.html", tmp_path / "rollout.webm")
+    assert "rollout.webm" in Page(made[0].read_text(encoding="utf-8")).links
+    film = cv2.VideoCapture(str(made[1]))
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == pytest.approx(60, abs=1)
+    with pytest.raises(InvalidInput, match="expected a scene of straight-0, cut_in-7, got 'fog-3'"):
+        show_results(tmp_path, records, scores, summary=summary, images=FlatPictures(), video_of="fog-3")

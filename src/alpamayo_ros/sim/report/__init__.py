@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from alpamayo_ros.sim.report.page import write_report
+from alpamayo_ros.sim.report.page import ReportOptions, write_report
+from alpamayo_ros.sim.report.results import show_results
+from alpamayo_ros.sim.report.video import write_video
 
-__all__ = ["write_report"]
+__all__ = ["ReportOptions", "show_results", "write_report", "write_video"]

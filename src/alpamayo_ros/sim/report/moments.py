@@ -64,7 +64,7 @@ def end_text(record: RolloutRecord, score: RolloutScore | None = None) -> str:
     """Return how a rollout ended, for people."""
     text = END_TEXTS[record.end_reason]
     if score is not None and score.collision_with is not None and record.end_reason == "collision":
-        fault = score.metrics.get("collision_at_fault")
+        fault = score.metrics.get("strict_collision_at_fault")
         blame = "" if fault is None else ", at fault" if fault else ", from behind"
         text += f" with {score.collision_with}{blame}"
     return f"{text}: {record.error}" if record.error else text

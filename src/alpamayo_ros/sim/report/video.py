@@ -17,6 +17,8 @@ from alpamayo_ros.sim.scene import STEP_US
 from alpamayo_ros.sim.scoring import RolloutScore
 from alpamayo_ros.types import InvalidInput, UInt8Array
 
+_WEBM_SCALE = 0.875
+"""OpenCV sets VP8's bit rate by the number of pixels: at full size 22 s would come to more than 10 MB."""
 _WEBP_SCALE, _WEBP_EVERY, _WEBP_QUALITY = 0.6, 2, 60
 
 
@@ -31,7 +33,7 @@ def write_video(
     """Film a rollout in real time.
 
     Args:
-        path: to write; its suffix chooses: .webm (VP8, 1280 x 720, a frame a step) or .webp (animated,
+        path: to write; its suffix chooses: .webm (VP8, 1120 x 630, a frame a step) or .webp (animated,
             768 x 432, a frame every second step).
         record: the rollout.
         images: renders the front camera.
@@ -56,13 +58,13 @@ def write_video(
 
 
 def write_webm(path: Path, frames: Iterable[UInt8Array], *, frames_a_second: float) -> None:
-    """Write uint8 RGB [H, W, 3] frames as VP8 in WebM.
+    """Write uint8 RGB [H, W, 3] frames as VP8 in WebM, a little smaller.
 
     Raises:
         InvalidInput: for no frame, or where this OpenCV has no VP8.
     """
     first, frames = _first_of(frames)
-    height, width = first.shape[:2]
+    width, height = _even(first.shape[1] * _WEBM_SCALE), _even(first.shape[0] * _WEBM_SCALE)
     with _silent_stderr():
         fourcc = cv2.VideoWriter.fourcc(*"VP80")
         writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, frames_a_second, (width, height))
@@ -70,7 +72,7 @@ def write_webm(path: Path, frames: Iterable[UInt8Array], *, frames_a_second: flo
         if not writer.isOpened():
             raise InvalidInput("video: expected an OpenCV that writes VP8 in WebM; write .webp with this one")
         for frame in frames:
-            writer.write(frame[..., ::-1])
+            writer.write(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)[..., ::-1])
     finally:
         writer.release()
 
@@ -95,6 +97,10 @@ def write_webp(path: Path, frames: Iterable[UInt8Array], *, frames_a_second: flo
         quality=_WEBP_QUALITY,
         method=2,
     )
+
+
+def _even(pixels: float) -> int:
+    return 2 * round(pixels / 2)
 
 
 def _first_of(frames: Iterable[UInt8Array]) -> tuple[UInt8Array, Iterator[UInt8Array]]:
