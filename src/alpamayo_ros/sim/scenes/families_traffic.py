@@ -59,12 +59,13 @@ def cut_in(rng: Rng) -> Draft:
     start_mps = speed * 0.97
     slower = float(rng.uniform(1.0, 3.0))
     when = float(rng.uniform(3.0, 7.0))
-    gap = float(rng.uniform(9.0, 18.0))
+    takes_s = float(rng.uniform(2.8, 4.0))
+    gap = float(rng.uniform(9.0, 17.0)) + 0.4 * slower * takes_s
     kind, size, variant = vehicle(rng)
     cutter = start_mps - slower
     start = BEHIND_M + 3.9 + gap + slower * when + size[0] / 2
     change_at = start + cutter * when
-    takes = cutter * float(rng.uniform(2.8, 4.0))
+    takes = cutter * takes_s
     lane = stage.lane_path(1 - ego_lane)
     side = 1.0 if ego_lane == 0 else -1.0
     offset = side * stage.street.lane_m * smooth_step(lane.s_m, change_at, change_at + takes)
