@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from alpamayo_ros.sim.planners import ConstantVelocityPlanner, ExpertPlanner
+from alpamayo_ros.sim.rollout_driver import PlannerSource
 from alpamayo_ros.sim.world import ProceduralWorld
 from alpamayo_ros.types import Planner, PrepareFrame
 
@@ -40,4 +41,4 @@ class ConstantSource:
         return None
 
 
-SOURCES = {source.name: source for source in (ExpertSource(), ConstantSource())}
+SOURCES: dict[str, PlannerSource] = {"expert": ExpertSource(), "constant": ConstantSource()}

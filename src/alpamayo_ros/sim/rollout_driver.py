@@ -20,15 +20,17 @@ from alpamayo_ros.types import NUM_FRAMES, Planner, PrepareFrame
 
 
 class PlannerSource(Protocol):
-    """Makes the planner of each rollout; picklable, as it is sent to worker processes.
+    """Makes the planner of each rollout; picklable, as it is sent to worker processes."""
 
-    Attributes:
-        name: what drives, for people and the record.
-        camera_ids: the cameras that it looks at, ascending; none for a planner that needs no pictures.
-    """
+    @property
+    def name(self) -> str:
+        """What drives, for people and the record."""
+        ...
 
-    name: str
-    camera_ids: tuple[int, ...]
+    @property
+    def camera_ids(self) -> tuple[int, ...]:
+        """The cameras that it looks at, ascending; none for a planner that needs no pictures."""
+        ...
 
     def start(self, world: ProceduralWorld, *, seed: int) -> Planner:
         """Return the planner of a rollout; what it draws at random comes from `seed` alone."""

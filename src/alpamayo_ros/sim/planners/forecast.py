@@ -86,12 +86,14 @@ class Forecaster:
         static = [actor for actor in world.actors if actor.is_static]
         poses = np.array([(*actor.xy_m, actor.yaw_rad) for actor in static]).reshape(-1, 1, 3)
         once = _describe(static, poses, frame)
-        spread = {
-            name: np.repeat(getattr(once, name), FORECAST_STEPS, axis=1)
-            for name in _ARRAYS
-            if getattr(once, name).ndim == 2
-        }
-        self._static = replace(once, **spread)
+        self._static = replace(
+            once,
+            s_low_m=np.repeat(once.s_low_m, FORECAST_STEPS, axis=1),
+            s_high_m=np.repeat(once.s_high_m, FORECAST_STEPS, axis=1),
+            l_low_m=np.repeat(once.l_low_m, FORECAST_STEPS, axis=1),
+            l_high_m=np.repeat(once.l_high_m, FORECAST_STEPS, axis=1),
+            along_mps=np.repeat(once.along_mps, FORECAST_STEPS, axis=1),
+        )
         self._predicted: dict[str, Float64Array] = {}
         self._predicted_us = -1
 

@@ -112,10 +112,10 @@ def _collisions(
     standing = (drives.speed_mps < 0.2)[:, None]
     hard = meets(np.where(moving, 0.4, 0.2), touch, 1) & ~behind
     hard &= ~(standing & crossing[None])  # a standing ego is not made better by leaving
-    hit = hard.any(axis=2)
+    hit = np.any(hard, axis=2)
     first = np.where(hit, hard.argmax(axis=2), FORECAST_STEPS)
     when = first.min(axis=1)
-    whom = np.where(hit.any(axis=1), first.argmin(axis=1), -1)
+    whom = np.where(np.any(hit, axis=1), first.argmin(axis=1), -1)
     impact = drives.speed_mps[np.arange(count), np.minimum(when, FORECAST_STEPS - 1)]
     cost = np.where(
         whom >= 0, _COLLISION * (1.0 + (FORECAST_STEPS - when) / FORECAST_STEPS) + 100.0 * impact, 0.0
@@ -136,7 +136,7 @@ def _rules(drives: Drives, regulation: Regulation) -> Float64Array:
         crossed = (front[:, :-1] <= signal.line.s_m) & (front[:, 1:] > signal.line.s_m)
         red = signal.red[:-1] | signal.red[1:]
         closed = signal.closed[:-1] | signal.closed[1:]
-        cost += _RULE * (crossed & red).any(axis=1) + _YELLOW * (crossed & closed).any(axis=1)
+        cost += _RULE * np.any(crossed & red, axis=1) + _YELLOW * np.any(crossed & closed, axis=1)
     if regulation.sign is not None:
-        cost += _RULE * (front > regulation.sign.s_m).any(axis=1)
+        cost += _RULE * np.any(front > regulation.sign.s_m, axis=1)
     return cost

@@ -155,7 +155,7 @@ class RouteFrame:
 
     def at(self, values: Float64Array, s_m: Float64Array | float) -> Float64Array:
         """Return values [N] of the grid at any s, by linear interpolation."""
-        return np.interp(s_m, self.s_m, values)
+        return np.asarray(np.interp(s_m, self.s_m, values))
 
     def to_xy(self, s_m: Float64Array, l_m: Float64Array) -> Float64Array:
         """Return points [..., 2] in local."""
