@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alpamayo_ros.sim.scene import scene_id_of
 from alpamayo_ros.types import InvalidInput
 
 if TYPE_CHECKING:
@@ -51,9 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
         return _score_log(arguments.asl, arguments.out)
     options = _options(arguments)
     source = _source(arguments.planner)
+    if arguments.video and scene_id_of(arguments.video) not in options.scene_ids:
+        raise InvalidInput(f"--video: expected one of the scenes that are driven, got {arguments.video!r}")
     result = _drive(options, source)
     print(describe(result.summary))
-    print(f"results        {options.out}/scores.json, rollouts/")
+    made = [] if result.interrupted else _report(arguments, options, result)
+    print(f"results        {options.out}/scores.json, rollouts/{''.join(f', {path.name}' for path in made)}")
     if result.interrupted:
         return EXIT_INTERRUPTED
     return EXIT_FAILED if result.summary["failed"] else 0
@@ -93,7 +97,9 @@ def _source(planner: str) -> PlannerSource:
 
     if planner in SOURCES:
         return SOURCES[planner]
-    raise InvalidInput(f"--planner: expected {', '.join(SOURCES)} or a checkpoint's folder, got {planner!r}")
+    from alpamayo_ros.cli.sim_checkpoint import CheckpointSource
+
+    return CheckpointSource(Path(planner))
 
 
 def _drive(options: RunOptions, source: PlannerSource) -> RunResult:
@@ -119,6 +125,28 @@ def _drive(options: RunOptions, source: PlannerSource) -> RunResult:
                 bar.console.print(_line(score))
 
         return run_rollouts(options, source, progress=told)
+
+
+def _report(arguments: argparse.Namespace, options: RunOptions, result: RunResult) -> list[Path]:
+    """Write what people look at, unless --no-report; a film alone where only that is asked for."""
+    if arguments.no_report and not arguments.video:
+        return []
+    from rich.console import Console
+
+    from alpamayo_ros.sim.report import ReportOptions, show_results
+
+    console = Console(stderr=True)
+    with console.status("report") as status:
+        made = show_results(
+            options.out,
+            [outcome.record for outcome in result.outcomes],
+            [outcome.score for outcome in result.outcomes],
+            summary=result.summary,
+            video_of=scene_id_of(arguments.video) if arguments.video else "",
+            options=ReportOptions(command=f"alpamayo sim --planner {arguments.planner}"),
+            progress=lambda text: status.update(f"report: {text}"),
+        )
+    return list(made)
 
 
 def _line(score: Any) -> str:

@@ -151,7 +151,7 @@ def _poses(record: RolloutRecord, step: int) -> logging_pb2.LogEntry:
         for actor_id, track in record.actors.items()
         if track.present[step]
     }
-    for actor_id, pose in zip(here, _pose_messages(np.stack(list(here.values()))), strict=True):
+    for actor_id, pose in zip(here, pose_messages(np.stack(list(here.values()))), strict=True):
         poses.actor_poses.add(actor_id=actor_id, actor_pose=pose)
     return logging_pb2.LogEntry(actor_poses=poses)
 
@@ -209,7 +209,7 @@ def _control(
         session_uuid=session,
         state=common_pb2.StateAtTime(
             timestamp_us=state.time_us,
-            pose=_pose_messages(state.local_from_rig[None])[0],
+            pose=pose_messages(state.local_from_rig[None])[0],
             state=_dynamics(state),
         ),
         planned_trajectory_in_rig=_trajectory(drive.stamps_us, in_rig),
@@ -218,7 +218,7 @@ def _control(
 
 
 def _controlled(state: EgoState) -> controller_pb2.RunControllerAndVehicleModelResponse:
-    pose, dynamics = _pose_messages(state.local_from_rig[None])[0], _dynamics(state)
+    pose, dynamics = pose_messages(state.local_from_rig[None])[0], _dynamics(state)
     return controller_pb2.RunControllerAndVehicleModelResponse(
         states=[
             controller_pb2.RunControllerAndVehicleModelResponse.PropagatedState(
@@ -255,12 +255,12 @@ class _Route:
 
 def _trajectory(stamps_us: NDArray[np.int64], poses: Float64Array) -> common_pb2.Trajectory:
     trajectory = common_pb2.Trajectory()
-    for stamp_us, pose in zip(stamps_us.tolist(), _pose_messages(poses), strict=True):
+    for stamp_us, pose in zip(stamps_us.tolist(), pose_messages(poses), strict=True):
         trajectory.poses.add(timestamp_us=stamp_us, pose=pose)
     return trajectory
 
 
-def _pose_messages(poses: Float64Array) -> list[common_pb2.Pose]:
+def pose_messages(poses: Float64Array) -> list[common_pb2.Pose]:
     """Return poses [N, 4, 4] as messages; quaternions with w ≥ 0."""
     rotations = Rotation.from_matrix(poses[:, :3, :3]).as_quat()
     quaternions = np.where(rotations[:, 3:] < 0, -rotations, rotations).tolist()

@@ -1,0 +1,77 @@
+"""An Alpamayo checkpoint as the planner of `alpamayo sim`: sim/ knows no torch, so the command brings it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alpamayo_ros.sim.cameras import USUAL_CAMERA_IDS
+from alpamayo_ros.types import InvalidInput, Observation, Plan, Planner, PlanOptions, PrepareFrame
+
+if TYPE_CHECKING:
+    from alpamayo_ros.model import Alpamayo
+    from alpamayo_ros.sim.world import ProceduralWorld
+
+
+class SeededPlanner:
+    """Plans with seeds of its own: one rollout's plans are the same in every process."""
+
+    def __init__(self, model: Alpamayo, options: PlanOptions, *, seed: int) -> None:
+        self._model, self._options = model, options
+        self._seed, self._count = seed, 0
+
+    def plan(self, observation: Observation) -> Plan:
+        """Return the model's plan."""
+        options = replace(self._options, seed=(self._seed + self._count) % 2**63)
+        self._count += 1
+        return self._model.plan(observation, options)
+
+
+@dataclass(frozen=True)
+class CheckpointSource:
+    """A checkpoint's folder; the model is loaded once a process, when its first rollout begins.
+
+    Attributes:
+        folder: the checkpoint.
+        options: how plans are sampled; their seeds come from the rollouts'.
+        camera_ids: what it looks at.
+        device: "cpu", "cuda", ... or "auto".
+    """
+
+    folder: Path
+    options: PlanOptions = field(default_factory=PlanOptions)
+    camera_ids: tuple[int, ...] = USUAL_CAMERA_IDS
+    device: str = "auto"
+    _loaded: list[Alpamayo] = field(default_factory=list, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not (self.folder / "config.json").is_file():
+            raise InvalidInput(
+                f"--planner: expected expert, constant or a checkpoint's folder with config.json, "
+                f"got {str(self.folder)!r}"
+            )
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.resolve().name
+
+    def start(self, world: ProceduralWorld, *, seed: int) -> Planner:
+        """Return a planner that draws from `seed`; it sees nothing of the world but its observations."""
+        return SeededPlanner(self._model(), self.options, seed=seed)
+
+    def prepare_frame(self) -> PrepareFrame | None:
+        """Return the model's."""
+        return self._model().prepare_frame
+
+    def _model(self) -> Alpamayo:
+        from alpamayo_ros.model import Alpamayo
+
+        if not self._loaded:
+            self._loaded.append(Alpamayo.from_pretrained(self.folder, device=self.device, dtype="auto"))
+        return self._loaded[0]
+
+    def __getstate__(self) -> dict[str, object]:
+        """Go to worker processes without the model; each loads its own."""
+        return {**self.__dict__, "_loaded": []}
