@@ -22,7 +22,9 @@ class SeededPlanner:
         self._seed, self._count = seed, 0
 
     def plan(self, observation: Observation) -> Plan:
-        """Return the model's plan."""
+        """Return the model's plan; a checkpoint that was trained without navigation text gets none."""
+        if not self._model.config.takes_instruction:
+            observation = replace(observation, instruction=None)
         options = replace(self._options, seed=(self._seed + self._count) % 2**63)
         self._count += 1
         return self._model.plan(observation, options)

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from alpamayo_ros.sim.rollout_driver import Job, PlannerSource, drive_rollout
 from alpamayo_ros.sim.scene import family_and_seed
 from alpamayo_ros.sim.scoring import RolloutScore, aggregate, score_rollout
 from alpamayo_ros.types import InvalidInput
+
+if TYPE_CHECKING:
+    from alpamayo_ros.sim.protocol.generated.sensorsim_pb2_grpc import SensorsimServiceStub
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ class _Worker:
     def __init__(self, options: RunOptions, source: PlannerSource) -> None:
         self._options, self._source = options, source
         self._stack = ExitStack()
-        self._client = None
+        self._client: SensorsimServiceStub | None = None
 
     def __enter__(self) -> _Worker:
         if self._source.camera_ids:

@@ -25,6 +25,7 @@ _VERY_CLOSE = 150.0
 _CLOSE = 30.0
 _YELLOW = 15.0
 _WAY_PER_M = 1.0
+_RED_RESERVE_STEPS = 2
 _BRAKING = 1.5
 _WRONG_SIDE_PER_M = 0.15
 _ASIDE_PER_M = 0.1
@@ -134,7 +135,8 @@ def _rules(drives: Drives, regulation: Regulation) -> Float64Array:
     front = drives.s_m + FRONT_M
     for signal in regulation.signals:
         crossed = (front[:, :-1] <= signal.line.s_m) & (front[:, 1:] > signal.line.s_m)
-        red = signal.red[:-1] | signal.red[1:]
+        # The ego may arrive a little earlier than proposed: red counts until _RED_RESERVE_STEPS after its end.
+        red = maximum_filter1d(signal.red, _RED_RESERVE_STEPS + 2)[:-1]
         closed = signal.closed[:-1] | signal.closed[1:]
         cost += _RULE * np.any(crossed & red, axis=1) + _YELLOW * np.any(crossed & closed, axis=1)
     if regulation.sign is not None:

@@ -31,6 +31,7 @@ PIECES: tuple[tuple[float, float], ...] = tuple(pairwise(_BODY_AT_M.tolist()))
 _COMFORT_LATERAL_MPS2 = 2.1
 _BRAKING_MPS2 = 2.0
 _SMOOTHING_M = 3.0
+_SQUEEZED_M = HALF_WIDTH_M + 0.9
 
 Clearances = dict[str, float]
 COMFORTABLE: Clearances = {
@@ -127,10 +128,16 @@ def find_ways(frame: RouteFrame, start: Start, others: Others) -> Ways:
     if cyclists:
         add("follow_cyclist", static, COMFORTABLE)
     add("keep_lane", [], COMFORTABLE)
-    oncoming = (others.heading_cos < -0.5) & ~others.stays
-    if bool(oncoming.any()):
+    if _squeezed(frame, others):
         add("give_way", [*static, *cyclists], TIGHT, -0.7)
     return _ways(frame, s, start, kinds, nudges, np.stack(profiles))
+
+
+def _squeezed(frame: RouteFrame, others: Others) -> bool:
+    """Return whether someone comes towards the ego's side of the road, outside of junctions."""
+    oncoming = (others.along_mps < -1.0) & (others.l_low_m < _SQUEEZED_M) & (others.l_high_m > 0.0)
+    outside = frame.at(frame.in_junction.astype(np.float64), others.s_low_m) < 0.5
+    return bool((oncoming & outside & (others.heading_cos < -0.5)[:, None]).any())
 
 
 def _profile(

@@ -90,6 +90,9 @@ def _along(cause: Cause) -> str:
         if cause.kind == "pedestrian":
             return f"{verb} to yield to the pedestrian crossing the road"
         return f"{verb} to yield to the {what} crossing our path"
+    if cause.governor == "oncoming" and cause.turn:
+        side = "left" if cause.turn > 0 else "right"
+        return f"{verb} to yield to the oncoming {what} before turning {side} at the junction"
     if cause.governor == "oncoming":
         return f"{verb} to give way to the oncoming {what} in the narrow passage"
     if cause.governor == "leader":
