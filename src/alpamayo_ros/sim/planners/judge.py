@@ -105,13 +105,16 @@ def _collisions(
     touch = np.where(person, 0.25, np.where(moving, 0.1, 0.05))
     very_close = np.where(person, 0.5, np.where(moving, 0.3, 0.15))
     close = np.where(person, 0.8, np.where(moving, 0.5, 0.25))
-    # Who comes from behind in the ego's own direction keeps clear of it himself.
+    # Who catches up with the ego from behind keeps clear of it himself; what is foreseen of him beyond that
+    # moment, as if he drove through the ego, does not count.
     middle = (others.s_low_m + others.s_high_m) / 2
     behind = (middle[None] < drives.s_m[:, None] + _LEAVE_BEHIND_M) & (others.heading_cos > 0.5)[
         None, :, None
     ]
     standing = (drives.speed_mps < 0.2)[:, None]
-    hard = meets(np.where(moving, 0.4, 0.2), touch, 1) & ~behind
+    near = meets(np.where(crossing, 2.0, 1.0), close, 3)
+    clear = ~np.logical_or.accumulate(near & behind, axis=2)
+    hard = meets(np.where(moving, 0.4, 0.2), touch, 1) & clear
     hard &= ~(standing & crossing[None])  # a standing ego is not made better by leaving
     hit = np.any(hard, axis=2)
     first = np.where(hit, hard.argmax(axis=2), FORECAST_STEPS)
@@ -122,10 +125,9 @@ def _collisions(
         whom >= 0, _COLLISION * (1.0 + (FORECAST_STEPS - when) / FORECAST_STEPS) + 100.0 * impact, 0.0
     )
     fading = np.linspace(1.0, 0.3, FORECAST_STEPS)
-    near = meets(np.where(crossing, 1.0, 0.5), very_close, 2) & ~behind
+    cost = cost + _CLOSE * FORECAST_STEP_S * ((near & clear) * fading).sum(axis=(1, 2))
+    near = meets(np.where(crossing, 1.0, 0.5), very_close, 2) & clear
     cost = cost + _VERY_CLOSE * FORECAST_STEP_S * (near * fading).sum(axis=(1, 2))
-    near = meets(np.where(crossing, 2.0, 1.0), close, 3) & ~behind
-    cost = cost + _CLOSE * FORECAST_STEP_S * (near * fading).sum(axis=(1, 2))
     return cost, whom
 
 
@@ -135,7 +137,7 @@ def _rules(drives: Drives, regulation: Regulation) -> Float64Array:
     front = drives.s_m + FRONT_M
     for signal in regulation.signals:
         crossed = (front[:, :-1] <= signal.line.s_m) & (front[:, 1:] > signal.line.s_m)
-        # The ego may arrive a little earlier than proposed: red counts until _RED_RESERVE_STEPS after its end.
+        # The ego may arrive a little earlier than proposed: red counts until a reserve after its end.
         red = maximum_filter1d(signal.red, _RED_RESERVE_STEPS + 2)[:-1]
         closed = signal.closed[:-1] | signal.closed[1:]
         cost += _RULE * np.any(crossed & red, axis=1) + _YELLOW * np.any(crossed & closed, axis=1)

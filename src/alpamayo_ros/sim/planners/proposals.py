@@ -95,7 +95,9 @@ def simulate(
     track_a = np.empty((count, FORECAST_STEPS - 1))
     leaders = np.full((count, FORECAST_STEPS - 1), -1, np.int64)
     track_s[:, 0], track_v[:, 0] = s, v
-    followed = touching[wishes.path]
+    # Who is behind in the ego's lane is no leader, even where he is foreseen to drive through the ego.
+    follows = touching[:, :, 0] & (others.s_high_m[:, 0] < ways.s_m[0]) & (others.heading_cos > 0.5)
+    followed = (touching & ~follows[:, :, None])[wishes.path]
     rows = np.arange(count)
     braking = ~np.isnan(wishes.brake_mps2)
     standstill_m = np.where(others.is_static, STANDSTILL_STATIC_M, STANDSTILL_M)
@@ -115,7 +117,8 @@ def simulate(
             low = others.s_low_m[:, step]
             ahead = followed[:, :, step] & (others.s_high_m[:, step] > s[:, None] + FRONT_M / 2)
             gap = np.where(ahead, low - s[:, None] - FRONT_M, NO_STOP_M)
-            lead_v = others.along_mps[:, step]
+            # Who comes towards the ego is judged as a collision; to follow him would be to flee from him.
+            lead_v = np.maximum(others.along_mps[:, step], 0.0)
             following = _interaction(v[:, None], gap, lead_v, headway_s=HEADWAY_S, standstill_m=standstill_m)
             nearest = following.argmin(axis=1)
             hardest = following[rows, nearest]
