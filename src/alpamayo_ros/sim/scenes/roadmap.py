@@ -28,7 +28,7 @@ from alpamayo_ros.sim.roads import (
     TrafficLight,
     Turn,
 )
-from alpamayo_ros.sim.scenes.paths import Path, Pose, connect, join, resample
+from alpamayo_ros.sim.scenes.paths import Path, Pose, connect, join
 from alpamayo_ros.types import InvalidInput
 
 _LANE_POINT_M = 2.0
@@ -359,9 +359,3 @@ def _dense(line: LineString) -> Float64Array:
         count = max(1, int(np.ceil(np.linalg.norm(b - a) / 2.0)))
         pieces.append(a + (b - a) * (np.arange(1, count + 1) / count)[:, None])
     return np.concatenate(pieces)
-
-
-def path_of_points(xy: Float64Array) -> Path:
-    """Return the path along points [N, 2], headings from their differences."""
-    d = np.gradient(xy, axis=0, edge_order=1)
-    return resample(xy, np.unwrap(np.arctan2(d[:, 1], d[:, 0])))
