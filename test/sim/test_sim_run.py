@@ -1,0 +1,123 @@
+"""Runs: results on disk, order, failures, determinism across processes, the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from alpamayo_ros.cli.main import main
+from alpamayo_ros.sim.asl_entries import read_entries
+from alpamayo_ros.sim.planner_sources import ConstantSource
+from alpamayo_ros.sim.planners import ConstantVelocityPlanner
+from alpamayo_ros.sim.rollout_driver import Job
+from alpamayo_ros.sim.run import RunOptions, run
+from alpamayo_ros.types import InvalidInput, Observation, Plan
+
+
+class _FailsAfter:
+    def __init__(self, plans: int) -> None:
+        self._left = plans
+
+    def plan(self, observation: Observation) -> Plan:
+        if not self._left:
+            raise RuntimeError("the planner broke")
+        self._left -= 1
+        return ConstantVelocityPlanner().plan(observation)
+
+
+@dataclass(frozen=True)
+class _BreakingSource(ConstantSource):
+    name: str = "breaking"
+
+    def start(self, world, *, seed):
+        if world.scene.family == "curve":
+            raise OSError("no planner today")
+        return _FailsAfter(3)
+
+
+def _without_timing(path: Path) -> bytes:
+    content = json.loads(path.read_text())
+    del content["timing"]
+    return json.dumps(content).encode()
+
+
+def test_scores_are_the_same_in_two_processes_with_other_hashes(tmp_path: Path) -> None:
+    for seed in ("1", "4242"):
+        command = [sys.executable, "-m", "alpamayo_ros.cli.main", "sim", "--scenarios", "junction_4way-5"]
+        command += ["--planner", "expert", "--no-report", "--out", str(tmp_path / seed)]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True)
+    first, second = tmp_path / "1", tmp_path / "4242"
+    assert _without_timing(first / "scores.json") == _without_timing(second / "scores.json")
+    log = "rollouts/junction_4way-5/rollout.asl"
+    assert (first / log).read_bytes() == (second / log).read_bytes()
+
+
+def test_a_run_writes_its_scores_in_order_whatever_the_number_of_processes(tmp_path: Path) -> None:
+    told: list[str] = []
+    scenes = ("queue-10", "curve-1")
+    one = run(
+        RunOptions(scenes, tmp_path / "one", rollouts=2),
+        ConstantSource(),
+        progress=lambda outcome: told.append(outcome.job.name),
+    )
+    assert told == ["queue-10#0", "queue-10#1", "curve-1#0", "curve-1#1"]
+    run(RunOptions(scenes, tmp_path / "two", rollouts=2, jobs=2), ConstantSource())
+    assert _without_timing(tmp_path / "one/scores.json") == _without_timing(tmp_path / "two/scores.json")
+    content = json.loads((tmp_path / "one/scores.json").read_text())
+    assert content["scene_score"] == {"mean": 0.0, "ci95": [0.0, 0.0], "n": 4}
+    assert content["at_fault"] == 2 and content["offroad"] == 2
+    assert set(content["by_family"]) == {"queue", "curve"}
+    assert content["alpasim_score_km"]["incidents"] == 4 and content["alpasim_score_km"]["km"] > 0
+    assert [r["scene_id"] for r in content["rollouts"]] == ["queue-10", "queue-10", "curve-1", "curve-1"]
+    assert set(content["timing"]["rollouts"]) == set(told)
+    folders = sorted(path.name for path in (tmp_path / "one/rollouts").iterdir())
+    assert folders == ["curve-1", "curve-1_1", "queue-10", "queue-10_1"]
+    assert json.loads((tmp_path / "one/rollouts/queue-10/score.json").read_text()) == content["rollouts"][0]
+    assert len(one.records) == 4
+
+
+def test_a_rollout_that_fails_counts_nothing_and_is_named(tmp_path: Path) -> None:
+    result = run(RunOptions(("straight-0", "curve-1"), tmp_path), _BreakingSource())
+    assert result.summary["failed"] == ["straight-0#0", "curve-1#0"]
+    assert result.summary["scene_score"] == {"mean": 0.0, "ci95": [0.0, 0.0], "n": 2}
+    broke, never = result.outcomes
+    assert broke.score.error == "RuntimeError: the planner broke" and broke.record is not None
+    assert sum(drive.source == "plan" for drive in broke.record.drives) == 3
+    assert never.score.error == "OSError: no planner today" and never.record is None
+    assert sum(1 for _ in read_entries(tmp_path / "rollouts/straight-0/rollout.asl")) > 20
+
+
+def test_seeds_differ_by_scene_and_rollout_and_stay() -> None:
+    seeds = {Job(scene, index).seed for scene in ("cones-6", "cones-26") for index in range(3)}
+    assert len(seeds) == 6 and all(0 <= seed < 2**63 for seed in seeds)
+    assert Job("cones-6").seed == Job("cones-6", 0).seed
+
+
+def test_impossible_options_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ({"scene_ids": ()}, {"rollouts": 0}, {"jobs": 0}):
+        with pytest.raises(InvalidInput, match="expected at least"):
+            RunOptions(**{"scene_ids": ("curve-1",), "out": tmp_path, **options})
+    assert main(["sim", "--scenarios", "conez", "--out", str(tmp_path)]) == 2
+    assert "roundabout" in capsys.readouterr().err
+    assert main(["sim", "--scenarios", "1", "--planner", "nobody", "--out", str(tmp_path)]) == 2
+    assert "expected expert, constant or a checkpoint's folder" in capsys.readouterr().err
+    assert main(["sim", "--scenarios", "1", "--video", "2", "--out", str(tmp_path)]) == 2
+    assert "--video: expected one of the scenes that are driven" in capsys.readouterr().err
+
+
+def test_the_command_exits_1_with_failures_and_0_without(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(
+        __import__("alpamayo_ros.sim.planner_sources", fromlist=["SOURCES"]).SOURCES,
+        "broken",
+        _BreakingSource(),
+    )
+    arguments = ["sim", "--scenarios", "0", "--no-report", "--out", str(tmp_path)]
+    assert main([*arguments, "--planner", "broken"]) == 1
+    assert "failed         straight-0#0" in capsys.readouterr().out
+    assert main([*arguments, "--planner", "constant"]) == 0
