@@ -22,7 +22,7 @@ import numpy as np
 
 from alpamayo_ros.cli.bag import image_size
 from alpamayo_ros.sim.cameras import USUAL_CAMERA_IDS, SimCamera, default_cameras
-from alpamayo_ros.sim.protocol.generated import common_pb2, sensorsim_pb2, sensorsim_pb2_grpc
+from alpamayo_ros.sim.protocol.generated import sensorsim_pb2, sensorsim_pb2_grpc
 from alpamayo_ros.sim.render.instances import actor_pose_at
 from alpamayo_ros.sim.render.process import RendererProcess
 from alpamayo_ros.sim.render.requests import camera_spec, pose_message
@@ -91,7 +91,9 @@ def check(answer: sensorsim_pb2.BatchRGBRenderReturn, size: tuple[int, int]) -> 
             raise SystemExit(f"{item.camera_name}: expected {size[0]}x{size[1]} pixels")
 
 
-def measure(scene_id: str, cameras: tuple[SimCamera, ...], size: tuple[int, int], sets: int) -> dict[str, object]:
+def measure(
+    scene_id: str, cameras: tuple[SimCamera, ...], size: tuple[int, int], sets: int
+) -> dict[str, object]:
     scene = make_scene(scene_id)
     first_us = int(scene.reference.stamps_us[0])
     last_us = int(scene.reference.stamps_us[-1])

@@ -13,7 +13,11 @@ from alpamayo_ros.sim.planners.reasons import Cause, sentence
         (Cause("free", speed_mps=9.0), "Keep lane and speed since the lane ahead is clear."),
         (Cause("free", speed_mps=0.1, speed_change_mps=3.0), "Start moving since the lane ahead is clear."),
         (Cause("free", turn=1), "Turn left at the junction since the path is clear."),
-        (Cause("light", stops=True), "Stop for the red traffic light ahead."),
+        (Cause("light", "red", stops=True), "Stop for the red traffic light ahead."),
+        (
+            Cause("light", "green", speed_change_mps=-1.0),
+            "Slow down for the traffic light ahead since it is about to turn red.",
+        ),
         (Cause("sign", stops=True, stands=True), "Remain stopped for the stop sign ahead."),
         (
             Cause("crossing", "pedestrian", speed_change_mps=-3.0),

@@ -2,7 +2,7 @@
 
 It knows the map, every road user's place and coming way, the programmes of the lights. At each step it
 lays paths along the route (paths.py), drives each of them forward at several wishes (proposals.py), takes
-what costs least (judge.py), and says why (reasons.py). The scheme is PDM-Closed's: Dauner et al., "Parting
+what costs least (judge.py), and says why (causes.py). The scheme is PDM-Closed's: Dauner et al., "Parting
 with Misconceptions about Learning-based Vehicle Motion Planning", 2023.
 """
 
@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alpamayo_ros.sensing.rigid import invert
+from alpamayo_ros.sim.planners.causes import cause_of
 from alpamayo_ros.sim.planners.forecast import FORECAST_STEP_S, Forecaster, Others
 from alpamayo_ros.sim.planners.judge import FORBIDDEN, judge
 from alpamayo_ros.sim.planners.motion import Motion, make_plan, speed_from_history
-from alpamayo_ros.sim.planners.paths import FRONT_M, PathKind, Start, Ways, find_ways
+from alpamayo_ros.sim.planners.paths import PathKind, Start, Ways, find_ways
 from alpamayo_ros.sim.planners.proposals import NO_STOP_M, Drives, Wishes, in_path, simulate
-from alpamayo_ros.sim.planners.reasons import Cause, Governor, sentence
+from alpamayo_ros.sim.planners.reasons import Governor, sentence
 from alpamayo_ros.sim.planners.route_frame import RouteFrame
 from alpamayo_ros.sim.planners.rules import LINE_GAP_M, Regulation, Rules
+from alpamayo_ros.sim.planners.stops import Stop, find_stops
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.state import EgoState
 from alpamayo_ros.sim.world import ProceduralWorld
@@ -31,21 +33,8 @@ from alpamayo_ros.types import HISTORY_INTERVAL_S, InvalidInput, Observation, Pl
 MODEL = "expert"
 SPEED_SHARES = (1.0, 0.85, 0.65, 0.4, 0.2)
 BRAKES_MPS2 = (3.0, 5.0, 7.5)
-_YIELD_GAP_M = {"pedestrian": 2.0}
-_YIELD_GAP_DEFAULT_M = 1.2
-_MAX_STOPS = 4
 _KEEP_BONUS = 3.0
 _MAX_CANDIDATES = 3
-_SOON_S = 3.0
-
-
-@dataclass(frozen=True)
-class Stop:
-    """A place where a proposal may stop: s of the ego's front there, why, and for whom (index or −1)."""
-
-    s_m: float
-    governor: Governor
-    other: int = -1
 
 
 @dataclass(frozen=True)
@@ -55,6 +44,7 @@ class _Choice:
     t0_ns: int
     path: PathKind
     stop: Governor | None
+    governor: Governor
 
 
 class ExpertPlanner:
@@ -109,23 +99,32 @@ class ExpertPlanner:
                 chosen.append(int(index))
         best = chosen[0]
         stop = stops[best]
-        self._last = _Choice(
-            observation.t0_ns, ways.kinds[wishes.path[best]], None if stop is None else stop.governor
-        )
-        yaw = ego.yaw_rad
-        motions = [_motion(ways, wishes, drives, index, yaw_rad=yaw) for index in chosen]
-        reasons = [
-            sentence(
-                self._cause(
-                    ways, others, wishes, drives, index=index, stop=stops[index], hit=int(verdict.hits[index])
-                )
+        causes = [
+            cause_of(
+                self._frame,
+                ways,
+                others,
+                wishes=wishes,
+                drives=drives,
+                index=index,
+                stop=stops[index],
+                hit=int(verdict.hits[index]),
+                regulation=regulation,
+                last=None if self._last is None else self._last.governor,
             )
             for index in chosen
         ]
+        self._last = _Choice(
+            observation.t0_ns,
+            ways.kinds[wishes.path[best]],
+            stop=None if stop is None else stop.governor,
+            governor=causes[0].governor,
+        )
+        motions = [_motion(ways, wishes, drives, index, yaw_rad=ego.yaw_rad) for index in chosen]
         return make_plan(
             motions,
             t0_ns=observation.t0_ns,
-            reasoning=reasons,
+            reasoning=[sentence(cause) for cause in causes],
             model=MODEL,
             height_m=[self._heights(motion, pose) for motion in motions],
             total_ms=(time.perf_counter() - started_s) * 1e3,
@@ -135,7 +134,6 @@ class ExpertPlanner:
         self, ways: Ways, others: Others, touching: NDArray[np.bool_], regulation: Regulation
     ) -> tuple[Wishes, list[Stop | None]]:
         """Return the proposals of this step, and at what each one stops."""
-        front = float(ways.s_m[0]) + FRONT_M
         must = None
         if regulation.sign is not None:
             must = Stop(regulation.sign.s_m - LINE_GAP_M, "sign")
@@ -157,57 +155,13 @@ class ExpertPlanner:
         for index in range(len(ways.kinds)):
             for speed_share in SPEED_SHARES:
                 add(index, speed_share, None)
-            for stop in self._stops(ways, others, touching[index], regulation, index)[:_MAX_STOPS]:
-                if stop.s_m > front - 0.5:
-                    add(index, 1.0, stop)
+            for stop in find_stops(
+                self._frame, ways, others, touching=touching[index], regulation=regulation, path=index
+            ):
+                add(index, 1.0, stop)
         for brake_mps2 in BRAKES_MPS2:
             add(0, 1.0, None, brake_mps2)
         return Wishes(np.array(path), np.array(share), np.array(stop_s), np.array(brake)), stops
-
-    def _stops(
-        self, ways: Ways, others: Others, touching: NDArray[np.bool_], regulation: Regulation, path: int
-    ) -> list[Stop]:
-        """Return where it may be good to stop on one path, the nearest first."""
-        front = float(ways.s_m[0]) + FRONT_M
-        stops = [
-            Stop(signal.line.s_m - LINE_GAP_M, "light")
-            for signal in regulation.signals
-            if bool(signal.closed.any())
-        ]
-        across = np.abs(others.heading_cos) < 0.85
-        for other in range(len(others)):
-            if not touching[other].any() or others.stays[other]:
-                continue
-            kind = others.kinds[other]
-            if across[other] or kind == "pedestrian" or not touching[other, 0]:
-                s = float(others.s_low_m[other][touching[other]].min())
-                gap = _YIELD_GAP_M.get(kind, _YIELD_GAP_DEFAULT_M)
-                governor: Governor = "oncoming" if others.heading_cos[other] < -0.5 else "crossing"
-                if governor == "crossing" and others.heading_cos[other] > 0.85 and kind != "pedestrian":
-                    continue  # it joins our lane: following does
-                stops.append(Stop(s - gap, governor, other))
-                stops.extend(self._before(s - gap, governor, other))
-            if others.heading_cos[other] < -0.5:
-                beyond = ways.body_high_m[path] > self._frame.at(self._frame.lane_left_m, ways.s_m) + 0.1
-                if beyond.any():
-                    first = float(ways.s_m[int(np.argmax(beyond))])
-                    stops.append(Stop(first, "oncoming", other))
-        unique: list[Stop] = []
-        for stop in sorted(stops, key=lambda each: each.s_m):
-            if stop.s_m > front - 0.5 and all(abs(stop.s_m - known.s_m) > 1.0 for known in unique):
-                unique.append(stop)
-        return unique
-
-    def _before(self, s_m: float, governor: Governor, other: int) -> list[Stop]:
-        """Return places to wait before a conflict at s: the crossing's or the junction's beginning."""
-        frame = self._frame
-        places = [float(low) - 1.0 for low, high in frame.crosswalk_s_m if low - 1.0 < s_m <= high + 4.0]
-        index = int(np.clip((s_m - frame.s_m[0]) / 0.5, 0, len(frame.s_m) - 1))
-        if frame.in_junction[index]:
-            outside = np.flatnonzero(~frame.in_junction[: index + 1])
-            if len(outside):
-                places.append(float(frame.s_m[outside[-1]]) - 0.5)
-        return [Stop(place, governor, other) for place in places]
 
     def _kept(self, ways: Ways, wishes: Wishes, stops: list[Stop | None]) -> Float64Array:
         """Return 1 for proposals of the same kind as the last choice, ½ for the same path alone."""
@@ -218,73 +172,6 @@ class ExpertPlanner:
                     same = (None if stop is None else stop.governor) == self._last.stop
                     kept[index] = 1.0 if same else 0.5
         return kept
-
-    def _cause(
-        self,
-        ways: Ways,
-        others: Others,
-        wishes: Wishes,
-        drives: Drives,
-        *,
-        index: int,
-        stop: Stop | None,
-        hit: int,
-    ) -> Cause:
-        """Return what a proposal is about."""
-        path = int(wishes.path[index])
-        soon = round(_SOON_S / FORECAST_STEP_S)
-        s, v = drives.s_m[index], drives.speed_mps[index]
-        governor: Governor = "free"
-        kind, static = "", False
-        if hit >= 0 and not np.isnan(wishes.brake_mps2[index]):
-            governor, kind = "collision", others.kinds[hit]
-        else:
-            leaders = drives.leader[index, :soon]
-            led = leaders[leaders != -1]
-            if len(led) > soon // 3 or (len(led) and v[soon] < 0.5):
-                most = int(np.bincount(led + 2).argmax()) - 2
-                if most >= 0 and others.heading_cos[most] < -0.5 and others.kinds[most] != "pedestrian":
-                    governor, kind = "oncoming", others.kinds[most]
-                elif most == -2 and stop is not None:
-                    governor = stop.governor
-                    kind = others.kinds[stop.other] if stop.other >= 0 else ""
-                else:
-                    governor, kind, static = "leader", others.kinds[most], bool(others.is_static[most])
-        ahead = ways.index(np.linspace(s[0], max(s[0] + 6.0, s[soon] + 5.0), 24))
-        bend = 0
-        if governor == "free":
-            limited = ways.bend_limited[ahead]
-            if limited.any() and v[soon] < 0.95 * float(self._frame.at(self._frame.limit_mps, s[soon])):
-                governor = "bend"
-                turn = ways.yaw_rad[path, ahead[-1]] - ways.yaw_rad[path, ahead[0]]
-                bend = 1 if turn > 0 else -1
-        turning = self._frame.turn[
-            np.clip(np.searchsorted(self._frame.s_m, ways.s_m[ahead]), 0, len(self._frame.s_m) - 1)
-        ]
-        turn_side = int(turning[np.argmax(turning != 0)]) if (turning != 0).any() else 0
-        side, around = self._nudge(ways, others, path, s_now=float(s[0]), s_soon=float(ways.s_m[ahead[-1]]))
-        return Cause(
-            governor=governor,
-            kind=kind,
-            static=static,
-            speed_change_mps=float(v[soon] - v[0]),
-            speed_mps=float(v[0]),
-            stands=bool(v[0] < 0.2),
-            stops=bool(v[: soon + 5].min() < 0.3 and v[soon] < 0.5),
-            nudge_side=side,
-            nudge_kind=around,
-            turn=turn_side,
-            bend_side=bend,
-        )
-
-    @staticmethod
-    def _nudge(ways: Ways, others: Others, path: int, *, s_now: float, s_soon: float) -> tuple[int, str]:
-        """Return to which side, and around what, a path moves over soon."""
-        for nudge in ways.nudges[path]:
-            low, high = others.s_low_m[nudge.other, 0], others.s_high_m[nudge.other, 0]
-            if nudge.offset_m > 0.15 and s_now - 1.0 < high and low - 12.0 < s_soon:
-                return nudge.side, others.kinds[nudge.other]
-        return 0, ""
 
     def _heights(self, motion: Motion, pose: Float64Array) -> Float64Array:
         """Return z [64] of the waypoints in the rig frame: on the terrain."""

@@ -28,7 +28,7 @@ class Cause:
 
     Attributes:
         governor: what limits its speed in the next seconds.
-        kind: kind of the road user or obstacle that does, "" if none.
+        kind: kind of the road user or obstacle that does, of a light its colour now, "" if none.
         static: whether that one never moves.
         speed_change_mps: over the next 3 s.
         speed_mps: now.
@@ -83,7 +83,9 @@ def _along(cause: Cause) -> str:
         verb = "Keep a moderate speed"
     what = _NAMES.get(cause.kind, "obstacle")
     if cause.governor == "light":
-        return f"{verb} for the red traffic light ahead"
+        if cause.kind == "green":
+            return f"{verb} for the traffic light ahead since it is about to turn red"
+        return f"{verb} for the {cause.kind} traffic light ahead"
     if cause.governor == "sign":
         return f"{verb} for the stop sign ahead"
     if cause.governor == "crossing":

@@ -14,6 +14,7 @@ from alpamayo_ros.sim.render.mesh_library import MeshLibrary
 from alpamayo_ros.sim.roads import Float64Array
 
 INSTANCE_FLOATS = 22
+_DISTORTION_MARGIN = 1.6
 MIN_RADIUS_PX = 0.7
 """Smaller things are not drawn."""
 
@@ -54,6 +55,13 @@ def footprint_px(
     linear = lens.linear / np.sqrt(abs(np.linalg.det(lens.linear)))
     pixel = (direction * r0[:, None]) @ linear.T + lens.centre_px
     stretch = float(np.linalg.norm(linear, 2))
+    if any(lens.distortion):
+        angle = np.minimum(theta, limit)
+        rays = np.concatenate([direction * np.sin(angle)[:, None], np.cos(angle)[:, None]], axis=1)
+        projected, _ = lens.model.project(rays)
+        mapped = np.isfinite(projected).all(axis=1)
+        pixel[mapped] = projected[mapped]
+        stretch *= _DISTORTION_MARGIN
     reach = radius_px * stretch + 1.0
     width, height = lens.size
     in_view &= (pixel[:, 0] > -reach) & (pixel[:, 0] < width + reach)

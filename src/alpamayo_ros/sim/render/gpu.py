@@ -291,6 +291,7 @@ class Gpu:
     ) -> NDArray[np.float32]:
         """Return the pixels [N, 2] at which the vertex stage puts points [N, 3], by transform feedback."""
         points = np.ascontiguousarray(points_in_camera, np.float32)
+        self.target((16, 16)).framebuffer.use()  # without one nothing is drawn, not even to a buffer
         self.use_lens(self.lens(model), (self.project,))
         self.points.write(points)
         out = self.context.buffer(reserve=len(points) * 8)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from alpamayo_ros.sensing.rigid import Matrix4
-from alpamayo_ros.sim.render.pictures import FACADE_COUNT, SPEEDS_KMH
 from alpamayo_ros.sim.render.people import WALK_PHASES
+from alpamayo_ros.sim.render.pictures import FACADE_COUNT, SPEEDS_KMH
 from alpamayo_ros.sim.render.scenery import LIGHT_SIZE_M
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.scene import ActorKind, ActorSpec, Prop, Scene

@@ -124,7 +124,7 @@ class GpuLens:
         max_angle_rad: nothing in the image is at a larger angle to the axis.
         pixels_per_rad: at the centre, for levels of detail.
         grid: rays over the image; cells that the lens does not reach are left out.
-        is_full: whether the lens reaches every pixel.
+        unmapped: bool [H, W], pixels that the lens does not reach; None if it reaches all.
     """
 
     model: CameraModel
@@ -137,7 +137,7 @@ class GpuLens:
     max_angle_rad: float
     pixels_per_rad: float
     grid: RayGrid
-    is_full: bool
+    unmapped: NDArray[np.bool_] | None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -150,7 +150,7 @@ def gpu_lens(model: CameraModel) -> GpuLens:
     """Return the lens of a camera model; raises InvalidInput for a kind that the shaders do not know."""
     if not isinstance(model, (Pinhole, Fisheye, FTheta)):
         raise InvalidInput(f"camera model: expected Pinhole, Fisheye or FTheta, got {type(model).__name__}")
-    grid, is_full, widest = _ray_grid(model)
+    grid, unmapped, widest = _ray_grid(model)
     limit = _limit_rad(model)
     exact = min(widest + _BEYOND_RAD, limit * (1.0 - 1e-6), np.pi - 1e-3)
     if isinstance(model, Pinhole):
@@ -186,7 +186,7 @@ def gpu_lens(model: CameraModel) -> GpuLens:
         max_angle_rad=min(widest, limit),
         pixels_per_rad=_pixels_per_rad(model),
         grid=grid,
-        is_full=is_full,
+        unmapped=unmapped,
     )
 
 
@@ -228,24 +228,40 @@ def _radius_over_angle(
     return radius.astype(np.float32), slope
 
 
-def _ray_grid(model: CameraModel) -> tuple[RayGrid, bool, float]:
-    """Return the grid, whether the lens reaches the whole image, and the widest angle in it."""
+def _ray_grid(model: CameraModel) -> tuple[RayGrid, NDArray[np.bool_] | None, float]:
+    """Return the grid, the pixels that the lens does not reach, and the widest angle in the image."""
     cell = max(_CELL_PX, round(_CELL_PX * model.width / 1152))
+    u, v, rays, valid, across = _grid_of_rays(model, cell)
+    unmapped = None
+    if not valid.all():
+        # The rim of the image circle: smaller cells, and exact to the pixel by a mask.
+        u, v, rays, valid, across = _grid_of_rays(model, max(2, cell // 8))
+        y, x = np.mgrid[: model.height, : model.width]
+        reached = model.unproject(np.stack([x.ravel(), y.ravel()], axis=1))[1]
+        unmapped = ~reached.reshape(model.height, model.width)
+        if not valid.any():
+            raise InvalidInput(
+                "camera model: expected a lens that maps some of the image, got one that maps none"
+            )
+    ndc = np.stack([(u + 0.5) / model.width * 2 - 1, (v + 0.5) / model.height * 2 - 1], axis=1)
+    corner = np.arange(len(u)).reshape(-1, across)[:-1, :-1].ravel()
+    cells = np.stack([corner, corner + 1, corner + across, corner + across + 1], axis=1)
+    triangles = cells[valid[cells].all(axis=1)][:, [0, 1, 2, 1, 3, 2]]
+    widest = float(np.arccos(np.clip(rays[valid, 2], -1, 1)).max())
+    rays = np.where(valid[:, None], rays, 0.0)
+    return (
+        RayGrid(ndc.astype(np.float32), rays.astype(np.float32), triangles.astype(np.int32)),
+        unmapped,
+        widest,
+    )
+
+
+def _grid_of_rays(
+    model: CameraModel, cell: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_], int]:
+    """Return u, v, rays and validity of the corners of cells, row by row, and how many make a row."""
     columns = np.linspace(-0.5, model.width - 0.5, max(2, -(-model.width // cell)) + 1)
     rows = np.linspace(-0.5, model.height - 0.5, max(2, -(-model.height // cell)) + 1)
     u, v = (a.ravel() for a in np.meshgrid(columns, rows))
     rays, valid = model.unproject(np.stack([u, v], axis=1))
-    if not valid.any():
-        raise InvalidInput(
-            "camera model: expected a lens that maps some of the image, got one that maps none"
-        )
-    ndc = np.stack([(u + 0.5) / model.width * 2 - 1, (v + 0.5) / model.height * 2 - 1], axis=1)
-    across = len(columns)
-    corner = (np.arange(len(rows) - 1)[:, None] * across + np.arange(across - 1)).ravel()
-    cells = np.stack([corner, corner + 1, corner + across, corner + across + 1], axis=1)
-    usable = valid[cells].all(axis=1)
-    triangles = cells[usable][:, [0, 1, 2, 1, 3, 2]]
-    widest = float(np.arccos(np.clip(rays[valid, 2], -1, 1)).max())
-    rays = np.where(valid[:, None], rays, 0.0)
-    grid = RayGrid(ndc.astype(np.float32), rays.astype(np.float32), triangles.astype(np.int32))
-    return grid, bool(usable.all()), widest
+    return u, v, rays, valid, len(columns)

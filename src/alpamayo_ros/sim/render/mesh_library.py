@@ -1,7 +1,7 @@
 """All meshes in one vertex and one index buffer, each cut as finely as its distance asks for.
 
 A straight edge between two projected vertices leaves the curve that a wide-angle lens makes of it by at most
-f * phi^2 / 8 * k pixels, phi being the angle that the edge spans and k < 0.6 within 75 degrees of the axis. So
+f * phi^2 / 8 * k pixels, phi being the angle that the edge spans and k a number that the tests bound. So
 for each mesh there are levels with ever shorter edges, and `LevelTable.choose` takes the coarsest that stays
 within what its kind allows: a quarter of a pixel, more for leaves.
 """
@@ -19,7 +19,7 @@ from alpamayo_ros.sim.render.mesh import VERTEX_DTYPE, Mesh
 from alpamayo_ros.sim.roads import Float64Array
 
 _LOOSE_PX = 2.5
-_CURVATURE = 0.6
+_CURVATURE = 1.3
 _LEVELS = 5
 _FINEST_TRIANGLES = 10_000
 
@@ -42,7 +42,7 @@ class MeshKind:
     detail_px: tuple[float, ...]
     size_m: tuple[float, float, float]
     textured: bool = False
-    curve_px: float = 0.25
+    curve_px: float = 0.5
 
 
 def _vehicle(name: str, profile: vehicles._Profile) -> MeshKind:
@@ -105,7 +105,7 @@ def _kinds() -> tuple[MeshKind, ...]:
         MeshKind("lamp_post", (scenery.lamp_post,), (0.0,), (2.0, 0.5, 7.5)),
         MeshKind("barrier", (scenery.barrier,), (0.0,), (0.5, 2.0, 1.0)),
         MeshKind("traffic_light", (scenery.traffic_light,), (0.0,), scenery.LIGHT_SIZE_M),
-        MeshKind("box", (scenery.unit_box,), (0.0,), (4.0, 2.0, 2.0)),
+        MeshKind("box", (scenery.unit_box,), (0.0,), (4.0, 2.0, 2.0), curve_px=0.25),
         MeshKind("building", (scenery.building,), (0.0,), (16.0, 12.0, 12.0), True),
         MeshKind("roof_rim", (scenery.roof_rim,), (0.0,), (16.0, 12.0, 0.8)),
         MeshKind("gable_roof", (scenery.gable_roof,), (0.0,), (16.0, 12.0, 3.0)),

@@ -247,6 +247,7 @@ class SceneRenderer:
 
     def _render_ids(self, gpu: Gpu, view: View, shapes: Shapes) -> NDArray[np.int32]:
         ground = self._prepare(gpu)
+        self._use_environment(gpu)
         on_gpu = gpu.lens(view.model)
         target = gpu.target(on_gpu.lens.size)
         target.framebuffer.use()
@@ -382,17 +383,15 @@ class SceneRenderer:
         rotation, at = pose[:3, :3], pose[:3, 3]
         to_sun = -np.array(self.scene.environment.sun_direction)
         to_sun /= np.linalg.norm(to_sun)
-        in_tiles = at[:2] / TILE_M
-        pages = ground.ground.pages
-        origin = np.array(ground.ground.origin) - in_tiles
+        pages, origin = ground.ground.pages, ground.ground.origin
         values: dict[str, object] = {
             "local_from_camera": matrix_uniform(rotation),
             "camera_from_local": matrix_uniform(rotation.T),
             "camera_in_local": tuple(at),
             "sun_in_camera": tuple(rotation.T @ to_sun),
             "up_in_camera": tuple(rotation[2]),
-            "camera_in_tiles": tuple(in_tiles),
-            "page_map": (*origin, float(pages.shape[1]), float(pages.shape[0])),
+            "camera_in_tiles": tuple(at[:2] / TILE_M),
+            "page_map": (float(origin[0]), float(origin[1]), float(pages.shape[1]), float(pages.shape[0])),
             "tiles_per_m": 1.0 / TILE_M,
             "lod_per_m": 1.0 / (on_gpu.lens.pixels_per_rad * TEXEL_M),
         }
@@ -413,7 +412,11 @@ def _clip_distance(context: moderngl.Context) -> Iterator[None]:
 
 def _read(framebuffer: moderngl.Framebuffer, on_gpu: LensOnGpu) -> UInt8Array:
     width, height = on_gpu.lens.size
-    return np.frombuffer(framebuffer.read(components=4), np.uint8).reshape(height, width, 4)
+    image = np.frombuffer(framebuffer.read(components=4), np.uint8).reshape(height, width, 4)
+    if on_gpu.lens.unmapped is not None:
+        image = image.copy()
+        image[on_gpu.lens.unmapped] = 0
+    return image
 
 
 def _sight_m(environment: Environment) -> float:

@@ -86,24 +86,24 @@ void main() { colour = vec4(sky_colour(ray_in_local), 1.0); }
 _GROUND = """
 uniform sampler2DArray tiles;    // encoded albedo, alpha: how much of the sun arrives
 uniform sampler2D pages;         // tile of each square of the map
-uniform vec4 page_map;           // origin x, y (local, relative to the camera) in tiles, pages across, up
-uniform vec2 camera_in_tiles;    // the camera's place in tiles, of which only the fraction is precise
+uniform vec4 page_map;           // the first page's tile x, y; pages across, up
+uniform vec2 camera_in_tiles;    // the camera's place in tiles
 uniform float tiles_per_m;
 uniform float lod_per_m;         // texels of a tile that a pixel covers at 1 m
 uniform vec3 light_factor;       // encoded: sun and ambient on flat ground
 uniform vec3 shade_factor;       // encoded: ambient alone
-vec4 albedo_at(vec2 at, float lod) {
-    float layer = texture(pages, (at - page_map.xy) / page_map.zw).r;
-    return textureLod(tiles, vec3(fract(camera_in_tiles + at), layer), lod);
+vec4 albedo_at(vec2 place, float lod) {
+    vec2 tile = floor(place);
+    ivec2 page = clamp(ivec2(tile - page_map.xy), ivec2(0), ivec2(page_map.zw) - 1);
+    return textureLod(tiles, vec3(place - tile, texelFetch(pages, page, 0).r), lod);
 }
 vec3 ground_colour(vec2 from_camera, float d, float drop) {
     float fine_lod = log2(d * lod_per_m) + 0.3;
     float lod = max(fine_lod, 0.0);
     float graze = clamp(d / max(drop, 0.2), 1.0, 7.0);
     vec2 along = from_camera * (0.28 / max(length(from_camera), 0.01) * graze * d * lod_per_m / 256.0);
-    vec2 at = from_camera * tiles_per_m;
-    vec2 place = camera_in_tiles + at;
-    vec4 albedo = 0.5 * (albedo_at(at + along, lod) + albedo_at(at - along, lod));
+    vec2 place = camera_in_tiles + from_camera * tiles_per_m;
+    vec4 albedo = 0.5 * (albedo_at(place + along, lod) + albedo_at(place - along, lod));
     float wide = textureLod(noise, place * 0.21, max(lod - 2.0, 0.0)).g;
     float fine = textureLod(noise, place * 7.0, max(fine_lod + 3.0, 0.0)).r;
     vec3 c = albedo.rgb * (0.86 + 0.18 * wide + 0.12 * fine) * mix(shade_factor, light_factor, albedo.a);

@@ -44,15 +44,15 @@ class _Profile:
     closed_behind: float = -1.0
 
 
-HATCHBACK = _Profile((4.4, 1.85, 1.55), 0.62, 0.54, 0.64, (-0.495, -0.45, 0.10, 0.26), (-0.29, 0.31), 0.34,
-                     (-0.28, -0.06))  # fmt: skip
-SALOON = _Profile((4.7, 1.85, 1.48), 0.63, 0.56, 0.70, (-0.43, -0.27, 0.09, 0.25), (-0.28, 0.31), 0.34,
-                  (-0.24, -0.05))  # fmt: skip
-SUV = _Profile((4.7, 1.95, 1.75), 0.63, 0.60, 0.64, (-0.495, -0.46, 0.12, 0.26), (-0.28, 0.31), 0.38,
-               (-0.29, -0.07))  # fmt: skip
-VAN = _Profile((5.4, 2.05, 2.3), 0.52, 0.46, 0.52, (-0.499, -0.495, 0.30, 0.43), (-0.30, 0.31), 0.36,
+HATCHBACK = _Profile((4.4, 1.85, 1.55), 0.64, 0.62, 0.66, (-0.497, -0.465, 0.15, 0.32), (-0.29, 0.31), 0.34,
+                     (-0.28, -0.04))  # fmt: skip
+SALOON = _Profile((4.7, 1.85, 1.48), 0.66, 0.63, 0.76, (-0.47, -0.33, 0.14, 0.31), (-0.28, 0.31), 0.34,
+                  (-0.25, -0.03))  # fmt: skip
+SUV = _Profile((4.7, 1.95, 1.75), 0.64, 0.63, 0.66, (-0.497, -0.47, 0.16, 0.30), (-0.28, 0.31), 0.38,
+               (-0.29, -0.05))  # fmt: skip
+VAN = _Profile((5.4, 2.05, 2.3), 0.52, 0.48, 0.52, (-0.499, -0.495, 0.31, 0.45), (-0.30, 0.31), 0.36,
                (0.16,), closed_behind=0.14)  # fmt: skip
-MINIBUS = _Profile((5.4, 2.05, 2.3), 0.52, 0.46, 0.52, (-0.499, -0.49, 0.30, 0.43), (-0.30, 0.31), 0.36,
+MINIBUS = _Profile((5.4, 2.05, 2.3), 0.52, 0.48, 0.52, (-0.499, -0.49, 0.31, 0.45), (-0.30, 0.31), 0.36,
                    (-0.24, -0.02, 0.16))  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def car(profile: _Profile, *, detail: int) -> Mesh:
     length, width, height = profile.size_m
     b = MeshBuilder()
     half_w = width / 2 * (0.985 if detail else 1.0)
-    clear = 0.11 * height if detail else 0.07 * height
+    clear = 0.10 * height if detail else 0.06 * height
     belt = profile.belt * height
     rear_foot, roof_rear, roof_front, wind_foot = (x * length for x in profile.glass)
     _body(b, profile, half_w=half_w, clear=clear, detail=detail)
@@ -91,8 +91,8 @@ def _stations(profile: _Profile, detail: int) -> list[tuple[float, float, float]
     stations += [
         (wind_foot, belt * 0.99, 1.0),
         (0.40, (belt + nose) / 2 * 1.02, 0.99),
-        (0.47, nose, 0.95),
-        (0.5, nose * 0.9, 0.88),
+        (0.47, nose, 0.97),
+        (0.5, nose * 0.93, 0.93),
     ]
     return [(x * length, top, w) for x, top, w in sorted(stations)]
 
@@ -124,7 +124,7 @@ def _body(b: MeshBuilder, profile: _Profile, *, half_w: float, clear: float, det
 def _greenhouse(b: MeshBuilder, profile: _Profile, *, half_w: float, belt: float, detail: int) -> None:
     length, _, height = profile.size_m
     rear_foot, roof_rear, roof_front, wind_foot = (x * length for x in profile.glass)
-    foot_w, roof_w = half_w * 0.95, half_w * (0.86 if height < 2 else 0.93)
+    foot_w, roof_w = half_w * 0.97, half_w * (0.90 if height < 2 else 0.94)
     rim = height - 0.045
     rear_belt = max(belt, profile.tail * height)
 

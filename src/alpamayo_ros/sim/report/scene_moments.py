@@ -91,6 +91,12 @@ def _before_turn(record: RolloutRecord) -> int:
     return max(first - round(_TURN_LEAD_S * 10), 0)
 
 
+def _in_turn(record: RolloutRecord) -> int:
+    """Choose where the ego has just turned into its sharpest bend."""
+    yaw_rates = np.array([abs(state.yaw_rate_radps) for state in record.ego])
+    return int(np.argmax(yaw_rates > 0.9 * yaw_rates.max()))
+
+
 def _slope(record: RolloutRecord) -> int:
     """Choose where the road 40 m ahead rises most above the ego's own plane."""
     rises = []
@@ -100,16 +106,18 @@ def _slope(record: RolloutRecord) -> int:
     return int(np.argmax(rises))
 
 
-def _junction(record: RolloutRecord) -> int | None:
-    """Choose just before the ego enters the junction."""
-    road = record.scene.road
-    if road is None:
+def _junction(reach_m: float) -> Callable[[RolloutRecord], int | None]:
+    """Choose the first step at which the ego is less than `reach_m` from a junction's lanes."""
+
+    def choose(record: RolloutRecord) -> int | None:
+        lanes = () if record.scene.road is None else record.scene.road.lanes
+        inside = [lane.centre[:, :2] for lane in lanes if lane.in_junction]
+        for step, state in enumerate(record.ego if inside else ()):
+            if float(np.linalg.norm(np.concatenate(inside) - state.xy_m, axis=1).min()) < reach_m:
+                return step
         return None
-    inside = np.concatenate([lane.centre[:, :2] for lane in road.lanes if lane.in_junction])
-    for step, state in enumerate(record.ego):
-        if float(np.linalg.norm(inside - state.xy_m, axis=1).min()) < 9.0:
-            return step
-    return None
+
+    return choose
 
 
 def _at_line(stop_line: Float64Array, record: RolloutRecord, ahead_m: float) -> Float64Array:
@@ -142,11 +150,11 @@ def _stop_sign(record: RolloutRecord) -> int | None:
 
 
 _CHOOSERS: dict[str, Callable[[RolloutRecord], int | None]] = {
-    "curve": _before_turn,
+    "curve": _in_turn,
     "s_bend": _before_turn,
     "hills": _slope,
-    "junction_3way": _junction,
-    "junction_4way": _junction,
+    "junction_3way": _junction(9.0),
+    "junction_4way": _junction(9.0),
     "cones": _actor_ahead("cone", 8.0),
     "parked": _actor_ahead("double", 13.0),
     "cut_in": _actor_at("cutter", 10.0, 1.2),
@@ -157,8 +165,8 @@ _CHOOSERS: dict[str, Callable[[RolloutRecord], int | None]] = {
     "oncoming": _actor_ahead("oncoming", 11.0),
     "traffic_light": _red_light,
     "stop_sign": _stop_sign,
-    "roundabout": _junction,
-    "fog": _before_turn,
+    "roundabout": _in_turn,
+    "fog": _in_turn,
     "dusk": _actor_ahead("double", 13.0),
     "rain_dark": _closest_lead("lead"),
 }

@@ -22,8 +22,8 @@ from alpamayo_ros.sim.rollout_driver import Job, drive_rollout
 from alpamayo_ros.sim.scene import FAMILIES, scene_id_of
 from alpamayo_ros.types import UInt8Array
 
-SEEDS = dict(zip(FAMILIES, range(len(FAMILIES)), strict=True))
-"""The scene that is shown of each family."""
+SEEDS = {**dict(zip(FAMILIES, range(len(FAMILIES)), strict=True)), "hills": 63}
+"""The scene that is shown of each family: its first seed, but of the hills the steepest of the first."""
 _CAMERA_PX, _MAP_PX = (800, 450), 330
 _FRONT_WIDE = 1
 _MOST_BYTES = 150_000
