@@ -51,6 +51,8 @@ RANDOM_NOTICE := The network's weights are RANDOM, so plans and reasoning are no
 INTERFACES := $(wildcard msg/*.msg srv/*.srv wheels/*/CMakeLists.txt wheels/*/msg/*.msg) CMakeLists.txt \
 	$(wildcard cmake/*.cmake) package.xml setup.py src/alpamayo_ros/sim/protocol/compile_protos.py \
 	$(wildcard src/alpamayo_ros/sim/protocol/protos/*.proto)
+# Built by the install, but in the source tree: whoever removes it gets it again.
+GENERATED := src/alpamayo_ros/sim/protocol/generated/__init__.py
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -126,7 +128,7 @@ $(STAMP_BUILD): pyproject.toml scripts/build_requirements.py | $(STAMP_VENV)
 	@touch $@
 
 # Editable: a change of a module needs no new install. launch/ and config/ are linked, not copied, likewise.
-$(READY): $(INTERFACES) pyproject.toml $(CACHE)/nodes.txt | $(STAMP_TORCH) $(STAMP_BUILD)
+$(READY): $(INTERFACES) pyproject.toml $(CACHE)/nodes.txt $(if $(wildcard $(GENERATED)),,FORCE) | $(STAMP_TORCH) $(STAMP_BUILD)
 	@echo "Installing alpamayo_ros and what it needs"
 	$(PY) -m pip install --quiet --no-build-isolation --editable '.[dev]'
 	@for folder in launch config; do ln -sfn "$(CURDIR)/$$folder" "$(VENV)/share/alpamayo_ros/$$folder"; done
