@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alpamayo_ros.sim.asl_entries import read_entries, write_entries
 from alpamayo_ros.sim.asl_log import log_entries, session_uuid, write_asl
 from alpamayo_ros.sim.asl_score import read_log, score_log
 from alpamayo_ros.sim.planner_sources import ExpertSource
+from alpamayo_ros.sim.protocol.asl import read_entries, write_entries
 from alpamayo_ros.sim.record import RolloutRecord
 from alpamayo_ros.sim.rollout_driver import Job, drive_rollout
 from alpamayo_ros.sim.scene import EGO_ID, START_US
@@ -102,10 +102,10 @@ def test_logs_that_are_none_are_refused(record: RolloutRecord, tmp_path: Path) -
         score_log(path)
     write_entries(path, entries)
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(InvalidInput, match="got one cut off after"):
+    with pytest.raises(InvalidInput, match=r"expected \d+ bytes, got the last \d+ of the file"):
         score_log(path)
     path.write_bytes(b"\x00\x00\x00\x04abcd")
-    with pytest.raises(InvalidInput, match="expected a LogEntry, got other bytes"):
+    with pytest.raises(InvalidInput, match="expected a LogEntry of 4 bytes, got other bytes"):
         list(read_entries(path))
 
 

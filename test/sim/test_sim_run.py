@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from alpamayo_ros.cli.main import main
-from alpamayo_ros.sim.asl_entries import read_entries
 from alpamayo_ros.sim.planner_sources import ConstantSource
 from alpamayo_ros.sim.planners import ConstantVelocityPlanner
+from alpamayo_ros.sim.protocol.asl import read_entries
 from alpamayo_ros.sim.rollout_driver import Job
 from alpamayo_ros.sim.run import RunOptions, run
 from alpamayo_ros.types import InvalidInput, Observation, Plan

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from alpamayo_ros import __version__
 from alpamayo_ros.sensing.rigid import invert
-from alpamayo_ros.sim.asl_entries import write_entries
+from alpamayo_ros.sim.protocol.asl import write_entries
 from alpamayo_ros.sim.protocol.generated import (
     common_pb2,
     controller_pb2,

@@ -6,16 +6,16 @@ A log holds no map. That of a log of ours comes from its scene's id; in others, 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from alpamayo_ros.sim.asl_entries import read_entries
 from alpamayo_ros.sim.asl_log import session_uuid
 from alpamayo_ros.sim.cameras import LOGICAL_IDS
+from alpamayo_ros.sim.protocol.asl import read_entries
 from alpamayo_ros.sim.protocol.generated import common_pb2, egodriver_pb2, logging_pb2
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.scene import EGO_ID, Scene, family_and_seed
@@ -38,12 +38,17 @@ def score_log(path: Path) -> RolloutScore:
 
 def read_log(path: Path) -> ScoreInput:
     """Return a log as input of the scores; raises InvalidInput as score_log does."""
+    return read_log_entries(read_entries(path), path)
+
+
+def read_log_entries(entries: Iterable[logging_pb2.LogEntry], path: Path) -> ScoreInput:
+    """Return a log's entries as input of the scores, `path` for messages; raises InvalidInput likewise."""
     metadata: logging_pb2.RolloutMetadata | None = None
     poses: list[logging_pb2.ActorPoses] = []
     drives: list[DriveInput] = []
     asked_us: int | None = None
     has_black_image = False
-    for entry in read_entries(path):
+    for entry in entries:
         kind = entry.WhichOneof("log_entry")
         if kind == "rollout_metadata":
             metadata = entry.rollout_metadata

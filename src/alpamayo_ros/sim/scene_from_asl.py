@@ -6,15 +6,13 @@ the road is one lane each way along the drive, so it shows where the car went an
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from alpamayo_ros.sensing.camera_models import FTheta
 from alpamayo_ros.sim.cameras import LOGICAL_IDS, SimCamera
+from alpamayo_ros.sim.protocol.asl import read_entries
 from alpamayo_ros.sim.protocol.generated import logging_pb2
 from alpamayo_ros.sim.render.requests import camera_model, matrix_of
 from alpamayo_ros.sim.render.scene_store import FixedScene
@@ -34,7 +32,6 @@ from alpamayo_ros.types import InvalidInput
 LANE_M = 3.7
 _BEYOND_M = 150.0
 _STEP_M = 2.0
-_MAX_ENTRY_BYTES = 1 << 30
 
 _KINDS: tuple[tuple[tuple[str, ...], ActorKind], ...] = (
     (("truck", "lorry", "trailer", "heavy", "bus", "tram"), "truck"),
@@ -55,7 +52,7 @@ def scene_from_asl(path: str | Path) -> FixedScene:
     metadata: logging_pb2.RolloutMetadata | None = None
     poses: list[logging_pb2.ActorPoses] = []
     cameras: tuple[SimCamera, ...] = ()
-    for entry in log_entries(Path(path)):
+    for entry in read_entries(Path(path)):
         kind = entry.WhichOneof("log_entry")
         if kind == "rollout_metadata" and metadata is None:
             metadata = entry.rollout_metadata
@@ -81,26 +78,6 @@ def scene_from_asl(path: str | Path) -> FixedScene:
         start_us=int(reference.stamps_us[0]),
     )
     return FixedScene(scene, cameras)
-
-
-def log_entries(path: Path) -> Iterator[logging_pb2.LogEntry]:
-    """Yield the entries of a log, [length, 4 bytes big-endian][LogEntry] over and over."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{path}: expected a readable .asl log, got {error.strerror}") from error
-    at = 0
-    while at < len(data):
-        if at + 4 > len(data):
-            raise InvalidInput(f"{path}: expected an entry's length at byte {at}, got the end of the file")
-        (length,) = struct.unpack_from(">I", data, at)
-        if length > _MAX_ENTRY_BYTES or at + 4 + length > len(data):
-            raise InvalidInput(f"{path}: expected {length} bytes of an entry at byte {at}, got fewer")
-        try:
-            yield logging_pb2.LogEntry.FromString(data[at + 4 : at + 4 + length])
-        except DecodeError as error:
-            raise InvalidInput(f"{path}: expected a LogEntry at byte {at}, got {error}") from error
-        at += 4 + length
 
 
 def _reference(metadata: logging_pb2.RolloutMetadata, name: str) -> ReferenceDrive:
