@@ -2,8 +2,8 @@
 
     python benchmarks/renderer.py [--scene junction_4way-5] [--size 576x320] [--sets 60] [--log LOG]
 
-A client asks a renderer in another process over gRPC, set after set, along the scene's reference drive, with all
-moving actors as dynamic objects, JPEG 95. The cameras are those of an AlpaSim log, by default of
+A client asks a renderer in another process over gRPC, set after set, along the scene's reference drive, with
+all moving actors as dynamic objects, JPEG 95. The cameras are those of an AlpaSim log, by default of
 $ALPAMAYO_GOLDEN/alpasim/rollout.asl, or without one the simulator's own usual four.
 """
 

@@ -9,8 +9,12 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from alpamayo_ros.types import InvalidInput
+
+if TYPE_CHECKING:
+    from alpamayo_ros.sim.render.server import Tls
 
 _CHECK_S = 0.5
 
@@ -27,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="LOG",
-        help="also serve a plain scene along the drive of an AlpaSim log, under the log's scene id; repeatable",
+        help="also serve a plain scene along an AlpaSim log's drive, under the log's scene id; repeatable",
     )
     parser.add_argument(
         "--cache-scenes", type=int, default=8, metavar="N", help="scenes kept ready (default: 8)"
@@ -98,7 +102,8 @@ def _watch_stdin(stop: threading.Event) -> None:
     stop.set()
 
 
-def _tls(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _tls(arguments: argparse.Namespace) -> Tls | None:
+    """Read the files of the options; None without them."""
     from alpamayo_ros.sim.render.server import Tls
 
     if arguments.tls_cert is None and arguments.tls_key is None:
@@ -107,13 +112,19 @@ def _tls(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
         return None
     if arguments.tls_cert is None or arguments.tls_key is None:
         raise InvalidInput("--tls-cert, --tls-key: expected both or neither, got one of them")
-    texts = []
-    for option, path in (("--tls-key", arguments.tls_key), ("--tls-cert", arguments.tls_cert),
-                         ("--tls-client-ca", arguments.tls_client_ca)):  # fmt: skip
+
+    def text(option: str, path: Path) -> bytes:
         try:
-            texts.append(None if path is None else path.read_bytes())
+            return path.read_bytes()
         except OSError as error:
             raise InvalidInput(
                 f"{option}: expected a readable file, got {path} ({error.strerror})"
             ) from error
-    return Tls(texts[0], texts[1], texts[2])
+
+    return Tls(
+        key=text("--tls-key", arguments.tls_key),
+        certificate=text("--tls-cert", arguments.tls_cert),
+        client_authority=(
+            None if arguments.tls_client_ca is None else text("--tls-client-ca", arguments.tls_client_ca)
+        ),
+    )

@@ -30,7 +30,8 @@ LENSES = {
     ),
     "pinhole": Pinhole(1920, 1080, 1100.0, 1105.0, 950.0, 545.0),
     "distorted": Pinhole(
-        1920, 1080, 1300.0, 1290.0, 950.0, 545.0, (-0.16, 0.03, 1e-3, -8e-4, -0.003, 0.02, 0.001, 0.0, 1e-3, 0.0, -5e-4, 0.0)
+        1920, 1080, 1300.0, 1290.0, 950.0, 545.0,
+        (-0.16, 0.03, 1e-3, -8e-4, -0.003, 0.02, 0.001, 0.0, 1e-3, 0.0, -5e-4, 0.0),
     ),
     "fisheye": Fisheye(1920, 1080, 800.0, 805.0, 955.0, 530.0, (0.02, -0.01, 0.003, -0.0005)),
 }  # fmt: skip
@@ -242,7 +243,7 @@ def test_the_ground_on_hills_is_where_things_stand(render_thread):
         ids = renderer.render_ids(view, shapes="box")
         inverse = camera_from(view.local_from_camera)
         for i, (x, y) in enumerate(places):
-            rows, columns = np.nonzero(ids == i + 1)
+            rows, _ = np.nonzero(ids == i + 1)
             assert len(rows)
             ground = np.array([x, y, float(terrain.height_m(np.array([x, y])))])
             expected = model.project((inverse[:3, :3] @ ground + inverse[:3, 3])[None])[0][0]

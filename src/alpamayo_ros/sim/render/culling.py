@@ -36,7 +36,7 @@ class DrawList:
 def footprint_px(
     lens: GpuLens, centres: Float64Array, radius_m: Float64Array
 ) -> tuple[Float64Array, NDArray[np.bool_]]:
-    """Return the radius [N] in pixels of spheres [N, 3] in the optical frame, and which may be in the image."""
+    """Return the radius [N] in pixels of spheres [N, 3] in the optical frame, and which may be seen."""
     flat = np.hypot(centres[:, 0], centres[:, 1])
     distance = np.sqrt(flat * flat + centres[:, 2] ** 2)
     theta = np.arctan2(flat, centres[:, 2])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import Any
 
 import moderngl
 import numpy as np
@@ -27,6 +28,7 @@ _PICTURES, _TILES, _PAGES, _NOISE, _RADIUS = range(5)
 _MESH_INPUTS = ("position", "normal", "paint", "texcoord")
 _INSTANCE_INPUTS = ("row0", "row1", "row2", "tint", "tint2", "extra")
 _DECAL_GRID = 8
+_EGL: dict[str, Any] = {"backend": "egl"}  # moderngl's hints want a dict of settings
 
 
 class RendererUnavailable(RuntimeError):
@@ -96,7 +98,7 @@ class Gpu:
 
     def __init__(self) -> None:
         try:
-            self.context = moderngl.create_context(standalone=True, backend="egl", require=430)
+            self.context = moderngl.create_context(standalone=True, require=430, **_EGL)
         except Exception as error:  # moderngl raises plain Exception and ValueError
             raise RendererUnavailable(
                 f"no OpenGL 4.3 context through EGL ({error}); on Debian and Ubuntu: "
@@ -129,7 +131,7 @@ class Gpu:
         self.decals = c.program(vertex_shader=s.DECAL_VERTEX, fragment_shader=s.DECAL_FRAGMENT)
         self.glows = c.program(vertex_shader=s.GLOW_VERTEX, fragment_shader=s.GLOW_FRAGMENT)
         self.rain = c.program(vertex_shader=s.RAIN_VERTEX, fragment_shader=s.RAIN_FRAGMENT)
-        self.project = c.program(vertex_shader=s.PROJECT_VERTEX, varyings=["pixel"])
+        self.project = c.program(vertex_shader=s.PROJECT_VERTEX, varyings=("pixel",))
         units = {
             "pictures": _PICTURES,
             "tiles": _TILES,
@@ -145,8 +147,8 @@ class Gpu:
     def programs(self) -> tuple[moderngl.Program, ...]:
         """Every program."""
         return (
-            self.sky, self.ground, self.plain, self.textured, self.ids, self.id_ground, self.decals, self.glows,
-            self.rain, self.project,
+            self.sky, self.ground, self.plain, self.textured, self.ids, self.id_ground, self.decals,
+            self.glows, self.rain, self.project,
         )  # fmt: skip
 
     def _upload(self) -> None:

@@ -1,7 +1,8 @@
 """The ground as pictures: square tiles of encoded albedo, drawn once a scene where its roads are.
 
-The shader finds a pixel's place on the ground, its tile through a small map of pages, and its colour there. The
-first tiles are plain grass, for everywhere else. Alpha says how much of the sun arrives (shadows of scenery).
+The shader finds a pixel's place on the ground, its tile through a small map of pages, and its colour there.
+The first tiles are plain grass, for everywhere else. Alpha says how much of the sun arrives (shadows of
+scenery).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _GRASS = (106, 120, 68)
 
 @dataclass(frozen=True, eq=False)
 class GroundTiles:
-    """Tiles uint8 [L, 256, 256, 4], and the page map: float32 [Y, X] of layers from tile `origin` (x, y) on."""
+    """Tiles uint8 [L, 256, 256, 4], and the page map: float32 [Y, X] of layers, from tile `origin` on."""
 
     tiles: NDArray[np.uint8]
     pages: NDArray[np.float32]
@@ -321,13 +322,11 @@ def _prop_shadows(prop: Prop, scene: Scene) -> Iterator[_Shape]:
         angles = np.linspace(0, 2 * np.pi, 14, endpoint=False)
         disc = np.stack([np.cos(angles), np.sin(angles)], axis=1) * length / 2 * 0.85
         middle = cast * height * (0.62 if prop.kind == "tree" else 0.3)
-        reach = np.linalg.norm(middle)
-        if reach > 12.0:
-            middle *= 12.0 / reach
+        middle *= min(1.0, 12.0 / max(float(np.linalg.norm(middle)), 1e-6))
         yield _Shape(at + middle + disc, None, strength=0.72 * sharp)
         yield _Shape(at + disc * 0.35, None, strength=0.5)
     elif prop.kind in ("lamp", "pole"):
-        reach = np.linalg.norm(cast) * height
+        reach = float(np.linalg.norm(cast)) * height
         end = at + cast * height * min(1.0, 14.0 / max(reach, 1e-6))
         if np.linalg.norm(end - at) > 0.3:
             for piece in ribbon(np.stack([at, end]), 0.16):

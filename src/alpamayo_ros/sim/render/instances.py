@@ -20,8 +20,8 @@ FLAG_BRAKING = 1
 FLAG_SIGNAL = 2
 FLAG_UNLIT = 8
 FLAG_MATT = 64
-"""Bits of Instances.flags: brake lamps on; the lit colour of a signal (1 red, 2 yellow, 3 green) times 2; lamps
-off even in the dark; no gloss on what takes the tint."""
+"""Bits of Instances.flags: brake lamps on; the lit colour of a signal (1 red, 2 yellow, 3 green) times 2;
+lamps off even in the dark; no gloss on what takes the tint."""
 
 SIGNAL_CODES: dict[str, int] = {"red": 1, "yellow": 2, "green": 3}
 
@@ -77,8 +77,8 @@ class Part:
     mesh: str
     pose: Matrix4
     size_m: tuple[float, float, float]
-    tint: Sequence[float] = (1.0, 1.0, 1.0)
-    tint2: Sequence[float] = (1.0, 1.0, 1.0)
+    tint: Sequence[float] | Float64Array = (1.0, 1.0, 1.0)
+    tint2: Sequence[float] | Float64Array = (1.0, 1.0, 1.0)
     flags: int = 0
     identity: int = 0
     layer: int = 0
@@ -264,8 +264,8 @@ def _building_parts(prop: Prop, foot: Matrix4, pictures: Mapping[str, int]) -> l
                   (0.20, 0.19, 0.18), flags=FLAG_MATT)  # fmt: skip
     if pitched:
         roof_m = height - wall_top
-        top = Part("gable_roof", _along(foot, (0, 0, wall_top + roof_m / 2)), (length, depth, roof_m), tint * 0.8,
-                   flags=FLAG_MATT)  # fmt: skip
+        top = Part("gable_roof", _along(foot, (0, 0, wall_top + roof_m / 2)), (length, depth, roof_m),
+                   tint * 0.8, flags=FLAG_MATT)  # fmt: skip
     else:
         top = Part("roof_rim", _along(foot, (0, 0, wall_top + 0.3)), (length, depth, 0.6),
                    (0.45, 0.44, 0.43), flags=FLAG_MATT)  # fmt: skip

@@ -28,7 +28,7 @@ uniform int lens_kind;           // 0 radius over angle, 1 pinhole
 uniform vec4 lens_linear;        // radial: [[x, y], [z, w]]; pinhole: fx, 0, 0, fy
 uniform vec2 lens_centre;        // pixels
 uniform vec2 lens_size;          // pixels
-uniform vec3 lens_angles;        // last exact angle, clip angle, slope of the radius behind the last exact angle
+uniform vec3 lens_angles;        // last exact angle, clip angle, slope of the radius beyond the first
 uniform float lens_distortion[12];
 uniform sampler2D lens_radius;   // radius / sample of the angle, RADIAL_SAMPLES x 1
 out float gl_ClipDistance[1];
@@ -77,7 +77,7 @@ vec4 lens_project(vec3 p) {
     return vec4(ndc.x * d, ndc.y * d, DEPTH_A * d + DEPTH_B, d);
 }
 """
-"""The image is drawn upside down (row 0 at the bottom of the framebuffer), so that it is read top row first."""
+"""The image is drawn upside down (row 0 at the framebuffer's bottom), so that it is read top row first."""
 
 NEAR_M, FAR_M = 0.1, 4000.0
 
@@ -145,11 +145,15 @@ class GpuLens:
         return self.model.width, self.model.height
 
 
-@lru_cache(maxsize=64)
 def gpu_lens(model: CameraModel) -> GpuLens:
     """Return the lens of a camera model; raises InvalidInput for a kind that the shaders do not know."""
     if not isinstance(model, (Pinhole, Fisheye, FTheta)):
         raise InvalidInput(f"camera model: expected Pinhole, Fisheye or FTheta, got {type(model).__name__}")
+    return _gpu_lens(model)
+
+
+@lru_cache(maxsize=64)
+def _gpu_lens(model: Pinhole | Fisheye | FTheta) -> GpuLens:
     grid, unmapped, widest = _ray_grid(model)
     limit = _limit_rad(model)
     exact = min(widest + _BEYOND_RAD, limit * (1.0 - 1e-6), np.pi - 1e-3)

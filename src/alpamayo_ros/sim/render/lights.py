@@ -33,7 +33,7 @@ class Body:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Something that shines: place in local, reach of its glow, colour, strength, and where to (None: about)."""
+    """Something that shines: place in local, reach of its glow, colour, strength, direction (None: all)."""
 
     xyz_m: Float64Array
     radius_m: float
@@ -45,7 +45,7 @@ class Source:
 def shadow_decals(
     bodies: Iterable[Body], environment: Environment, camera_xyz: Float64Array
 ) -> NDArray[np.float32]:
-    """Return decals [N, 12] (see shaders.DECAL_VERTEX): the dark under actors, and the shadows that they cast."""
+    """Return decals [N, 12] (see shaders.DECAL_VERTEX): the dark under actors, and their shadows."""
     rows = []
     sun = np.array(environment.sun_direction)
     cast = sun[:2] / max(-sun[2], 0.3)
@@ -56,7 +56,7 @@ def shadow_decals(
         if offset @ offset > _DECAL_SIGHT_M**2:
             continue
         length, width, height = body.size_m
-        ahead = body.local_from_box[:2, 0] / max(np.linalg.norm(body.local_from_box[:2, 0]), 1e-6)
+        ahead = body.local_from_box[:2, 0] / max(float(np.linalg.norm(body.local_from_box[:2, 0])), 1e-6)
         soft = _SHADOW_SOFTNESS.get(body.kind, 0.35)
         shape = 0.56 if body.kind in ("pedestrian", "cone") else 0.54
         rows.append((*offset, *ahead, length * shape, width * (shape + 0.04), soft, 0, 0, 0, 0, 0.72))
@@ -65,7 +65,8 @@ def shadow_decals(
             reach = float(np.abs(ahead @ cast)) * height * 0.5
             aside = float(np.abs(np.array([-ahead[1], ahead[0]]) @ cast)) * height * 0.5
             rows.append(
-                (*(offset + shift), *ahead, length * 0.5 + reach, width * 0.5 + aside, max(soft, 0.45), 0, 0, 0, 0, 0.5 * sharp)
+                (*(offset + shift), *ahead, length * 0.5 + reach, width * 0.5 + aside, max(soft, 0.45), 0,
+                 0, 0, 0, 0.5 * sharp)
             )  # fmt: skip
     return np.array(rows, np.float32).reshape(-1, DECAL_FLOATS)
 
@@ -151,7 +152,7 @@ def pool_decals(
     for body in bodies:
         if not body.lit or body.kind not in ("car", "van", "truck"):
             continue
-        ahead = body.local_from_box[:2, 0] / max(np.linalg.norm(body.local_from_box[:2, 0]), 1e-6)
+        ahead = body.local_from_box[:2, 0] / max(float(np.linalg.norm(body.local_from_box[:2, 0])), 1e-6)
         offset = body.local_from_box[:2, 3] - camera_xyz[:2] + ahead * (body.size_m[0] / 2 + 5.5)
         if offset @ offset < _POOL_SIGHT_M**2:
             rows.append((*offset, *ahead, 6.5, 2.3, 1.0, 0, *_HEAD_RGB, 0.26 * dim))

@@ -108,7 +108,7 @@ class MeshBuilder:
         *,
         material: str = "fixed",
         normals: Float64Array | None = None,
-        texcoords: Sequence[Sequence[float]] | None = None,
+        texcoords: Sequence[Sequence[float]] | Float64Array | None = None,
     ) -> None:
         """Add a convex polygon [N, 3], counter-clockwise from outside; one colour, or one a corner."""
         at = np.asarray(points, np.float64)

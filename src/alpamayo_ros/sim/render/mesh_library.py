@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +46,15 @@ class MeshKind:
     curve_px: float = 0.5
 
 
+def _details(make: Callable[..., Mesh], details: tuple[int, ...]) -> tuple[Callable[[], Mesh], ...]:
+    """Return makers of each detail."""
+    return tuple(partial(make, detail=detail) for detail in details)
+
+
 def _vehicle(name: str, profile: vehicles._Profile) -> MeshKind:
     return MeshKind(
         name,
-        tuple((lambda d=d: vehicles.car(profile, detail=d)) for d in (2, 1, 0)),
+        _details(partial(vehicles.car, profile), (2, 1, 0)),
         (34.0, 11.0, 0.0),
         profile.size_m,
     )
@@ -58,7 +64,7 @@ def _kinds() -> tuple[MeshKind, ...]:
     walkers = tuple(
         MeshKind(
             f"pedestrian{phase}",
-            tuple((lambda d=d, phase=phase: people.pedestrian(phase, detail=d)) for d in (1, 0)),
+            _details(partial(people.pedestrian, phase), (1, 0)),
             (14.0, 0.0),
             people.PEDESTRIAN_SIZE,
         )
@@ -67,7 +73,7 @@ def _kinds() -> tuple[MeshKind, ...]:
     trees = tuple(
         MeshKind(
             f"tree{seed}",
-            tuple((lambda d=d, seed=seed: scenery.leafy_tree(seed, detail=d)) for d in (2, 1, 0)),
+            _details(partial(scenery.leafy_tree, seed), (2, 1, 0)),
             (55.0, 18.0, 0.0),
             (4.0, 4.0, 8.0),
             curve_px=_LOOSE_PX,
@@ -75,13 +81,11 @@ def _kinds() -> tuple[MeshKind, ...]:
         for seed in range(3)
     )
     plates = tuple(
-        MeshKind(
-            f"sign_{shape}", ((lambda shape=shape: scenery.sign_plate(shape)),), (0.0,), (0.1, 0.8, 0.8), True
-        )
+        MeshKind(f"sign_{shape}", (partial(scenery.sign_plate, shape),), (0.0,), (0.1, 0.8, 0.8), True)
         for shape in scenery.SIGN_SHAPES
     )
     backs = tuple(
-        MeshKind(f"back_{shape}", ((lambda shape=shape: scenery.sign_back(shape)),), (0.0,), (0.1, 0.8, 0.8))
+        MeshKind(f"back_{shape}", (partial(scenery.sign_back, shape),), (0.0,), (0.1, 0.8, 0.8))
         for shape in scenery.SIGN_SHAPES
     )
     return (
@@ -90,16 +94,16 @@ def _kinds() -> tuple[MeshKind, ...]:
         _vehicle("suv", vehicles.SUV),
         _vehicle("van", vehicles.VAN),
         _vehicle("minibus", vehicles.MINIBUS),
-        MeshKind("truck", tuple((lambda d=d: vehicles.truck(detail=d)) for d in (2, 1, 0)), (40.0, 14.0, 0.0),
+        MeshKind("truck", _details(vehicles.truck, (2, 1, 0)), (40.0, 14.0, 0.0),
                  vehicles.TRUCK_SIZE),
         *walkers,
-        MeshKind("cyclist", tuple((lambda d=d: people.cyclist(detail=d)) for d in (1, 0)), (18.0, 0.0),
+        MeshKind("cyclist", _details(people.cyclist, (1, 0)), (18.0, 0.0),
                  people.CYCLIST_SIZE),
-        MeshKind("cone", tuple((lambda d=d: scenery.cone(detail=d)) for d in (1, 0)), (6.0, 0.0), (0.4, 0.4, 0.75)),
+        MeshKind("cone", _details(scenery.cone, (1, 0)), (6.0, 0.0), (0.4, 0.4, 0.75)),
         *trees,
-        MeshKind("conifer", tuple((lambda d=d: scenery.conifer(detail=d)) for d in (1, 0)), (14.0, 0.0),
+        MeshKind("conifer", _details(scenery.conifer, (1, 0)), (14.0, 0.0),
                  (3.0, 3.0, 8.0), curve_px=_LOOSE_PX),
-        MeshKind("bush", tuple((lambda d=d: scenery.bush(detail=d)) for d in (1, 0)), (10.0, 0.0), (1.2, 1.2, 1.0),
+        MeshKind("bush", _details(scenery.bush, (1, 0)), (10.0, 0.0), (1.2, 1.2, 1.0),
                  curve_px=_LOOSE_PX),
         MeshKind("post", (scenery.post,), (0.0,), (0.12, 0.12, 6.0)),
         MeshKind("lamp_post", (scenery.lamp_post,), (0.0,), (2.0, 0.5, 7.5)),

@@ -56,13 +56,19 @@ def cyclist(*, detail: int) -> Mesh:
         for i in range(sides):
             ring = [outer[i], outer[i + 1], inner[i + 1], inner[i]]
             for y in (-0.022, 0.022):
-                face = [np.array(p) + (0, y, 0) for p in ring]
+                face = np.array(ring) + np.array([0, y, 0])
                 b.polygon(face if y < 0 else face[::-1], _TYRE)
             tread = [outer[i] - (0, 0.022, 0), outer[i] + (0, 0.022, 0), outer[i + 1] + (0, 0.022, 0),
                      outer[i + 1] - (0, 0.022, 0)]  # fmt: skip
             b.polygon(tread[::-1], _TYRE)
-    pipes = [((-0.53, 0, 0.34), (-0.1, 0, 0.3)), ((-0.53, 0, 0.34), (-0.2, 0, 0.8)), ((-0.1, 0, 0.3), (-0.22, 0, 0.88)),
-             ((-0.1, 0, 0.3), (0.38, 0, 0.78)), ((-0.2, 0, 0.78), (0.38, 0, 0.82)), ((0.53, 0, 0.34), (0.36, 0, 0.95))]  # fmt: skip
+    pipes = (
+        ((-0.53, 0, 0.34), (-0.1, 0, 0.3)),
+        ((-0.53, 0, 0.34), (-0.2, 0, 0.8)),
+        ((-0.1, 0, 0.3), (-0.22, 0, 0.88)),
+        ((-0.1, 0, 0.3), (0.38, 0, 0.78)),
+        ((-0.2, 0, 0.78), (0.38, 0, 0.82)),
+        ((0.53, 0, 0.34), (0.36, 0, 0.95)),
+    )
     for start, end in pipes:
         b.tube(start, end, (0.026, 0.026), _FRAME, sides=5, caps=False)
     b.tube((0.38, -0.26, 0.97), (0.38, 0.26, 0.97), (0.02, 0.02), _FRAME, sides=5)

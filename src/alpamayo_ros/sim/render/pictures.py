@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -22,14 +23,14 @@ def all_pictures() -> tuple[UInt8Array, dict[str, int]]:
     Facades ("facade0" …) hold 4 x 4 bays; alpha is what glows in the dark.
     """
     makers: dict[str, Callable[[], UInt8Array]] = {
-        f"facade{index}": (lambda index=index: _facade(index)) for index in range(len(_FACADES))
+        f"facade{index}": partial(_facade, index) for index in range(len(_FACADES))
     }
     makers["stop"] = _stop
     makers["yield"] = _yield
     for kmh in SPEEDS_KMH:
-        makers[f"speed{kmh}"] = lambda kmh=kmh: _speed(kmh)
-    makers["turn_left"] = lambda: _turn(-1)
-    makers["turn_right"] = lambda: _turn(1)
+        makers[f"speed{kmh}"] = partial(_speed, kmh)
+    makers["turn_left"] = partial(_turn, -1)
+    makers["turn_right"] = partial(_turn, 1)
     layers = {name: index for index, name in enumerate(makers)}
     return np.stack([make() for make in makers.values()]), layers
 

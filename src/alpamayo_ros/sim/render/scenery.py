@@ -48,11 +48,11 @@ def roof_rim() -> Mesh:
 def gable_roof() -> Mesh:
     """Return a pitched roof over the unit cube's footprint, ridge along x."""
     b = MeshBuilder()
-    w, l = 0.54, 0.53
+    w, e = 0.54, 0.53
     tile: Colour = (0.56, 0.30, 0.24)
     dark: Colour = (0.50, 0.26, 0.21)
-    b.polygon([(-l, -w, -0.5), (l, -w, -0.5), (l, 0, 0.5), (-l, 0, 0.5)], tile)
-    b.polygon([(l, w, -0.5), (-l, w, -0.5), (-l, 0, 0.5), (l, 0, 0.5)], dark)
+    b.polygon([(-e, -w, -0.5), (e, -w, -0.5), (e, 0, 0.5), (-e, 0, 0.5)], tile)
+    b.polygon([(e, w, -0.5), (-e, w, -0.5), (-e, 0, 0.5), (e, 0, 0.5)], dark)
     b.polygon([(0.5, -0.5, -0.5), (0.5, 0.5, -0.5), (0.5, 0, 0.46)], _WHITE, material="tint")
     b.polygon([(-0.5, 0.5, -0.5), (-0.5, -0.5, -0.5), (-0.5, 0, 0.46)], _WHITE, material="tint")
     return b.build()
@@ -101,8 +101,8 @@ def conifer(*, detail: int) -> Mesh:
             out = ring[i] * (1, 1, 0) + (0, 0, 0.35 * radius)
             out2 = ring[i + 1] * (1, 1, 0) + (0, 0, 0.35 * radius)
             normals = np.array([out / np.linalg.norm(out), out2 / np.linalg.norm(out2), [0, 0, 1.0]])
-            b.polygon([ring[i], ring[i + 1], tip], [(shade * 0.6,) * 3, (shade * 0.6,) * 3, (shade,) * 3],
-                      material="leaf", normals=normals)  # fmt: skip
+            shades: list[Colour] = [(shade * 0.6,) * 3, (shade * 0.6,) * 3, (shade,) * 3]
+            b.polygon(np.stack([ring[i], ring[i + 1], tip]), shades, material="leaf", normals=normals)
         b.polygon(ring[:-1][::-1], (0.3, 0.3, 0.3), material="leaf")
     return b.build()
 

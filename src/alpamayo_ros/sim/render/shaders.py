@@ -1,7 +1,7 @@
 """The shader programs: sky, ground, meshes, ground decals, glows, and ids.
 
-Colours are computed in linear light at vertices and encoded with gamma 2.2 there; what textures hold is encoded
-already, and factors of light are applied to it as their 1/2.2th power, which is the same thing.
+Colours are computed in linear light at vertices and encoded with gamma 2.2 there; what textures hold is
+encoded already, and factors of light are applied to it as their 1/2.2th power, which is the same thing.
 """
 
 from __future__ import annotations
@@ -406,7 +406,8 @@ void main() {
 
 RAIN_VERTEX = (
     VERSION
-    + "in vec3 streak; out float strength;\nvoid main() { gl_Position = vec4(streak.xy, 0.0, 1.0); strength = streak.z; }\n"
+    + "in vec3 streak; out float strength;\n"
+    + "void main() { gl_Position = vec4(streak.xy, 0.0, 1.0); strength = streak.z; }\n"
 )
 RAIN_FRAGMENT = (
     VERSION

@@ -63,7 +63,7 @@ def car(profile: _Profile, *, detail: int) -> Mesh:
     half_w = width / 2 * (0.985 if detail else 1.0)
     clear = 0.10 * height if detail else 0.06 * height
     belt = profile.belt * height
-    rear_foot, roof_rear, roof_front, wind_foot = (x * length for x in profile.glass)
+    wind_foot = profile.glass[3] * length
     _body(b, profile, half_w=half_w, clear=clear, detail=detail)
     _greenhouse(b, profile, half_w=half_w, belt=belt, detail=detail)
     _ends(b, profile, half_w=half_w, clear=clear, detail=detail)
@@ -116,8 +116,13 @@ def _body(b: MeshBuilder, profile: _Profile, *, half_w: float, clear: float, det
         x0, x1 = rows[0, 0, 0], rows[-1, 0, 0]
         sill = clear + 0.09
         for y in (-1, 1):
-            points = [(x0 + 0.1, y * half_w * 1.003, clear), (x1 - 0.14, y * half_w * 1.003, clear),
-                      (x1 - 0.14, y * half_w * 1.003, sill), (x0 + 0.1, y * half_w * 1.003, sill)]  # fmt: skip
+            side = y * half_w * 1.003
+            points = [
+                (x0 + 0.1, side, clear),
+                (x1 - 0.14, side, clear),
+                (x1 - 0.14, side, sill),
+                (x0 + 0.1, side, sill),
+            ]
             b.polygon(points if y < 0 else points[::-1], _TRIM)
 
 
@@ -134,8 +139,12 @@ def _greenhouse(b: MeshBuilder, profile: _Profile, *, half_w: float, belt: float
 
     # Roof: a flat cap with a bevel all round.
     for side in (-1, 1):
-        edge = [(roof_rear, side * roof_w, rim), (roof_front, side * roof_w, rim),
-                (roof_front - 0.08, side * roof_w * 0.9, height), (roof_rear + 0.06, side * roof_w * 0.9, height)]  # fmt: skip
+        edge = [
+            (roof_rear, side * roof_w, rim),
+            (roof_front, side * roof_w, rim),
+            (roof_front - 0.08, side * roof_w * 0.9, height),
+            (roof_rear + 0.06, side * roof_w * 0.9, height),
+        ]
         b.polygon(edge if side < 0 else edge[::-1], _WHITE, material="tint")
     front, rear = roof_front - 0.08, roof_rear + 0.06
     b.polygon([(roof_front, -roof_w, rim), (roof_front, roof_w, rim), (front, roof_w * 0.9, height),
@@ -245,12 +254,21 @@ def truck(*, detail: int) -> Mesh:
     b.strip(sections, _WHITE, material="tint", closed=True)
     b.polygon(sections[-1], _WHITE, material="tint")
     b.polygon(sections[0][::-1], _WHITE, material="tint")
-    slope = [(cab1 - 0.02, -w * 0.88, 1.62), (cab1 - 0.02, w * 0.88, 1.62), (cab1 - 0.32, w * 0.88, roof - 0.15),
-             (cab1 - 0.32, -w * 0.88, roof - 0.15)]  # fmt: skip
-    b.polygon(np.array(slope) + (0.03, 0, 0.02), _GLASS, material="glass")
+    slope = [
+        (cab1 - 0.02, -w * 0.88, 1.62),
+        (cab1 - 0.02, w * 0.88, 1.62),
+        (cab1 - 0.32, w * 0.88, roof - 0.15),
+        (cab1 - 0.32, -w * 0.88, roof - 0.15),
+    ]
+    b.polygon(np.array(slope) + np.array([0.03, 0, 0.02]), _GLASS, material="glass")
     for side in (-1, 1):
-        quad = [(cab0 + 0.35, side * w * 1.005, 1.55), (cab1 - 0.42, side * w * 1.005, 1.55),
-                (cab1 - 0.5, side * w * 1.005, roof - 0.3), (cab0 + 0.35, side * w * 1.005, roof - 0.3)]  # fmt: skip
+        y = side * w * 1.005
+        quad = [
+            (cab0 + 0.35, y, 1.55),
+            (cab1 - 0.42, y, 1.55),
+            (cab1 - 0.5, y, roof - 0.3),
+            (cab0 + 0.35, y, roof - 0.3),
+        ]
         b.polygon(quad if side < 0 else quad[::-1], _GLASS, material="glass")
         _plate(b, cab1 + 0.004, side * w * 0.72, 0.85, 0.4, 0.2, _LAMP, "head")
         _plate(b, -length / 2 - 0.004, side * w * 0.8, 0.98, 0.34, 0.16, _TAIL, "tail")
