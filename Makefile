@@ -46,6 +46,7 @@ DEMO_CHECKPOINT := $(CACHE)/demo/checkpoint
 DEMO_BAG := $(CACHE)/demo/bag
 
 NODES := $(sort $(shell grep -l "^def main\\b" src/alpamayo_ros/nodes/*.py))
+LAUNCH_FILES := $(sort $(wildcard launch/*.launch.py))
 RANDOM_NOTICE := The network's weights are RANDOM, so plans and reasoning are noise; all else is real. \
 	CHECKPOINT=nvidia/Alpamayo-1.5-10B runs the trained network on a GPU with 24 GB.
 INTERFACES := $(wildcard msg/*.msg srv/*.srv wheels/*/CMakeLists.txt wheels/*/msg/*.msg) CMakeLists.txt \
@@ -127,17 +128,21 @@ $(STAMP_BUILD): pyproject.toml scripts/build_requirements.py | $(STAMP_VENV)
 	$(PY) scripts/build_requirements.py | $(PY) -m pip install --quiet --requirement /dev/stdin
 	@touch $@
 
-# Editable: a change of a module needs no new install. launch/ and config/ are linked, not copied, likewise.
+# Editable: a change of a module needs no new install. launch/ and config/ are linked, not copied, likewise;
+# file by file, as `ros2 launch` does not look into linked folders.
 $(READY): $(INTERFACES) pyproject.toml $(CACHE)/nodes.txt $(if $(wildcard $(GENERATED)),,FORCE) | $(STAMP_TORCH) $(STAMP_BUILD)
 	@echo "Installing alpamayo_ros and what it needs"
 	$(PY) -m pip install --quiet --no-build-isolation --editable '.[dev]'
-	@for folder in launch config; do ln -sfn "$(CURDIR)/$$folder" "$(VENV)/share/alpamayo_ros/$$folder"; done
+	@for folder in launch config; do \
+		rm -rf "$(VENV)/share/alpamayo_ros/$$folder"; \
+		cp -rs "$(CURDIR)/$$folder" "$(VENV)/share/alpamayo_ros/$$folder"; \
+	done
 	@touch $@
 
-# Every node has an executable, so a new node needs a new install, an edited one does not.
+# Every node has an executable, so a new node needs a new install, an edited one does not; launch files likewise.
 $(CACHE)/nodes.txt: FORCE
 	@mkdir -p $(@D) && touch $(CACHE)/COLCON_IGNORE
-	@echo $(NODES) | cmp --silent - $@ || echo $(NODES) > $@
+	@echo $(NODES) $(LAUNCH_FILES) | cmp --silent - $@ || echo $(NODES) $(LAUNCH_FILES) > $@
 
 # The oldest supported transformers, beside the newest in .venv; torch stays the same.
 $(TRANSFORMERS_4)/.done: | $(READY)
