@@ -82,8 +82,8 @@ def read_entries(path: Path) -> Iterator[logging_pb2.LogEntry]:
             length = _LENGTH.unpack(head)[0] if len(head) == LENGTH_BYTES else 0
             if len(head) < LENGTH_BYTES:
                 problem = f"expected {LENGTH_BYTES} bytes of length, got the last {len(head)} of the file"
-            elif length > MAX_ENTRY_BYTES:
-                problem = f"expected a length of at most {MAX_ENTRY_BYTES} bytes, got {length}"
+            elif not 1 <= length <= MAX_ENTRY_BYTES:  # zeros: a crash can leave them too
+                problem = f"expected a length of 1 ... {MAX_ENTRY_BYTES} bytes, got {length}"
                 cut_off = False
             elif length > rest:
                 problem = f"expected {length} bytes, got the last {rest} of the file"
