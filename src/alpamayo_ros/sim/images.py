@@ -2,198 +2,241 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+import logging
+import struct
+from collections.abc import Callable, Mapping, Sequence
 
-import grpc
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from alpamayo_ros.sensing.rigid import from_quaternion
-from alpamayo_ros.sim.asl_log import RenderExchange, pose_messages
+from alpamayo_ros.sim.asl_log import RenderExchange
 from alpamayo_ros.sim.cameras import LOGICAL_IDS
-from alpamayo_ros.sim.protocol.generated import common_pb2, sensorsim_pb2, sensorsim_pb2_grpc
+from alpamayo_ros.sim.protocol.convert import pose_messages
+from alpamayo_ros.sim.protocol.generated import sensorsim_pb2
+from alpamayo_ros.sim.protocol.sensorsim import AvailableCamera, RenderError, SensorsimClient
 from alpamayo_ros.sim.roads import Float64Array
+from alpamayo_ros.sim.scene import Scene
 from alpamayo_ros.sim.state import ActorState, EgoState
-from alpamayo_ros.sim.trajectories import interpolate_poses
 from alpamayo_ros.types import InvalidInput, camera_name
 
 SHUTTER_US = 30_000
 JPEG_QUALITY = 95.0
-MESSAGE_BYTES = 64 * 1024 * 1024
-CONNECT_TIMEOUT_S = 30.0
-CALL_TIMEOUT_S = 300.0
-"""AlpaSim's own: a renderer may load a scene in the first call."""
+HIDDEN_M = 100.0
+"""How far below its place AlpaSim puts an object that is not to be seen: a renderer draws one that is not
+listed where the recording had it."""
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8"
+_JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""Markers behind which a JPEG's size stands: all kinds of start of frame."""
 
-class RenderFailed(RuntimeError):
-    """The renderer did not answer, or not with the pictures that it was asked for."""
-
-
-@contextmanager
-def connect(address: str) -> Iterator[sensorsim_pb2_grpc.SensorsimServiceStub]:
-    """Yield a renderer at HOST:PORT, or for "" one of our own in a child process, which ends with the block.
-
-    Raises:
-        RenderFailed: if nothing answers at the address.
-    """
-    if not address:
-        from alpamayo_ros.sim.render.process import RendererProcess
-
-        with RendererProcess() as own, connect(own.address) as stub:
-            yield stub
-        return
-    options = [
-        ("grpc.max_receive_message_length", MESSAGE_BYTES),
-        ("grpc.max_send_message_length", MESSAGE_BYTES),
-    ]
-    with grpc.insecure_channel(address, options=options) as channel:
-        try:
-            grpc.channel_ready_future(channel).result(timeout=CONNECT_TIMEOUT_S)
-        except grpc.FutureTimeoutError as error:
-            raise RenderFailed(f"renderer: nothing answers at {address}") from error
-        yield sensorsim_pb2_grpc.SensorsimServiceStub(channel)
+_log = logging.getLogger(__name__)
 
 
 class SceneCameras:
     """The cameras of one rollout.
 
     Args:
-        stub: the renderer.
+        client: of the renderer.
         scene_id: a scene that it knows.
-        width, height: of the pictures in pixels.
+        width, height: of the pictures to ask for, in pixels.
+        cameras: as the client gave them, by logical id; asked for by default.
+        movers: a pose [4, 4] of each actor that the scene has and that moves: it is hidden while it is not
+            there (see movers_of).
+        deadline_s: for one set of pictures, retries included; the connection's policy by default.
+        keep: whether to keep `exchanges`.
+        warn: told once of pictures of another size than asked for.
 
     Attributes:
         exchanges: every picture that was asked for, for the rollout's log.
+        sizes: (width, height) of the pictures that came, by camera id.
     """
 
     def __init__(
-        self, stub: sensorsim_pb2_grpc.SensorsimServiceStub, scene_id: str, *, width: int, height: int
+        self,
+        client: SensorsimClient,
+        scene_id: str,
+        *,
+        width: int,
+        height: int,
+        cameras: Mapping[str, AvailableCamera] | None = None,
+        movers: Mapping[str, Float64Array] | None = None,
+        deadline_s: float | None = None,
+        keep: bool = True,
+        warn: Callable[[str], None] = _log.warning,
     ) -> None:
-        self._stub, self._scene_id, self._size = stub, scene_id, (width, height)
-        self._batches = True
-        self._last: tuple[EgoState, Mapping[str, ActorState]] | None = None
+        self._client, self._scene_id, self._size = client, scene_id, (width, height)
+        self._cameras = client.cameras(scene_id) if cameras is None else dict(cameras)
+        self._last_pose = dict(movers or {})
+        self._deadline_s, self._keep, self._warn = deadline_s, keep, warn
+        self._last: tuple[EgoState, Mapping[str, Float64Array]] | None = None
+        self._size_told = False
         self.exchanges: list[RenderExchange] = []
-        request = sensorsim_pb2.AvailableCamerasRequest(scene_id=scene_id)
-        answer = self._call(stub.get_available_cameras, request)
-        self._cameras = {camera.logical_id: camera for camera in answer.available_cameras}
+        self.sizes: dict[int, tuple[int, int]] = {}
 
     def render(
         self, ego: EgoState, actors: Sequence[ActorState], *, camera_ids: Sequence[int]
     ) -> dict[int, bytes]:
-        """Return JPEG images by camera id, of the ego's instant.
+        """Return encoded images by camera id, of the ego's instant.
 
-        Only actors that can move are sent: the others are part of the scene.
+        Only actors that move are sent, with those that are gone: the others are part of the scene.
 
         Raises:
             InvalidInput: for a camera that the renderer does not have.
-            RenderFailed: where a picture does not come.
+            RenderError: where a picture does not come, is none, or has another size than the one before.
+            ServiceError: where the renderer refuses or does not answer.
         """
-        moving = {actor.actor_id: actor for actor in actors if not actor.is_static}
-        objects = self._objects(ego, moving)
-        requests = {LOGICAL_IDS[i]: self._request(i, ego, objects) for i in camera_ids}
-        images = self._render(requests)
+        moving = {actor.actor_id: actor.local_from_box for actor in actors if not actor.is_static}
+        requests = self._requests(ego, moving, camera_ids)
+        images = self._client.render(requests, deadline_s=self._deadline_s)
         self._last = (ego, moving)
-        self.exchanges += [RenderExchange(request, images[name]) for name, request in requests.items()]
-        return {camera_id: images[LOGICAL_IDS[camera_id]] for camera_id in camera_ids}
+        self._last_pose.update(moving)
+        by_id = {camera_id: images[LOGICAL_IDS[camera_id]] for camera_id in camera_ids}
+        self._check_sizes(by_id)
+        if self._keep:
+            self.exchanges += [RenderExchange(request, images[name]) for name, request in requests.items()]
+        return by_id
 
-    def _request(
-        self, camera_id: int, ego: EgoState, objects: Sequence[sensorsim_pb2.DynamicObject]
-    ) -> sensorsim_pb2.RGBRenderRequest:
+    def _requests(
+        self, ego: EgoState, moving: Mapping[str, Float64Array], camera_ids: Sequence[int]
+    ) -> dict[str, sensorsim_pb2.RGBRenderRequest]:
+        """Return one request a camera, by logical id."""
+        cameras = [self._camera(camera_id) for camera_id in camera_ids]
+        last, last_moving = (ego, moving) if self._last is None else self._last
+        gone = {name: _hidden(pose) for name, pose in self._last_pose.items() if name not in moving}
+        bodies = sorted({*moving, *gone})
+        now = [ego.local_from_rig @ camera.rig_from_camera for camera in cameras]
+        before = [last.local_from_rig @ camera.rig_from_camera for camera in cameras]
+        for name in bodies:
+            now.append(moving[name] if name in moving else gone[name])
+            # Who appears or goes does not fly through the ground while the shutter is open.
+            before.append(last_moving[name] if name in moving and name in last_moving else now[-1])
+        pairs = _shutter_pairs(before, now, since_us=ego.time_us - last.time_us)
+        objects = [
+            sensorsim_pb2.DynamicObject(track_id=name, pose_pair=pair)
+            for name, pair in zip(bodies, pairs[len(cameras) :], strict=True)
+        ]
+        width, height = self._size
+        return {
+            camera.logical_id: sensorsim_pb2.RGBRenderRequest(
+                scene_id=self._scene_id,
+                resolution_h=height,
+                resolution_w=width,
+                camera_intrinsics=camera.intrinsics,
+                frame_start_us=ego.time_us - SHUTTER_US,
+                frame_end_us=ego.time_us,
+                sensor_pose=pair,
+                dynamic_objects=objects,
+                image_format=sensorsim_pb2.JPEG,
+                image_quality=JPEG_QUALITY,
+            )
+            for camera, pair in zip(cameras, pairs, strict=False)
+        }
+
+    def _camera(self, camera_id: int) -> AvailableCamera:
         name = LOGICAL_IDS[camera_id]
         if name not in self._cameras:
             raise InvalidInput(
                 f"camera {camera_name(camera_id)}: expected one of the renderer's "
                 f"{', '.join(self._cameras) or '(none)'}, got {name}"
             )
-        camera = self._cameras[name]
-        rig_from_camera = _matrix(camera.rig_to_camera)
-        before = ego if self._last is None else self._last[0]
-        width, height = self._size
-        return sensorsim_pb2.RGBRenderRequest(
-            scene_id=self._scene_id,
-            resolution_h=height,
-            resolution_w=width,
-            camera_intrinsics=camera.intrinsics,
-            frame_start_us=ego.time_us - SHUTTER_US,
-            frame_end_us=ego.time_us,
-            sensor_pose=_pair(
-                before.time_us,
-                before.local_from_rig @ rig_from_camera,
-                ego.time_us,
-                ego.local_from_rig @ rig_from_camera,
-            ),
-            dynamic_objects=objects,
-            image_format=sensorsim_pb2.JPEG,
-            image_quality=JPEG_QUALITY,
-        )
+        return self._cameras[name]
 
-    def _objects(self, ego: EgoState, moving: Mapping[str, ActorState]) -> list[sensorsim_pb2.DynamicObject]:
-        last_us, last = (
-            (ego.time_us, moving) if self._last is None else (self._last[0].time_us, self._last[1])
-        )
-        objects = []
-        for actor_id, actor in sorted(moving.items()):
-            before = last.get(actor_id, actor)
-            pair = _pair(last_us, before.local_from_box, ego.time_us, actor.local_from_box)
-            objects.append(sensorsim_pb2.DynamicObject(track_id=actor_id, pose_pair=pair))
-        return objects
-
-    def _render(self, requests: Mapping[str, sensorsim_pb2.RGBRenderRequest]) -> dict[str, bytes]:
-        """Return images by logical id: in one call, or one by one where the renderer knows no batches."""
-        if self._batches:
-            batch = sensorsim_pb2.BatchRGBRenderRequest(
-                items=[
-                    sensorsim_pb2.BatchRGBRenderRequestItem(camera_name=name, request=request)
-                    for name, request in requests.items()
-                ]
-            )
+    def _check_sizes(self, images: Mapping[int, bytes]) -> None:
+        """Raise RenderError for no image or one of a changed size; say once if it is not the one asked for."""
+        other: list[str] = []
+        for camera_id, data in images.items():
+            name = camera_name(camera_id)
             try:
-                answer = self._stub.batch_render_rgb(batch, timeout=CALL_TIMEOUT_S)
-            except grpc.RpcError as error:
-                if error.code() != grpc.StatusCode.UNIMPLEMENTED:
-                    raise _failed(error) from error
-                self._batches = False
-            else:
-                return _batch_images(answer, tuple(requests))
-        return {
-            name: self._call(self._stub.render_rgb, request).image_bytes for name, request in requests.items()
-        }
-
-    @staticmethod
-    def _call(method: Any, request: Any) -> Any:
-        try:
-            return method(request, timeout=CALL_TIMEOUT_S)
-        except grpc.RpcError as error:
-            raise _failed(error) from error
+                size = image_size(data)
+            except InvalidInput as error:
+                raise RenderError(f"renderer: {name}: {error}") from error
+            known = self.sizes.setdefault(camera_id, size)
+            if size != known:
+                raise RenderError(
+                    f"renderer: {name}: expected images of {_size(known)} as before, got {_size(size)}"
+                )
+            if size != self._size:
+                other.append(f"{name} {_size(size)}")
+        if other and not self._size_told:
+            self._size_told = True
+            self._warn(
+                f"renderer: asked for images of {_size(self._size)}, got {', '.join(other)}; taken as is"
+            )
 
 
-def _batch_images(answer: sensorsim_pb2.BatchRGBRenderReturn, names: Sequence[str]) -> dict[str, bytes]:
-    """Return a batch's images; it must hold each camera that was asked for once, and no other."""
-    got = [item.camera_name for item in answer.items]
-    if sorted(got) != sorted(names):
-        raise RenderFailed(f"renderer: expected images of {', '.join(names)}, got {', '.join(got) or 'none'}")
-    for item in answer.items:
-        if not item.success:
-            raise RenderFailed(f"renderer: {item.camera_name}: {item.error_message or 'failed'}")
-    return {item.camera_name: item.result.image_bytes for item in answer.items}
+def movers_of(scene: Scene) -> dict[str, Float64Array]:
+    """Return a pose [4, 4] of each actor of a scene that moves, by id."""
+    return {
+        actor.actor_id: actor.track.local_from_box[0]
+        for actor in scene.actors.values()
+        if not actor.is_static
+    }
 
 
-def _failed(error: grpc.RpcError) -> RenderFailed:
-    return RenderFailed(f"renderer: {error.code().name}: {error.details()}")
+def image_size(data: bytes) -> tuple[int, int]:
+    """Return width and height of a JPEG or PNG from its header; raises InvalidInput for other bytes."""
+    size = None
+    if data.startswith(_PNG) and data[12:16] == b"IHDR" and len(data) >= 24:
+        size = struct.unpack_from(">II", data, 16)
+    elif data.startswith(_JPEG):
+        size = _jpeg_size(data)
+    if size is None or not all(size):
+        raise InvalidInput(f"image: expected a JPEG or PNG, got {len(data)} bytes that begin {data[:8]!r}")
+    return int(size[0]), int(size[1])
 
 
-def _pair(from_us: int, before: Float64Array, to_us: int, now: Float64Array) -> sensorsim_pb2.PosePair:
-    """Return the poses at shutter open and close of what moves from one pose to another."""
-    opened = now
-    if from_us < to_us:
-        stamps_us = np.array([from_us, to_us], np.int64)
-        opened = interpolate_poses(stamps_us, np.stack([before, now]), np.array([to_us - SHUTTER_US]))[0]
-    start, end = pose_messages(np.stack([opened, now]))
-    return sensorsim_pb2.PosePair(start_pose=start, end_pose=end)
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Return the size behind a JPEG's start of frame; its segments are [0xFF, marker, length, ...]."""
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # filling
+            at += 1
+            continue
+        if marker in _JPEG_SIZES:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return width, height
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        at += 2 + length
+    return None
 
 
-def _matrix(pose: common_pb2.Pose) -> Float64Array:
-    """Return a pose message as a matrix [4, 4]."""
-    vec, quat = pose.vec, pose.quat
-    return from_quaternion((vec.x, vec.y, vec.z), (quat.x, quat.y, quat.z, quat.w))
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _hidden(pose: Float64Array) -> Float64Array:
+    below = pose.copy()
+    below[2, 3] -= HIDDEN_M
+    return below
+
+
+def _shutter_pairs(
+    before: Sequence[Float64Array], now: Sequence[Float64Array], *, since_us: int
+) -> list[sensorsim_pb2.PosePair]:
+    """Return the poses at shutter open and close of bodies that moved from one pose to the other.
+
+    Args:
+        before: poses [4, 4], `since_us` ago.
+        now: as many poses, at shutter close.
+        since_us: 0 for bodies of which only now is known: they are taken to stand.
+    """
+    ends = np.stack(now)
+    starts = ends
+    if since_us > 0:
+        starts = _between(np.stack(before), ends, share=max(0.0, 1.0 - SHUTTER_US / since_us))
+    return [
+        sensorsim_pb2.PosePair(start_pose=start, end_pose=end)
+        for start, end in zip(pose_messages(starts), pose_messages(ends), strict=True)
+    ]
+
+
+def _between(before: Float64Array, now: Float64Array, *, share: float) -> Float64Array:
+    """Return poses [N, 4, 4] that are `share` of the way from one to the other: linear, and slerp."""
+    result = np.array(now)
+    result[:, :3, 3] = (1 - share) * before[:, :3, 3] + share * now[:, :3, 3]
+    start = Rotation.from_matrix(before[:, :3, :3])
+    turn = (start.inv() * Rotation.from_matrix(now[:, :3, :3])).as_rotvec()
+    result[:, :3, :3] = (start * Rotation.from_rotvec(share * turn)).as_matrix()
+    return result

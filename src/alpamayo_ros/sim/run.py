@@ -22,7 +22,7 @@ from alpamayo_ros.sim.scoring import RolloutScore, aggregate, score_rollout
 from alpamayo_ros.types import InvalidInput
 
 if TYPE_CHECKING:
-    from alpamayo_ros.sim.protocol.generated.sensorsim_pb2_grpc import SensorsimServiceStub
+    from alpamayo_ros.sim.protocol.sensorsim import SensorsimClient
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def run(
         progress: told each outcome, in the order of the work.
 
     Raises:
-        InvalidInput: for a renderer that does not answer or lacks a camera.
+        InvalidInput: for a renderer that lacks a camera.
+        ServiceError: for a renderer that does not answer.
     """
     started_s = time.perf_counter()
     (options.out / "rollouts").mkdir(parents=True, exist_ok=True)
@@ -169,11 +170,11 @@ class _Worker:
     def __init__(self, options: RunOptions, source: PlannerSource) -> None:
         self._options, self._source = options, source
         self._stack = ExitStack()
-        self._client: SensorsimServiceStub | None = None
+        self._client: SensorsimClient | None = None
 
     def __enter__(self) -> _Worker:
         if self._source.camera_ids:
-            from alpamayo_ros.sim.images import connect
+            from alpamayo_ros.sim.renderer_connection import connect
 
             self._client = self._stack.enter_context(connect(self._options.renderer))
         return self

@@ -111,7 +111,8 @@ class ServiceError(RuntimeError):
     """A service did not answer, or with a status that is not OK; the message says which and what to do.
 
     Attributes:
-        code: gRPC's status; UNAVAILABLE where nothing answers, CANCELLED after Connection.cancel.
+        code: gRPC's status; UNAVAILABLE where nothing answers, CANCELLED after Connection.cancel, ABORTED
+            after Connection.fail.
         service, address, method: who was asked for what.
         details: the server's own words, "" for none.
     """
@@ -188,6 +189,7 @@ class Connection:
         self._lock = threading.Lock()
         self._running: set[grpc.Future] = set()
         self._cancelled = threading.Event()
+        self._ended_by = _Failure(grpc.StatusCode.CANCELLED, "ended by this side")
 
     def call(self, method: str, request: Any, *, deadline_s: float | None = None) -> Any:
         """Call an rpc by its name and return the answer.
@@ -211,7 +213,7 @@ class Connection:
             if out_of_time or not error.passes or self._cancelled.wait(delay_s):
                 break
         if self._cancelled.is_set():
-            error = _Failure(grpc.StatusCode.CANCELLED, "the call was ended here")
+            error = self._ended_by
         raise self._error(method, error, limit_s)
 
     def cancel(self) -> None:
@@ -221,6 +223,11 @@ class Connection:
             running = tuple(self._running)
         for each in running:
             each.cancel()
+
+    def fail(self, reason: str) -> None:
+        """As `cancel`, for a server that is gone for good: the ServiceError that calls raise says why."""
+        self._ended_by = _Failure(grpc.StatusCode.ABORTED, reason)
+        self.cancel()
 
     def close(self) -> None:
         """End all calls and the connection."""
