@@ -84,7 +84,7 @@ def test_a_plan_that_may_not_is_refused(make_plan, change, expected):
 def test_a_plan_from_elsewhere_is_refused(make_plan):
     pose = np.eye(4)
     pose[0, 3] = 0.5
-    with pytest.raises(InvalidInput, match="made from the vehicle's pose at t0, got one from 0.500 m"):
+    with pytest.raises(InvalidInput, match=r"made from the vehicle's pose at t0, got one from 0\.500 m"):
         drivable(message(make_plan), pose)
 
 

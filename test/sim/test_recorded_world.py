@@ -58,7 +58,7 @@ def drive_reference(scene: Scene, *, until_s: float = 25.0) -> ClosedLoop:
 
 
 def test_the_scene_is_the_drive_and_nothing_else(scene):
-    stamps, poses = arc_drive()
+    _, poses = arc_drive()
     assert (scene.scene_id, scene.family, scene.road, scene.props) == ("clip-1", "recorded", None, ())
     assert not scene.actors
     assert scene.start_us == START_US
