@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from alpamayo_ros.sim.render.lights import sharpness
 from alpamayo_ros.sim.roads import Crosswalk, Float64Array, Marking, RoadNetwork
 from alpamayo_ros.sim.scene import Prop, Scene
 
@@ -310,7 +311,7 @@ def _prop_shadows(prop: Prop, scene: Scene) -> Iterator[_Shape]:
     c, s = np.cos(prop.yaw_rad), np.sin(prop.yaw_rad)
     axes = np.array([[c, s], [-s, c]])
     sun = np.array(scene.environment.sun_direction)
-    sharp = min(scene.environment.sun_strength / 0.5, 1.0)
+    sharp = sharpness(scene.environment, full=0.5)
     cast = sun[:2] / max(-sun[2], 0.25)
     if prop.kind == "building":
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (length / 2, depth / 2) @ axes

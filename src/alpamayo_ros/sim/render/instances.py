@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from alpamayo_ros.sensing.rigid import Matrix4
+from alpamayo_ros.sim.render import islands
 from alpamayo_ros.sim.render.people import WALK_PHASES
 from alpamayo_ros.sim.render.pictures import FACADE_COUNT, SPEEDS_KMH
 from alpamayo_ros.sim.render.scenery import LIGHT_SIZE_M
@@ -190,6 +191,9 @@ def scenery_parts(scene: Scene, pictures: Mapping[str, int]) -> list[Part]:
         for sign in scene.road.stop_signs:
             x, y, z, yaw = sign.position_yaw
             parts += _sign_parts(upright(x, y, z, yaw), (0.1, 0.76, 2.6), "octagon", pictures["stop"])
+    for x, y, radius in islands.round_islands(scene):
+        z = float(scene.terrain.height_m(np.array([x, y])))
+        parts += _island_parts(x, y, z, radius, pictures["chevrons"])
     return parts
 
 
@@ -239,12 +243,27 @@ def _sign_parts(foot: Matrix4, size: tuple[float, float, float], shape: str, lay
     """Return a post and a plate whose top is at the sign's height; it faces along its x axis."""
     plate = max(size[1], 0.5)
     post = _along(foot, (0.0, 0.0, size[2] / 2))
-    at = _along(foot, (0.06, 0.0, size[2] - plate / 2))
+    high = plate / 2 if shape == "board" else plate
+    at = _along(foot, (0.06, 0.0, size[2] - high / 2))
     return [
         Part("post", post, (0.07, 0.07, size[2]), _STEEL, flags=FLAG_MATT),
         Part(f"sign_{shape}", at, (0.05, plate, plate), (1.0, 1.0, 1.0), flags=FLAG_MATT, layer=layer),
         Part(f"back_{shape}", _along(at, (-0.004, 0.0, 0.0)), (0.05, plate, plate)),
     ]
+
+
+def _island_parts(x: float, y: float, z: float, radius_m: float, layer: int) -> list[Part]:
+    """Return a mound with a tree, and boards whose arrows point the way round."""
+    size = islands.mound_size_m(radius_m)
+    parts = [
+        Part("mound", upright(x, y, z + size[2] / 2, 0.0), size),
+        Part("tree1", upright(x, y, z + size[2] + 2.1, 0.4), (3.0, 3.0, 4.6), _LEAVES[1]),
+    ]
+    for bearing in islands.boards(radius_m):
+        reach = size[0] / 2 + 0.2
+        foot = upright(x + reach * np.cos(bearing), y + reach * np.sin(bearing), z, bearing)
+        parts += _sign_parts(foot, (0.1, islands.BOARD_M, islands.BOARD_TOP_M), "board", layer)
+    return parts
 
 
 def _building_parts(prop: Prop, foot: Matrix4, pictures: Mapping[str, int]) -> list[Part]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alpamayo_ros.sensing.rigid import Matrix4
+from alpamayo_ros.sim.render.scenery import LIGHT_SIZE_M
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.scene import ActorKind, Environment, Scene
 
@@ -23,12 +24,13 @@ _LAMP_RGB, _HEAD_RGB, _TAIL_RGB = (1.0, 0.80, 0.50), (1.0, 0.97, 0.88), (1.0, 0.
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """One actor at an instant, for its shadow and lamps; `lit`: these shine in the dark."""
+    """One actor at an instant, for its shadow and lamps; `lit`: it has lamps that may shine."""
 
     kind: ActorKind
     size_m: tuple[float, float, float]
     local_from_box: Matrix4
     lit: bool = True
+    braking: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,15 @@ class Source:
     towards: Float64Array | None = None
 
 
+def sharpness(environment: Environment, *, full: float) -> float:
+    """Return how dark the sun's shadows are, 0 ... 1; darkest from a strength of `full` on.
+
+    They fade where the sun is low: its light comes through much air, and shadows would reach across the road.
+    """
+    height = -environment.sun_direction[2] / float(np.linalg.norm(environment.sun_direction))
+    return min(environment.sun_strength / full, 1.0) * float(np.clip((height - 0.1) / 0.3, 0.0, 1.0))
+
+
 def shadow_decals(
     bodies: Iterable[Body], environment: Environment, camera_xyz: Float64Array
 ) -> NDArray[np.float32]:
@@ -49,7 +60,7 @@ def shadow_decals(
     rows = []
     sun = np.array(environment.sun_direction)
     cast = sun[:2] / max(-sun[2], 0.3)
-    sharp = min(environment.sun_strength / 0.6, 1.0)
+    sharp = sharpness(environment, full=0.6)
     for body in bodies:
         at = body.local_from_box[:3, 3]
         offset = at[:2] - camera_xyz[:2]
@@ -84,30 +95,35 @@ def scene_sources(scene: Scene) -> list[Source]:
     return sources
 
 
-def signal_sources(scene: Scene, time_us: int) -> list[Source]:
+def signal_sources(scene: Scene, time_us: int, *, dark: bool) -> list[Source]:
     """Return the lit lamps of traffic lights."""
     sources = []
+    strength, reach = (0.85, 0.60) if dark else (0.75, 0.42)
     for light in scene.road.lights if scene.road is not None else ():
         colour = light.colour_at((time_us - scene.start_us) * 1e-6)
-        up = {"red": 0.31, "yellow": 0.0, "green": -0.31}[colour]
+        up = {"red": 0.31, "yellow": 0.0, "green": -0.31}[colour] * LIGHT_SIZE_M[2]
         for x, y, z, yaw in light.heads:
             out = np.array([np.cos(yaw), np.sin(yaw), 0.0])
             sources.append(
-                Source(np.array([x, y, z + up]) + 0.34 * out, 0.55, _SIGNAL_RGB[colour], 0.85, out)
+                Source(np.array([x, y, z + up]) + 0.34 * out, reach, _SIGNAL_RGB[colour], strength, out)
             )
     return sources
 
 
-def body_sources(bodies: Iterable[Body]) -> list[Source]:
-    """Return head and tail lamps of vehicles."""
+def body_sources(bodies: Iterable[Body], *, dark: bool) -> list[Source]:
+    """Return head and tail lamps of vehicles; by day only the brake lamps of those that brake."""
     sources = []
     for body in bodies:
-        if not body.lit or body.kind not in ("car", "van", "truck"):
+        if not body.lit or body.kind not in ("car", "van", "truck") or not (dark or body.braking):
             continue
+        tail = (1.0 if body.braking else 0.6, 0.5 if body.braking else 0.36) if dark else (0.7, 0.34)
+        lamps = [(-1, _TAIL_RGB, *tail)]
+        if dark:
+            lamps.append((1, _HEAD_RGB, 1.0, 0.75))
         pose, (length, width, height) = body.local_from_box, body.size_m
         level = -0.5 * height + min(0.42 * height, 0.85)
         for side in (-1, 1):
-            for x, rgb, strength, radius in ((1, _HEAD_RGB, 1.0, 0.75), (-1, _TAIL_RGB, 0.75, 0.4)):
+            for x, rgb, strength, radius in lamps:
                 at = pose[:3, 3] + pose[:3, :3] @ np.array([x * length * 0.51, side * width * 0.37, level])
                 sources.append(Source(at, radius, rgb, strength, pose[:3, 0] * x))
     return sources

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from alpamayo_ros.sim.render import people, scenery, vehicles
+from alpamayo_ros.sim.render import islands, people, scenery, vehicles
 from alpamayo_ros.sim.render.mesh import VERTEX_DTYPE, Mesh
 from alpamayo_ros.sim.roads import Float64Array
 
@@ -113,6 +113,7 @@ def _kinds() -> tuple[MeshKind, ...]:
         MeshKind("building", (scenery.building,), (0.0,), (16.0, 12.0, 12.0), True),
         MeshKind("roof_rim", (scenery.roof_rim,), (0.0,), (16.0, 12.0, 0.8)),
         MeshKind("gable_roof", (scenery.gable_roof,), (0.0,), (16.0, 12.0, 3.0)),
+        MeshKind("mound", (islands.mound,), (0.0,), islands.MOUND_SIZE_M),
         *plates,
         *backs,
     )  # fmt: skip

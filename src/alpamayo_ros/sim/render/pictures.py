@@ -31,6 +31,7 @@ def all_pictures() -> tuple[UInt8Array, dict[str, int]]:
         makers[f"speed{kmh}"] = partial(_speed, kmh)
     makers["turn_left"] = partial(_turn, -1)
     makers["turn_right"] = partial(_turn, 1)
+    makers["chevrons"] = _chevrons
     layers = {name: index for index, name in enumerate(makers)}
     return np.stack([make() for make in makers.values()]), layers
 
@@ -128,6 +129,19 @@ def _speed(kmh: int) -> UInt8Array:
     cv2.circle(rgb, centre, round(0.385 * PICTURE_PX), (246, 246, 244), -1, cv2.LINE_AA)
     image[..., :3] = rgb
     _text(image, str(kmh), height=86, colour=(20, 20, 22), thickness=14)
+    return image
+
+
+def _chevrons() -> UInt8Array:
+    """Return a board of arrows to the right; only the middle half of its height is seen."""
+    image = _plate((244, 244, 240))
+    rgb = np.ascontiguousarray(image[..., :3])
+    top, middle, bottom = PICTURE_PX // 4, PICTURE_PX // 2, 3 * PICTURE_PX // 4
+    for left in (10, 92, 174):
+        points = [(left, top), (left + 34, top), (left + 74, middle), (left + 34, bottom), (left, bottom),
+                  (left + 40, middle)]  # fmt: skip
+        cv2.fillPoly(rgb, [np.array(points, np.int32)], (20, 20, 22), cv2.LINE_AA)
+    image[..., :3] = rgb
     return image
 
 

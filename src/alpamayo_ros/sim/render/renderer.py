@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from alpamayo_ros.sensing.camera_models import CameraModel
 from alpamayo_ros.sensing.rigid import Matrix4, require_rigid
 from alpamayo_ros.sim.render import lights
+from alpamayo_ros.sim.render.brake_lamps import RecordedBraking
 from alpamayo_ros.sim.render.culling import draw_list, footprint_px
 from alpamayo_ros.sim.render.gpu import (
     Gpu,
@@ -63,7 +64,7 @@ class View:
         local_from_camera: pose [4, 4] of the optical frame (x right, y down, z forward) in local.
         time_us: when; lights and the recorded actors are of this instant.
         poses: box poses [4, 4] in local of actors by id, in place of the recorded ones.
-        standing: ids of actors that stand still, whose brake lamps are on.
+        standing: ids of actors known to stand still (their brake lamps are on).
     """
 
     model: CameraModel
@@ -109,6 +110,7 @@ class SceneRenderer:
         self._baked: GroundTiles | None = bake_ground(scene)
         self._ground: GroundOnGpu | None = None
         self._static: Instances | None = None
+        self._braking = {actor_id: RecordedBraking(spec) for actor_id, spec in scene.actors.items()}
         self._lamps = tuple(lights.scene_sources(scene))
         self._released = False
         self._moment: tuple[object, _Moment] | None = None
@@ -199,21 +201,29 @@ class SceneRenderer:
         target.framebuffer.clear(0.0, 0.0, 0.0, 1.0)
         context.enable_only(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
         with _clip_distance(context):
+            gpu.draw_commands(gpu.ground_array, self._ground_commands(gpu, on_gpu, inverse, at))
+        # What lies on the ground comes right after it: whatever stands there is drawn over it, so its depth
+        # need not agree with the ground's to the centimetre.
+        target.framebuffer.depth_mask = False
+        self._draw_decals(gpu, moment, at)
+        target.framebuffer.depth_mask = True
+        context.enable_only(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
+        with _clip_distance(context):
             gpu.instances.write(drawn.instances)
             gpu.draw_commands(gpu.meshes[gpu.plain], drawn.plain)
             gpu.draw_commands(gpu.meshes[gpu.textured], drawn.textured)
-            gpu.draw_commands(gpu.ground_array, self._ground_commands(gpu, on_gpu, inverse, at))
         context.depth_func = "<="
         context.enable_only(moderngl.DEPTH_TEST)
         on_gpu.sky.render()
         context.depth_func = "<"
         target.framebuffer.depth_mask = False
-        self._draw_lights(gpu, moment, inverse, at)
+        self._draw_glows(gpu, moment, inverse, at)
         target.framebuffer.depth_mask = True
         if environment.wetness > 0:
             self._draw_rain(gpu, view)
 
-    def _draw_lights(self, gpu: Gpu, moment: _Moment, inverse: Matrix4, at: NDArray[np.float64]) -> None:
+    def _draw_decals(self, gpu: Gpu, moment: _Moment, at: NDArray[np.float64]) -> None:
+        """Draw shadows and pools of light on the ground."""
         context, environment = gpu.context, self.scene.environment
         context.enable_only(moderngl.DEPTH_TEST | moderngl.BLEND)
         with _clip_distance(context):
@@ -230,11 +240,17 @@ class SceneRenderer:
                     context.blend_func = moderngl.SRC_ALPHA, moderngl.ONE
                     gpu.decal_rows.write(pools)
                     gpu.decal_array.render(instances=len(pools))
-                glows = lights.glow_rows(moment.sources, inverse, at)
-                if len(glows):
-                    context.blend_func = moderngl.ONE, moderngl.ONE
-                    gpu.glow_rows.write(glows)
-                    gpu.glow_array.render(instances=len(glows))
+
+    def _draw_glows(self, gpu: Gpu, moment: _Moment, inverse: Matrix4, at: NDArray[np.float64]) -> None:
+        """Draw the shine about lamps, over everything that is not before them."""
+        glows = lights.glow_rows(moment.sources, inverse, at)
+        if not len(glows):
+            return
+        gpu.context.enable_only(moderngl.DEPTH_TEST | moderngl.BLEND)
+        gpu.context.blend_func = moderngl.ONE, moderngl.ONE
+        gpu.glow_rows.write(glows)
+        with _clip_distance(gpu.context):
+            gpu.glow_array.render(instances=len(glows))
 
     def _draw_rain(self, gpu: Gpu, view: View) -> None:
         streaks = lights.rain_streaks(
@@ -294,19 +310,27 @@ class SceneRenderer:
             return self._moment[1]
         placed = self._placed(view)
         bodies = tuple(
-            lights.Body(spec.kind, spec.size_xyz_m, pose, lit=not spec.is_static)
-            for spec, pose in ((self.scene.actors[actor_id], pose) for actor_id, pose in placed.items())
-        )
-        sources: tuple[lights.Source, ...] = ()
-        if self.scene.environment.lamps_lit:
-            sources = (
-                *self._lamps,
-                *lights.signal_sources(self.scene, view.time_us),
-                *lights.body_sources(bodies),
+            lights.Body(
+                spec.kind,
+                spec.size_xyz_m,
+                placed[spec.actor_id],
+                lit=not spec.is_static,
+                braking=self._brakes(view, spec.actor_id, placed[spec.actor_id]),
             )
+            for spec in (self.scene.actors[actor_id] for actor_id in placed)
+        )
+        dark = self.scene.environment.lamps_lit
+        sources = (
+            *(self._lamps if dark else ()),
+            *lights.signal_sources(self.scene, view.time_us, dark=dark),
+            *lights.body_sources(bodies, dark=dark),
+        )
         moment = _Moment(self._instances_of(view, gpu, "drawn", placed), bodies, sources)
         self._moment = (key, moment)
         return moment
+
+    def _brakes(self, view: View, actor_id: str, pose: Matrix4) -> bool:
+        return self._braking[actor_id].lamps_on(view.time_us, pose[:3, 3], standing=actor_id in view.standing)
 
     def _placed(self, view: View) -> dict[str, Matrix4]:
         """Return the box poses of all actors that are not far below the ground."""
@@ -335,7 +359,12 @@ class SceneRenderer:
                 parts.append(Part("box", pose, spec.size_xyz_m, identity=index_of[actor_id]))
             else:
                 parts.append(
-                    actor_part(spec, pose, identity=index_of[actor_id], braking=actor_id in view.standing)
+                    actor_part(
+                        spec,
+                        pose,
+                        identity=index_of[actor_id],
+                        braking=self._brakes(view, actor_id, pose),
+                    )
                 )
         assert self._static is not None
         return concatenate(self._static, assemble(parts, gpu.library.kinds)) if parts else self._static

@@ -13,7 +13,7 @@ _DARK: Colour = (0.13, 0.14, 0.14)
 
 POLE_RADIUS_M = 0.06
 SIGN_SIZE_M = (0.12, 0.8, 2.6)
-LIGHT_SIZE_M = (0.34, 0.36, 1.0)
+LIGHT_SIZE_M = (0.40, 0.46, 1.25)
 
 
 def unit_box(*, textured: bool = False) -> Mesh:
@@ -187,6 +187,7 @@ SIGN_SHAPES: dict[str, tuple[tuple[float, float], ...]] = {
     "disc": _DISC,
     "triangle": _TRIANGLE,
     "diamond": _DIAMOND,
+    "board": ((0.5, 0.25), (-0.5, 0.25), (-0.5, -0.25), (0.5, -0.25)),
 }
 """Outlines (right, up) of sign plates, as one who reads the sign sees them."""
 

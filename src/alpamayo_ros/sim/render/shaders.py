@@ -68,7 +68,17 @@ vec3 sky_colour(vec3 ray) {
     float towards = max(dot(d, sun_in_local), 0.0);
     float t2 = towards * towards, t8 = t2 * t2 * t2 * t2, t64 = t8 * t8; t64 *= t64; t64 *= t64;
     vec3 glow = encode(sun_strength);
-    return colour + glow * (0.05 * t8 + 0.30 * t64) * (1.0 - 0.6 * cloud);
+    colour += glow * (0.05 * t8 + 0.30 * t64) * (1.0 - 0.6 * cloud);
+    if (d.z < 0.06) {  // woods and hills about 550 m away
+        float azimuth = atan(d.y, d.x) * 0.15915494;
+        float wide = textureLod(noise, vec2(azimuth * 2.0, 0.37), 0.0).a - 0.5;
+        float fine = textureLod(noise, vec2(azimuth * 5.0, 0.71), 0.0).b - 0.5;
+        float top = 0.014 + 0.030 * wide + 0.009 * fine;
+        vec3 woods = encode(vec3(0.10, 0.15, 0.07) * (ambient + 0.5 * sun_strength));
+        float seen = smoothstep(top + 0.0015, top - 0.0015, d.z) * fog_at(550.0);
+        colour = mix(colour, woods, seen);
+    }
+    return colour;
 }
 """
 
@@ -340,7 +350,8 @@ void main() {
     float z = terrain_height(camera_in_local.xy + xy) - camera_in_local.z + 0.01;
     vec3 p = vec3(xy, z);
     gl_Position = lens_project(camera_from_local * p);
-    gl_Position.z -= 0.004;  // 2 % nearer: its triangles are coarser than the ground's
+    // A seventh nearer: its triangles are coarser than the ground's, and only the ground is drawn before it.
+    gl_Position.z -= 0.03;
     where = vec3(corner, shape.z);
     what = ink;
     clear = fog_at(length(p));
