@@ -1,0 +1,150 @@
+"""What servers and clients of all services share: versions, sessions, what is wrong with an answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from alpamayo_ros import __version__
+from alpamayo_ros.sim.protocol.channel import Connection
+from alpamayo_ros.sim.protocol.generated import common_pb2
+from alpamayo_ros.sim.protocol.server import NotFound
+from alpamayo_ros.types import InvalidInput
+
+OUR_VERSION = f"alpamayo_ros-{__version__}"
+IDLE_S = 1800.0
+"""How long a session is kept without a call. A client that dies never closes its own; one that lives can wait
+for minutes while a renderer loads a scene, and longer when that is tried again."""
+
+
+class BadAnswer(RuntimeError):
+    """A service answered, but not as the protocol has it; the message says what was expected."""
+
+
+@dataclass(frozen=True)
+class ServiceVersion:
+    """What a service says of itself; `api` is (major, minor, patch) of the protocol."""
+
+    version_id: str
+    git_hash: str
+    api: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, message: common_pb2.VersionId) -> ServiceVersion:
+        """Return a message as a version."""
+        api = message.grpc_api_version
+        return cls(message.version_id, message.git_hash, (api.major, api.minor, api.patch))
+
+
+@contextmanager
+def reading(connection: Connection, method: str) -> Iterator[None]:
+    """Turn what an answer is refused for inside into BadAnswer, with the service and the method."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise BadAnswer(f"{connection.service.name} at {connection.address}: {method}: {error}") from error
+
+
+def require_uuid(session_uuid: str) -> str:
+    """Return a session's id; raises InvalidInput for an empty one."""
+    if not session_uuid:
+        raise InvalidInput("session_uuid: expected an id, got none")
+    return session_uuid
+
+
+class Closing(Protocol):
+    """Something that is closed."""
+
+    def close(self) -> None:
+        """End it and free what it holds."""
+        ...
+
+
+T = TypeVar("T", bound=Closing)
+
+
+class _Entry(Generic[T]):
+    def __init__(self, session: T, now_s: float) -> None:
+        self.session, self.used_s, self.users = session, now_s, 0
+        self.lock = threading.Lock()
+
+
+class Sessions(Generic[T]):
+    """Open sessions by id; those that nobody has used for long are closed when another begins.
+
+    Args:
+        idle_s: how long one is kept unused.
+        clock: seconds, rising.
+    """
+
+    def __init__(self, *, idle_s: float = IDLE_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self._idle_s, self._clock = idle_s, clock
+        self._entries: dict[str, _Entry[T]] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def start(self, session_uuid: str, make: Callable[[], T]) -> None:
+        """Open a session; raises InvalidInput for an id that is empty or in use, and what `make` raises."""
+        require_uuid(session_uuid)
+        self._expire()
+        if session_uuid in self._entries:
+            raise InvalidInput(f"session_uuid: expected a new id, got {session_uuid!r}, which is open")
+        session = make()
+        with self._lock:
+            mine = self._entries.setdefault(session_uuid, _Entry(session, self._clock()))
+        if mine.session is not session:  # another call was faster
+            session.close()
+            raise InvalidInput(f"session_uuid: expected a new id, got {session_uuid!r}, which is open")
+
+    @contextmanager
+    def use(self, session_uuid: str) -> Iterator[T]:
+        """Give an open session, to one call at a time; raises NotFound."""
+        with self._lock:
+            entry = self._entries.get(session_uuid)
+            if entry is None:
+                raise self._not_found(session_uuid)
+            entry.users += 1
+        try:
+            with entry.lock:
+                yield entry.session
+        finally:
+            with self._lock:
+                entry.users -= 1
+                entry.used_s = self._clock()
+
+    def close(self, session_uuid: str) -> None:
+        """End a session, after the call that uses it; raises NotFound."""
+        with self._lock:
+            entry = self._entries.pop(session_uuid, None)
+        if entry is None:
+            raise self._not_found(session_uuid)
+        with entry.lock:
+            entry.session.close()
+
+    def close_all(self) -> None:
+        """End all sessions."""
+        for session_uuid in tuple(self._entries):
+            try:
+                self.close(session_uuid)
+            except NotFound:  # closed by its client meanwhile
+                continue
+
+    def _expire(self) -> None:
+        with self._lock:
+            until_s = self._clock() - self._idle_s
+            old = [i for i, entry in self._entries.items() if not entry.users and entry.used_s < until_s]
+            expired = [self._entries.pop(session_uuid) for session_uuid in old]
+        for entry in expired:
+            entry.session.close()
+
+    def _not_found(self, session_uuid: str) -> NotFound:
+        return NotFound(
+            f"session_uuid: expected one of {len(self._entries)} open sessions, got {session_uuid!r} "
+            f"(unused ones are closed after {self._idle_s / 60:g} min)"
+        )
