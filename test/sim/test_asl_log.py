@@ -86,7 +86,9 @@ def test_alpasims_own_log_is_scored_without_its_map(golden_dir: Path) -> None:
     assert metrics["dist_traveled_m"] == pytest.approx(25.600, abs=1e-3)
     assert metrics["gt_dist_traveled_m"] == pytest.approx(161.408, abs=1e-3)
     assert metrics["min_distance_to_obstacle_m"] == pytest.approx(23.945, abs=1e-3)
-    assert score.scene_score is None and metrics["offroad"] is None, "no map, so unknown and not zero"
+    assert score.scene_score == pytest.approx(0.198256, abs=1e-5)
+    assert metrics["offroad"] is None, "no map, so unknown and not zero"
+    assert score.unknown_incidents == ("offroad",)
 
 
 def test_logs_that_are_none_are_refused(record: RolloutRecord, tmp_path: Path) -> None:

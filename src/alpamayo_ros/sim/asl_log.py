@@ -14,12 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from alpamayo_ros import __version__
 from alpamayo_ros.sensing.rigid import invert
 from alpamayo_ros.sim.protocol.asl import write_entries
+from alpamayo_ros.sim.protocol.convert import (
+    RigMotion,
+    dynamic_state_message,
+    pose_message,
+    pose_messages,
+    size_message,
+    trajectory_message,
+    vec_message,
+    version_message,
+)
 from alpamayo_ros.sim.protocol.generated import (
     common_pb2,
     controller_pb2,
@@ -28,7 +36,6 @@ from alpamayo_ros.sim.protocol.generated import (
     sensorsim_pb2,
 )
 from alpamayo_ros.sim.record import DriveRecord, RolloutRecord
-from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.scene import (
     EGO_BOX_IN_RIG_M,
     EGO_ID,
@@ -40,7 +47,6 @@ from alpamayo_ros.sim.scene import (
 )
 from alpamayo_ros.sim.state import EgoState
 
-API_VERSION = (0, 54, 0)
 LABELS: dict[ActorKind, str] = {
     "car": "automobile",
     "van": "automobile",
@@ -122,9 +128,9 @@ def _metadata(record: RolloutRecord, session: str) -> logging_pb2.RolloutMetadat
         force_gt_duration=FORCE_GT_US,
         rollout_index=record.rollout_index,
         transform_ego_coords_rig_to_aabb=common_pb2.Pose(
-            vec=_vec(np.array(EGO_BOX_IN_RIG_M)), quat=common_pb2.Quat(w=1.0)
+            vec=vec_message(np.array(EGO_BOX_IN_RIG_M)), quat=common_pb2.Quat(w=1.0)
         ),
-        ego_rig_recorded_ground_truth_trajectory=_trajectory(
+        ego_rig_recorded_ground_truth_trajectory=trajectory_message(
             scene.reference.stamps_us, scene.reference.local_from_rig
         ),
     )
@@ -135,11 +141,11 @@ def _metadata(record: RolloutRecord, session: str) -> logging_pb2.RolloutMetadat
         ("traffic", __version__),
         ("controller", __version__),
     ):
-        getattr(metadata.version_ids, f"{name}_version").CopyFrom(_version(version))
+        getattr(metadata.version_ids, f"{name}_version").CopyFrom(version_message(version, git_hash="none"))
     define = metadata.actor_definitions.actor_aabb.add
-    define(actor_id=EGO_ID, aabb=_size(EGO_SIZE_XYZ_M))
+    define(actor_id=EGO_ID, aabb=size_message(EGO_SIZE_XYZ_M))
     for actor_id, track in record.actors.items():
-        define(actor_id=actor_id, aabb=_size(track.size_xyz_m), actor_label=LABELS[track.kind])
+        define(actor_id=actor_id, aabb=size_message(track.size_xyz_m), actor_label=LABELS[track.kind])
     return metadata
 
 
@@ -173,8 +179,8 @@ def _egomotion(state: EgoState, session: str) -> logging_pb2.LogEntry:
     return logging_pb2.LogEntry(
         driver_ego_trajectory=egodriver_pb2.RolloutEgoTrajectory(
             session_uuid=session,
-            trajectory=_trajectory(np.array([state.time_us]), state.local_from_rig[None]),
-            dynamic_states=[_dynamics(state)],
+            trajectory=trajectory_message(np.array([state.time_us]), state.local_from_rig[None]),
+            dynamic_states=[dynamic_state_message(RigMotion.of(state))],
         )
     )
 
@@ -188,7 +194,7 @@ def _answer(drive: DriveRecord) -> egodriver_pb2.DriveResponse:
         "chosen": drive.chosen,
         "reason": drive.reason,
     }
-    answer = egodriver_pb2.DriveResponse(trajectory=_trajectory(drive.stamps_us, drive.local_from_rig))
+    answer = egodriver_pb2.DriveResponse(trajectory=trajectory_message(drive.stamps_us, drive.local_from_rig))
     answer.debug_info.unstructured_debug_info = json.dumps(told, ensure_ascii=False).encode()
     count = drive.candidates.shape[1] if drive.candidates.ndim == 3 else 0
     stamps_us = drive.time_us + STEP_US * np.arange(1, count + 1, dtype=np.int64)
@@ -209,16 +215,16 @@ def _control(
         session_uuid=session,
         state=common_pb2.StateAtTime(
             timestamp_us=state.time_us,
-            pose=pose_messages(state.local_from_rig[None])[0],
-            state=_dynamics(state),
+            pose=pose_message(state.local_from_rig),
+            state=dynamic_state_message(RigMotion.of(state)),
         ),
-        planned_trajectory_in_rig=_trajectory(drive.stamps_us, in_rig),
+        planned_trajectory_in_rig=trajectory_message(drive.stamps_us, in_rig),
         future_time_us=state.time_us + STEP_US,
     )
 
 
 def _controlled(state: EgoState) -> controller_pb2.RunControllerAndVehicleModelResponse:
-    pose, dynamics = pose_messages(state.local_from_rig[None])[0], _dynamics(state)
+    pose, dynamics = pose_message(state.local_from_rig), dynamic_state_message(RigMotion.of(state))
     return controller_pb2.RunControllerAndVehicleModelResponse(
         states=[
             controller_pb2.RunControllerAndVehicleModelResponse.PropagatedState(
@@ -249,49 +255,5 @@ class _Route:
         in_rig = (local - state.local_from_rig[:3, 3]) @ state.local_from_rig[:3, :3]
         in_rig[:, 2] = 0.0
         in_rig[wanted > self._along_m[-1]] = np.nan
-        waypoints = [_vec(point) for point in in_rig]
+        waypoints = [vec_message(point) for point in in_rig]
         return egodriver_pb2.Route(waypoints=waypoints, timestamp_us=state.time_us)
-
-
-def _trajectory(stamps_us: NDArray[np.int64], poses: Float64Array) -> common_pb2.Trajectory:
-    trajectory = common_pb2.Trajectory()
-    for stamp_us, pose in zip(stamps_us.tolist(), pose_messages(poses), strict=True):
-        trajectory.poses.add(timestamp_us=stamp_us, pose=pose)
-    return trajectory
-
-
-def pose_messages(poses: Float64Array) -> list[common_pb2.Pose]:
-    """Return poses [N, 4, 4] as messages; quaternions with w ≥ 0."""
-    rotations = Rotation.from_matrix(poses[:, :3, :3]).as_quat()
-    quaternions = np.where(rotations[:, 3:] < 0, -rotations, rotations).tolist()
-    return [
-        common_pb2.Pose(vec=common_pb2.Vec3(x=x, y=y, z=z), quat=common_pb2.Quat(w=qw, x=qx, y=qy, z=qz))
-        for (x, y, z), (qx, qy, qz, qw) in zip(poses[:, :3, 3].tolist(), quaternions, strict=True)
-    ]
-
-
-def _dynamics(state: EgoState) -> common_pb2.DynamicState:
-    forward, left = state.velocity_in_rig_mps
-    forward_accel, left_accel = state.accel_in_rig_mps2
-    return common_pb2.DynamicState(
-        angular_velocity=common_pb2.Vec3(z=state.yaw_rate_radps),
-        linear_velocity=common_pb2.Vec3(x=forward, y=left),
-        linear_acceleration=common_pb2.Vec3(x=forward_accel, y=left_accel),
-        angular_acceleration=common_pb2.Vec3(),
-    )
-
-
-def _vec(xyz: Float64Array) -> common_pb2.Vec3:
-    return common_pb2.Vec3(x=float(xyz[0]), y=float(xyz[1]), z=float(xyz[2]))
-
-
-def _size(size_xyz_m: tuple[float, float, float]) -> common_pb2.AABB:
-    return common_pb2.AABB(size_x=size_xyz_m[0], size_y=size_xyz_m[1], size_z=size_xyz_m[2])
-
-
-def _version(version_id: str) -> common_pb2.VersionId:
-    major, minor, patch = API_VERSION
-    version = common_pb2.VersionId(version_id=version_id, git_hash="none")
-    version.grpc_api_version.major, version.grpc_api_version.minor = major, minor
-    version.grpc_api_version.patch = patch
-    return version

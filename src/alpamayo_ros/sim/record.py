@@ -73,6 +73,8 @@ class RolloutRecord:
         end_reason: why it ended.
         error: what failed, where end_reason is "failed".
         wall_s: how long it took.
+        unsolved_steps: steps in which the controller found no command and braked instead; None where the
+            ego was moved by another one than ours.
     """
 
     scene: Scene
@@ -84,6 +86,7 @@ class RolloutRecord:
     end_reason: EndReason
     error: str = ""
     wall_s: float = 0.0
+    unsolved_steps: int | None = None
 
     @property
     def stamps_us(self) -> NDArray[np.int64]:

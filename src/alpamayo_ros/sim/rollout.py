@@ -236,6 +236,7 @@ class ClosedLoop:
             end_reason=self._end,
             error=self._error,
             wall_s=self._wall_s,
+            unsolved_steps=self._dynamics.unsolved_steps if isinstance(self._dynamics, EgoDynamics) else None,
         )
 
     def _drive(self, source: DriveSource, trajectory: Trajectory, reason: str = "") -> DriveRecord:

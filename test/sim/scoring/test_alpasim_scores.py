@@ -142,8 +142,8 @@ def test_unknown_is_none_not_zero() -> None:
     ):
         assert no_map.metrics[key] is None, key
     assert no_map.metrics["collision_any"] == 0.0
-    assert no_map.scene_score is None
-    assert no_map.metrics["progress_score"] == 1.0
+    assert no_map.scene_score == no_map.metrics["progress_score"] == 1.0
+    assert no_map.unknown_incidents == ("offroad",), "the score is one of a drive that stayed on the road"
     alone = score_input(replace(known, actors=None))
     for key in (
         "collision_any",
@@ -156,6 +156,7 @@ def test_unknown_is_none_not_zero() -> None:
         assert alone.metrics[key] is None, key
     assert alone.metrics["offroad"] == 0.0
     assert alone.scene_score is None
+    assert alone.unknown_incidents == ("collision_at_fault",)
 
 
 def test_a_known_crash_is_a_zero_even_where_the_map_is_unknown() -> None:

@@ -86,7 +86,7 @@ def cause_of(
 def _named(
     others: Others, regulation: Regulation, leader: int, stop: Stop | None
 ) -> tuple[Governor, str, bool]:
-    """Return what a leader's index stands for, its kind (of a light its colour), and whether it never moves."""
+    """Return what a leader's index stands for, its kind (a light's colour), and whether it never moves."""
     if leader >= 0:
         kind = others.kinds[leader]
         if others.heading_cos[leader] < -0.5 and kind != "pedestrian":

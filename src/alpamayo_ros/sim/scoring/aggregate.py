@@ -34,6 +34,8 @@ def aggregate(scores: Iterable[RolloutScore]) -> dict[str, object]:
         red_light_runs, stop_sign_runs: how many, in all rollouts; None where no map is known.
         rollouts_scored, scenes: how many.
         failed, not_scored, unknown: names of rollouts.
+        unknown_incidents: what is unknown somewhere that would make a scene score 0.
+        unsolved_steps: steps in which our controller found no command; None where it never drove.
         speed_rel_to_reference: total distance over the recorded drives' in the same time.
         by_family: scene_score, at_fault, offroad and failed of every family there is.
         metrics: {mean, ci95, n} of every other metric, over the rollouts in which it is known.
@@ -55,6 +57,8 @@ def aggregate(scores: Iterable[RolloutScore]) -> dict[str, object]:
         "failed": [score.name for score in scored if score.failed],
         "not_scored": [score.name for score in ordered if not score.scored],
         "unknown": [score.name for score in scored if score.scene_score is None],
+        "unknown_incidents": sorted({name for score in scored for name in score.unknown_incidents}),
+        "unsolved_steps": _sum([score.unsolved_steps for score in scored]),
         "speed_rel_to_reference": _speed_rel_to_reference(scored),
         "by_family": _by_family(scored),
         "metrics": {
@@ -180,8 +184,12 @@ def _count(scores: Sequence[RolloutScore], *names: str) -> int | None:
 
 
 def _total(scores: Sequence[RolloutScore], name: str) -> int | None:
-    known = [score.metrics[name] for score in scores if score.metrics.get(name) is not None]
-    return int(sum(value or 0 for value in known)) if known else None
+    return _sum([score.metrics.get(name) for score in scores])
+
+
+def _sum(values: Sequence[Metric]) -> int | None:
+    known = [value for value in values if value is not None]
+    return int(sum(known)) if known else None
 
 
 def _speed_rel_to_reference(scores: Sequence[RolloutScore]) -> float | None:

@@ -22,6 +22,7 @@ from alpamayo_ros.sim.scoring.shapes import GeometryArray, box_shape
 LEFT_PATH_M = 4.0
 FULL_PROGRESS = 0.8
 """Share of the recorded drive that earns the full score."""
+ZERO_INCIDENTS = ("collision_at_fault", "offroad")
 SHORT_REFERENCE_M = 5.0
 """On a shorter recorded drive there is no progress to ask for."""
 
@@ -144,15 +145,20 @@ def progress_score(values: dict[str, float | None]) -> float:
 def scene_score(values: dict[str, float | None]) -> tuple[float | None, str | None]:
     """Return a rollout's scene score and AlpaSim's reason for a zero, or None.
 
-    The score is None where what could make it zero is unknown (no map, or nothing known of road users) and
-    nothing else made it zero.
+    The score is None where nothing is known of road users, unless the road was left. Without a map it stands
+    for a drive that did not leave the road: unknown_incidents says so.
     """
-    for name in ("collision_at_fault", "offroad"):
+    for name in ZERO_INCIDENTS:
         if values[name]:
             return 0.0, name
-    if values["collision_at_fault"] is None or values["offroad"] is None:
+    if values["collision_at_fault"] is None:
         return None, None
     return progress_score(values), None
+
+
+def unknown_incidents(values: dict[str, float | None]) -> tuple[str, ...]:
+    """Return which of the incidents that make a scene score 0 are unknown."""
+    return tuple(name for name in ZERO_INCIDENTS if values[name] is None)
 
 
 def clearance(rollout: ScoreInput, steps: NDArray[np.int64], shapes: GeometryArray) -> Clearance:

@@ -64,6 +64,7 @@ class ScoreInput:
         box_ahead_of_rig_m: how far the box's centre is ahead of the rear axle.
         ego_speed_mps: forward speed [S]; None to take it from the poses.
         has_black_image: whether a front-wide picture was black, for which AlpaSim drops the rollout.
+        unsolved_steps: as in RolloutRecord.
     """
 
     scene_id: str
@@ -85,6 +86,7 @@ class ScoreInput:
     box_ahead_of_rig_m: float = EGO_BOX_IN_RIG_M[0]
     ego_speed_mps: Float64Array | None = None
     has_black_image: bool = False
+    unsolved_steps: int | None = None
 
     def __post_init__(self) -> None:
         steps, points = len(self.stamps_us), len(self.reference_stamps_us)
@@ -158,6 +160,7 @@ def from_record(record: RolloutRecord) -> ScoreInput:
         end_reason=record.end_reason,
         error=record.error,
         ego_speed_mps=np.array([state.speed_mps for state in record.ego]),
+        unsolved_steps=record.unsolved_steps,
     )
 
 

@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from alpamayo_ros.sim.record import RolloutRecord
-from alpamayo_ros.sim.scoring.alpasim import alpasim_metrics, progress_score, scene_score
+from alpamayo_ros.sim.scoring.alpasim import (
+    alpasim_metrics,
+    progress_score,
+    scene_score,
+    unknown_incidents,
+)
 from alpamayo_ros.sim.scoring.driving import comfort, speeds, time_to_collision
 from alpamayo_ros.sim.scoring.inputs import ScoreInput, from_record
 from alpamayo_ros.sim.scoring.plans import plan_metrics
@@ -76,6 +81,10 @@ class RolloutScore:
         collision_with: id of the road user of the first collision, or None.
         event_time_s: when the first collision or leaving of the road was, since the scene's start, or None.
         left_path: whether AlpaSim's metrics end before the rollout because it was 4 m off the recorded drive.
+        unknown_incidents: what would make the scene score 0 and is unknown: "offroad" without a map,
+            "collision_at_fault" where nothing is known of road users.
+        unsolved_steps: steps in which the controller found no command and braked; None where another
+            controller drove, or a log was read.
     """
 
     scene_id: str
@@ -91,6 +100,8 @@ class RolloutScore:
     collision_with: str | None = None
     event_time_s: float | None = None
     left_path: bool = False
+    unknown_incidents: tuple[str, ...] = ()
+    unsolved_steps: int | None = None
 
     @property
     def name(self) -> str:
@@ -118,6 +129,8 @@ class RolloutScore:
             "collision_with": self.collision_with,
             "event_time_s": _rounded(self.event_time_s),
             "left_path": self.left_path,
+            "unknown_incidents": list(self.unknown_incidents),
+            "unsolved_steps": self.unsolved_steps,
         }
 
 
@@ -139,6 +152,7 @@ def score_input(rollout: ScoreInput) -> RolloutScore:
             scored=not dropped,
             scene_score=None if dropped else 0.0,
             failure_reason=None if dropped else reason,
+            unsolved_steps=rollout.unsolved_steps,
         )
     values = alpasim.values
     score, reason_of_zero = scene_score(values)
@@ -178,6 +192,8 @@ def score_input(rollout: ScoreInput) -> RolloutScore:
         collision_with=None if hit is None else hit.actor_id,
         event_time_s=float(rollout.stamps_us[min(events)] - rollout.start_us) / 1e6 if events else None,
         left_path=alpasim.left_path,
+        unknown_incidents=unknown_incidents(values),
+        unsolved_steps=rollout.unsolved_steps,
     )
 
 
