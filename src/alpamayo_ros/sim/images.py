@@ -143,7 +143,7 @@ class SceneCameras:
         return self._cameras[name]
 
     def _check_sizes(self, images: Mapping[int, bytes]) -> None:
-        """Raise RenderError for no image or one of a changed size; say once if it is not the one asked for."""
+        """Raise RenderError for no image, or a changed size; say once if it is not the one asked for."""
         other: list[str] = []
         for camera_id, data in images.items():
             name = camera_name(camera_id)
