@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import re
 from collections.abc import Sequence
@@ -9,12 +10,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from rollout_factory import FlatPictures, example_scene, record_of
 
 from alpamayo_ros.sim.record import RolloutRecord
-from alpamayo_ros.sim.report import show_results, write_report
-from alpamayo_ros.sim.report.page import ReportOptions
+from alpamayo_ros.sim.render import render_thread
+from alpamayo_ros.sim.render.gpu import RendererUnavailable
+from alpamayo_ros.sim.report import WORST, drawing_problem, show_results, write_report
+from alpamayo_ros.sim.report.page import MOMENTS, ReportOptions
 from alpamayo_ros.sim.scoring import RolloutScore, aggregate, score_rollout
 from alpamayo_ros.types import InvalidInput
 
@@ -73,21 +77,21 @@ def report(
     return path.read_text(encoding="utf-8")
 
 
-def test_everything_that_it_refers_to_is_beside_it(
+def test_it_is_one_file_that_holds_all_it_shows(
     tmp_path: Path, records: list[RolloutRecord], scores: list[RolloutScore]
 ) -> None:
-    text = report(tmp_path, records, scores, FlatPictures(), strips=1)
+    text = report(tmp_path, records, scores, FlatPictures())
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     page = Page(text)
-    assert page.links
+    pictures = [link for link in page.links if not link.startswith("#")]
+    assert len(pictures) == len(records) * (2 + MOMENTS)  # map, timeline, strips
+    for picture in pictures:
+        kind, _, data = picture.partition(",")
+        assert kind == "data:image/webp;base64"
+        image = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+        assert image is not None and image.shape[1] > 300
     for link in page.links:
-        if link.startswith("#"):
-            assert link[1:] in page.ids
-        else:
-            assert not re.match(r"[a-z]+:|/", link), f"{link} leads outside"
-            assert (tmp_path / link).stat().st_size > 0
-    for picture in (tmp_path / "report").rglob("*.*"):
-        assert cv2.imread(str(picture)) is not None
-        assert picture.relative_to(tmp_path).as_posix() in page.links
+        assert not link.startswith("#") or link[1:] in page.ids
 
 
 def test_hostile_text_stays_text(
@@ -117,16 +121,37 @@ def test_what_is_unknown_is_said_to_be(
     assert "score unknown" in text
 
 
-def test_the_worst_are_shown_first_and_strips_are_limited(
+def test_the_worst_are_shown_first_and_in_detail(
     tmp_path: Path, records: list[RolloutRecord], scores: list[RolloutScore]
 ) -> None:
     images = FlatPictures()
-    text = report(tmp_path, records, scores, images, strips=1, sections=1)
-    assert text.count("<figure>") == 4
-    assert images.asked == 3 * 4
-    sections = [name for name in Page(text).ids if name.startswith("0")]
-    assert sections == ["0001_cut_in-7"]
+    text = report(tmp_path, records, scores, images, detailed=1)
+    assert images.asked == 3 * MOMENTS + MOMENTS  # three cameras of the worst, one of the other
+    table = text[text.index('id="rollouts"') :]
+    assert table.index("cut_in-7#0") < table.index("straight-0#0")
+    assert [name for name in Page(text).ids if name.startswith("0")] == ["0001_cut_in-7", "0000_straight-0"]
+    assert re.findall(r'<details class="rollout" id="(\w+-\d)"( open)?>', text) == [
+        ("0001_cut_in-7", " open"),
+        ("0000_straight-0", ""),
+    ]
+
+
+def test_only_so_many_have_a_section(
+    tmp_path: Path, records: list[RolloutRecord], scores: list[RolloutScore]
+) -> None:
+    text = report(tmp_path, records, scores, sections=1)
+    assert [name for name in Page(text).ids if name.startswith("0")] == ["0001_cut_in-7"]
     assert "straight-0#0" in text  # still in the table
+    assert "1 without a link have no section below" in text
+
+
+def test_what_is_known_of_one_rollout_alone_has_no_interval(
+    tmp_path: Path, records: list[RolloutRecord], scores: list[RolloutScore]
+) -> None:
+    families = report(tmp_path, records, scores).partition("By family")[2].partition("All rollouts")[0]
+    assert "–" not in families
+    doubled = report(tmp_path, [*records, *records], [*scores, *scores])
+    assert "–" in doubled.partition("By family")[2].partition("All rollouts")[0]
 
 
 def test_a_rollout_that_never_began_has_a_row_and_no_section(
@@ -135,6 +160,7 @@ def test_a_rollout_that_never_began_has_a_row_and_no_section(
     failed = RolloutScore("hills-3", "hills", 0, "expert", "failed", "no such thing", scene_score=0.0)
     text = report(tmp_path, [None, records[0]], [failed, scores[0]])
     assert "hills-3#0" in text
+    assert "failed: no such thing" in text
     assert not [name for name in Page(text).ids if "hills" in name]
 
 
@@ -143,8 +169,7 @@ def test_a_report_is_the_same_for_the_same_rollouts_and_replaces_the_last(
 ) -> None:
     first = report(tmp_path, records, scores)
     assert report(tmp_path, records, scores) == first
-    report(tmp_path, records[:1], scores[:1])
-    assert len(list((tmp_path / "report").iterdir())) == 1
+    assert report(tmp_path, records[:1], scores[:1]) != first
 
 
 def test_one_score_a_rollout_is_asked_for(
@@ -162,8 +187,46 @@ def test_a_run_is_shown_with_a_film_of_the_scene_asked_for(
         tmp_path, records, scores, summary=summary, images=FlatPictures(), video_of="cut_in-7"
     )
     assert made == (tmp_path / "report.html", tmp_path / "rollout.webm")
-    assert "rollout.webm" in Page(made[0].read_text(encoding="utf-8")).links
+    text = made[0].read_text(encoding="utf-8")
+    assert "rollout.webm" in Page(text).links
+    assert re.search(r'<video [^>]*poster="data:image/webp;base64,', text)
+    assert "cut_in-7#0 in real time" in text
     film = cv2.VideoCapture(str(made[1]))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == pytest.approx(60, abs=1)
-    with pytest.raises(InvalidInput, match="expected a scene of straight-0, cut_in-7, got 'fog-3'"):
+
+
+def test_the_worst_can_be_filmed_a_scene_that_was_not_driven_cannot(
+    tmp_path: Path, records: list[RolloutRecord], scores: list[RolloutScore]
+) -> None:
+    summary = aggregate(scores)
+    short = [record_of(example_scene(), steps=12, end_reason="failed", error="x"), records[0]]
+    made = show_results(tmp_path, short, scores[::-1], summary=summary, images=FlatPictures(), video_of=WORST)
+    assert "cut_in-7#0 in real time" in made[0].read_text(encoding="utf-8")
+    with pytest.raises(InvalidInput, match="expected worst or a scene of straight-0, cut_in-7, got 'fog-3'"):
         show_results(tmp_path, records, scores, summary=summary, images=FlatPictures(), video_of="fog-3")
+
+
+def test_where_nothing_can_be_drawn_the_page_says_why(
+    tmp_path: Path,
+    records: list[RolloutRecord],
+    scores: list[RolloutScore],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unavailable() -> None:
+        raise RendererUnavailable("expected EGL, got none: apt install libegl1")
+
+    monkeypatch.setattr(render_thread, "shared_thread", unavailable)
+    assert drawing_problem() == "expected EGL, got none: apt install libegl1"
+    made = show_results(tmp_path, records, scores, summary=aggregate(scores), video_of=WORST)
+    assert made == (tmp_path / "report.html",)
+    text = made[0].read_text(encoding="utf-8")
+    assert "cannot draw them: expected EGL, got none: apt install libegl1" in text
+    assert "<video" not in text and "<figure" not in text
+    assert text.count('alt="from above"') == 2
+
+
+def test_the_shortest_rollout_and_none_at_all_can_be_shown(tmp_path: Path) -> None:
+    record = record_of(example_scene(), steps=1, end_reason="interrupted")
+    score = RolloutScore("straight-0", "straight", 0, "expert", "interrupted")
+    assert "interrupted" in report(tmp_path, [record], [score], FlatPictures())
+    assert "0 rollouts in 0 scenes" in report(tmp_path, [], [])

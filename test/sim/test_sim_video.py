@@ -31,7 +31,7 @@ def test_webm_has_a_frame_a_step_and_plays_in_real_time(tmp_path: Path) -> None:
         frames.append(frame)
     assert len(frames) == 30
     assert done[-1] == (30, 30)
-    assert all(frame.shape == (630, 1120, 3) for frame in frames)
+    assert all(frame.shape == (540, 960, 3) for frame in frames)
     assert np.abs(frames[5].astype(int) - frames[25]).mean() > 0.5
     # The camera's picture, grey, is where it belongs, and the header is not.
     assert frames[5][100, 100] == pytest.approx([120, 120, 120], abs=6)

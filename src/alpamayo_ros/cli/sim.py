@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("sim"), metavar="DIR", help="results (default: sim)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     parser.add_argument("--no-report", action="store_true", help="leave out report.html")
-    parser.add_argument("--video", metavar="SCENE", help="also film this scene's (first) rollout")
+    parser.add_argument(
+        "--video", metavar="SCENE", help="also film a rollout: this scene's, or the worst of all for `worst`"
+    )
     parser.add_argument(
         "--renderer",
         default="",
@@ -52,11 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
         return _score_log(arguments.asl, arguments.out)
     options = _options(arguments)
     source = _source(arguments.planner)
-    if arguments.video and scene_id_of(arguments.video) not in options.scene_ids:
-        raise InvalidInput(f"--video: expected one of the scenes that are driven, got {arguments.video!r}")
+    video_of = _video_of(arguments.video, options)
     result = _drive(options, source)
     print(describe(result.summary))
-    made = [] if result.interrupted else _report(arguments, options, result)
+    made = _report(arguments, options, result, video_of=video_of)
     print(f"results        {options.out}/scores.json, rollouts/{''.join(f', {path.name}' for path in made)}")
     if result.interrupted:
         return EXIT_INTERRUPTED
@@ -127,14 +128,34 @@ def _drive(options: RunOptions, source: PlannerSource) -> RunResult:
         return run_rollouts(options, source, progress=told)
 
 
-def _report(arguments: argparse.Namespace, options: RunOptions, result: RunResult) -> list[Path]:
-    """Write what people look at, unless --no-report; a film alone where only that is asked for."""
-    if arguments.no_report and not arguments.video:
+def _video_of(asked: str | None, options: RunOptions) -> str:
+    """Return the scene to film, "worst", or "" for none; refuse before anything is driven what cannot be."""
+    if not asked:
+        return ""
+    from alpamayo_ros.sim.report import WORST, drawing_problem
+
+    if asked != WORST and scene_id_of(asked) not in options.scene_ids:
+        raise InvalidInput(f"--video: expected {WORST} or one of the scenes that are driven, got {asked!r}")
+    problem = drawing_problem()
+    if problem:
+        raise InvalidInput(f"--video: expected a machine that can draw, got: {problem}")
+    return asked if asked == WORST else scene_id_of(asked)
+
+
+def _report(
+    arguments: argparse.Namespace, options: RunOptions, result: RunResult, *, video_of: str
+) -> list[Path]:
+    """Write what people look at, unless --no-report; of an interrupted run what there is, without a film."""
+    if arguments.no_report and not video_of:
         return []
     from rich.console import Console
 
     from alpamayo_ros.sim.report import ReportOptions, show_results
 
+    done, asked = len(result.outcomes), len(options.work)
+    if not done:
+        return []
+    notice = f"Interrupted after {done} of {asked} rollouts." if result.interrupted else ""
     console = Console(stderr=True)
     with console.status("report") as status:
         made = show_results(
@@ -142,8 +163,8 @@ def _report(arguments: argparse.Namespace, options: RunOptions, result: RunResul
             [outcome.record for outcome in result.outcomes],
             [outcome.score for outcome in result.outcomes],
             summary=result.summary,
-            video_of=scene_id_of(arguments.video) if arguments.video else "",
-            options=ReportOptions(command=f"alpamayo sim --planner {arguments.planner}"),
+            video_of="" if result.interrupted else video_of,
+            options=ReportOptions(command=f"alpamayo sim --planner {arguments.planner}", notice=notice),
             progress=lambda text: status.update(f"report: {text}"),
         )
     return list(made)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import html
 from collections.abc import Iterable, Sequence
 
 from alpamayo_ros.sim.report.page_template import PAGE
 
 UNKNOWN = "unknown"
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """Return a picture as an address that holds it, so that no other file is needed; kind as in "webp"."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def esc(text: object) -> str:
@@ -46,9 +52,13 @@ def cell(value: object, form: str = ".3g", *, left: bool = False) -> str:
     return f'<td{css} data-key="{esc(key)}">{esc(shown)}</td>'
 
 
-def table(heads: Sequence[str], rows: Iterable[str], *, sortable: bool = False) -> str:
-    """Return a table of rows whose cells are HTML; heads are texts."""
-    head = "".join(f"<th>{esc(text)}</th>" for text in heads)
+def table(
+    heads: Sequence[str], rows: Iterable[str], *, left: Sequence[str] = (), sortable: bool = False
+) -> str:
+    """Return a table of rows whose cells are HTML; heads are texts, those in `left` aligned to the left."""
+    head = "".join(
+        f'<th class="left">{esc(text)}</th>' if text in left else f"<th>{esc(text)}</th>" for text in heads
+    )
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     css = ' class="sortable"' if sortable else ""
     return (

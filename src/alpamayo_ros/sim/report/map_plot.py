@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ from alpamayo_ros.sim.report.birdseye import draw_rollout, draw_scene
 from alpamayo_ros.sim.report.plan_frame import PlanFrame
 from alpamayo_ros.sim.report.style import FAINT, INK
 from alpamayo_ros.sim.roads import Float64Array
+from alpamayo_ros.types import UInt8Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,11 +21,10 @@ _HEIGHTS_IN = (2.6, 6.4)
 _MARGIN_M = 14.0
 
 
-def save_map(path: Path, record: RolloutRecord, *, plan_step: int | None = None) -> None:
-    """Draw a rollout over its scene, the drive from left to right; writes a PNG.
+def map_picture(record: RolloutRecord, *, plan_step: int | None = None) -> UInt8Array:
+    """Return a rollout over its scene from above, the drive from left to right, uint8 RGB [H, 1430, 3].
 
     Args:
-        path: to write.
         record: the rollout; its actors are drawn where they were at its end.
         plan_step: whose plan is drawn too, with its candidates.
     """
@@ -43,8 +42,8 @@ def save_map(path: Path, record: RolloutRecord, *, plan_step: int | None = None)
     half = metres_an_inch * np.array([_WIDTH_IN, height_in]) / 2
     centre = (low + high) / 2
 
-    figure = Figure(figsize=(_WIDTH_IN, height_in), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(_WIDTH_IN, height_in), dpi=130, facecolor="white")
+    canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     end_s = (record.ego[-1].time_us - record.scene.start_us) * 1e-6
     draw_scene(axes, record.scene, frame=frame, time_s=end_s)
@@ -54,7 +53,8 @@ def save_map(path: Path, record: RolloutRecord, *, plan_step: int | None = None)
     axes.set_axis_off()
     axes.add_artist(axes.patch)  # the ground stays though the axes are off
     _draw_scale(axes, centre - half)
-    figure.savefig(path, dpi=100)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def _draw_scale(axes: Axes, corner: Float64Array) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 
 from alpamayo_ros.sim.record import EndReason, RolloutRecord
+from alpamayo_ros.sim.report.scene_moments import telling_step
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.scene import EGO_SIZE_XYZ_M
 from alpamayo_ros.sim.scoring import RolloutScore
@@ -73,11 +74,15 @@ def end_text(record: RolloutRecord, score: RolloutScore | None = None) -> str:
 def choose_moments(
     record: RolloutRecord, number: int, score: RolloutScore | None = None
 ) -> tuple[Moment, ...]:
-    """Return up to `number` moments to show: what matters most, a second apart, filled up evenly."""
+    """Return up to `number` moments to show: what matters most, a second apart, filled up evenly.
+
+    The one at which the scene's family is best recognised is among what matters.
+    """
     last = len(record.ego) - 1
+    family = Moment(telling_step(record), "", 4.6)
     even = [Moment(int(step), "", -1.0) for step in np.linspace(0, last, number + 2)[1:-1]]
     chosen: list[Moment] = []
-    for moment in sorted([*events(record, score), *even], key=lambda m: (-m.weight, m.step)):
+    for moment in sorted([*events(record, score), family, *even], key=lambda m: (-m.weight, m.step)):
         if len(chosen) < number and all(abs(moment.step - other.step) >= 10 for other in chosen):
             chosen.append(moment)
     return tuple(sorted(chosen, key=lambda moment: moment.step))

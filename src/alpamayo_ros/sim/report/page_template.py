@@ -51,17 +51,24 @@ a { color: #2459a8; text-decoration: none; } a:hover { text-decoration: underlin
   background: var(--good); border-radius: 5px; }
 .bar u { position: absolute; top: 3px; height: 3px; background: var(--ink); opacity: .55; }
 img, video { max-width: 100%; height: auto; display: block; border-radius: 5px; }
+video { width: 100%; background: white; }
 .map { border: 1px solid var(--line); width: 100%; }
 .two { display: grid; grid-template-columns: 3fr 2fr; gap: 22px; align-items: start; }
 @media (max-width: 900px) { .two { grid-template-columns: 1fr; } .wide { overflow-x: auto; } }
-figure { margin: 14px 0 0; } figcaption { padding: 6px 2px 0; }
+figure { margin: 14px 0 0; } figcaption { padding: 4px 2px 0; }
+.narrow { display: grid; grid-template-columns: repeat(auto-fit, minmax(235px, 1fr)); gap: 0 12px; }
+.narrow figcaption { font-size: 13.5px; line-height: 1.35; }
+.rollout { background: white; border: 1px solid var(--line); border-radius: 8px; padding: 16px 24px;
+  margin: 0 0 12px; }
+.rollout > summary { color: var(--ink); } .rollout[open] > summary { margin-bottom: 10px; }
+.rollout > summary h2 { display: inline; margin-right: 8px; }
 blockquote { margin: 2px 0 0; padding: 0 0 0 12px; border-left: 3px solid var(--accent);
   font-style: italic; }
 ol.events { margin: 0; padding: 0; list-style: none; } ol.events li { display: flex; gap: 12px;
   padding: 2px 0; }
 ol.events time { color: var(--faint); min-width: 46px; text-align: right;
   font-variant-numeric: tabular-nums; }
-details { margin-top: 12px; } summary { cursor: pointer; color: var(--faint); }
+details details { margin-top: 12px; } summary { cursor: pointer; color: var(--faint); }
 .scroll { max-height: 340px; overflow: auto; border: 1px solid var(--line); border-radius: 5px; }
 dl { display: grid; grid-template-columns: max-content auto; gap: 1px 14px; margin: 0;
   font-size: 13.5px; }
@@ -94,6 +101,11 @@ for (const head of document.querySelectorAll("table.sortable th")) head.addEvent
   };
   [...body.rows].sort((a, b) => sign * compare(a, b)).forEach(row => body.append(row));
 });
+const unfold = () => {
+  const target = location.hash && document.getElementById(location.hash.slice(1));
+  if (target) { target.open = true; target.scrollIntoView(); }
+};
+addEventListener("hashchange", unfold); unfold();
 </script>
 </body>
 </html>

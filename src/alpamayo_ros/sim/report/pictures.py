@@ -68,6 +68,12 @@ def strip(images: Sequence[UInt8Array]) -> UInt8Array:
     return np.concatenate(parts, axis=1)
 
 
+def webp(image: UInt8Array, quality: int = 78) -> bytes:
+    """Return a picture [H, W, 3] RGB as WebP: half of a JPEG's bytes, and sharp where it is a drawing."""
+    _, data = cv2.imencode(".webp", image[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, quality])
+    return data.tobytes()
+
+
 def jpeg(image: UInt8Array, quality: int = 85) -> bytes:
     """Return a picture [H, W, 3] RGB as JPEG."""
     _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])

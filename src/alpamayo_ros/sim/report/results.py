@@ -6,14 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alpamayo_ros.sim.record import RolloutRecord
-from alpamayo_ros.sim.report.page import ReportOptions, write_report
+from alpamayo_ros.sim.report.film import still
+from alpamayo_ros.sim.report.page import WORST, ReportOptions, worst_first, write_report
 from alpamayo_ros.sim.report.pictures import PictureSource
+from alpamayo_ros.sim.report.scene_moments import telling_step
 from alpamayo_ros.sim.report.video import write_video
 from alpamayo_ros.sim.scoring import RolloutScore
 from alpamayo_ros.types import InvalidInput
+
+if TYPE_CHECKING:
+    from alpamayo_ros.sim.report.drawn_pictures import DrawnPictures
 
 VIDEO_NAME = "rollout.webm"
 
@@ -29,7 +34,7 @@ def show_results(
     options: ReportOptions | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> tuple[Path, ...]:
-    """Write report.html, and rollout.webm where a scene is named; returns the files for people to open.
+    """Write report.html, and rollout.webm where one is asked for; returns the files for people to open.
 
     Args:
         out_dir: must exist.
@@ -38,37 +43,32 @@ def show_results(
         summary: scoring.aggregate()'s.
         images: renders pictures; by default the embedded renderer does, in this process, and where OpenGL
             cannot be had the page says that there are none, and why.
-        video_of: scene whose first rollout is filmed; "" for none.
-        options: what the page shows; its `video` is set here.
+        video_of: scene whose worst rollout is filmed, or "worst" for the worst of all; "" for no film.
+        options: what the page shows; its film is set here.
         progress: told what is being made.
 
     Raises:
-        InvalidInput: for a scene to film that is not among the rollouts, or without a renderer to film it.
+        InvalidInput: for a scene to film that is not among the rollouts.
     """
     options = options or ReportOptions()
-    filmed = None
-    if video_of:
-        pairs = zip(records, scores, strict=True)
-        filmed = next(((r, s) for r, s in pairs if r is not None and s.scene_id == video_of), None)
-        if filmed is None:
-            known = ", ".join(dict.fromkeys(score.scene_id for score in scores)) or "none"
-            raise InvalidInput(f"video: expected a scene of {known}, got {video_of!r}")
+    filmed = _filmed(video_of, records, scores) if video_of else None
     made: list[Path] = []
     with ExitStack() as stack:
-        wanted = filmed is not None or options.strips > 0
-        if images is None and wanted:
-            images, why_none = _embedded(stack)
-            if images is None:
-                if filmed is not None:
-                    raise InvalidInput(f"video: expected a renderer, got none: {why_none}")
-                notice = f"Without camera pictures: {why_none}"
-                options = replace(options, notice=" ".join(filter(None, (options.notice, notice))))
-        if filmed is not None:
-            assert images is not None
-            progress(f"film of {video_of}")
+        if images is None and any(record is not None for record in records):
+            why_none = drawing_problem()
+            if why_none:
+                options = replace(
+                    options, notice=" ".join(filter(None, (options.notice, _without(why_none))))
+                )
+            else:
+                images = stack.enter_context(_drawn_pictures())
+        if filmed is not None and images is not None:
+            record, score = filmed
+            progress(f"film of {score.name}")
             path = out_dir / VIDEO_NAME
-            write_video(path, filmed[0], images=images, score=filmed[1])
-            options = replace(options, video=path.name)
+            write_video(path, record, images=images, score=score)
+            poster = still(record, telling_step(record), images, score=score)
+            options = replace(options, video=path.name, video_of=score.name, poster=poster)
             made.append(path)
         page = write_report(
             out_dir, records, scores, summary=summary, images=images, options=options, progress=progress
@@ -76,14 +76,38 @@ def show_results(
     return (page, *made)
 
 
-def _embedded(stack: ExitStack) -> tuple[PictureSource | None, str]:
-    """Return the embedded renderer, or None and why it cannot draw here."""
+def drawing_problem() -> str:
+    """Return why the embedded renderer cannot draw on this machine; "" where it can."""
     from alpamayo_ros.sim.render.gpu import RendererUnavailable
     from alpamayo_ros.sim.render.render_thread import shared_thread
-    from alpamayo_ros.sim.report.drawn_pictures import DrawnPictures
 
     try:
         shared_thread()
     except RendererUnavailable as error:
-        return None, str(error)
-    return stack.enter_context(DrawnPictures()), ""
+        return str(error)
+    return ""
+
+
+def _without(why_none: str) -> str:
+    return f"Without camera pictures and film, for this machine cannot draw them: {why_none}"
+
+
+def _drawn_pictures() -> DrawnPictures:
+    from alpamayo_ros.sim.report.drawn_pictures import DrawnPictures
+
+    return DrawnPictures()
+
+
+def _filmed(
+    video_of: str, records: Sequence[RolloutRecord | None], scores: Sequence[RolloutScore]
+) -> tuple[RolloutRecord, RolloutScore] | None:
+    """Return the rollout to film; None where none of those asked for was begun."""
+    asked = [i for i in worst_first(scores) if video_of in (WORST, scores[i].scene_id)]
+    if not asked and scores:
+        known = ", ".join(dict.fromkeys(score.scene_id for score in scores))
+        raise InvalidInput(f"video: expected {WORST} or a scene of {known}, got {video_of!r}")
+    for index in asked:
+        record = records[index]
+        if record is not None:
+            return record, scores[index]
+    return None

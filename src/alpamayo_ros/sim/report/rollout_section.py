@@ -43,16 +43,19 @@ _KEY_METRICS: tuple[tuple[str, str, str], ...] = (
 
 @dataclass(frozen=True)
 class Shown:
-    """What was drawn of a rollout: names of files in the folder of that name beside the page."""
+    """What was drawn of a rollout: pictures as data URIs.
 
-    folder: str
-    map_name: str
-    timeline_name: str
+    Attributes:
+        map_uri: from above.
+        timeline_uri: the plots over time.
+        strips: what the cameras saw at some moments; none where nothing renders.
+        is_wide: whether these show the side cameras too, and so want a line each.
+    """
+
+    map_uri: str
+    timeline_uri: str
     strips: tuple[tuple[Moment, str], ...]
-
-    def path(self, name: str) -> str:
-        """Return a file's path relative to the page."""
-        return f"report/{self.folder}/{name}"
+    is_wide: bool
 
 
 def score_badge(score: RolloutScore) -> str:
@@ -63,26 +66,29 @@ def score_badge(score: RolloutScore) -> str:
     return badge(f"score {value:.2f}", "good" if value >= 0.95 else "middling" if value > 0 else "bad")
 
 
-def rollout_section(record: RolloutRecord, score: RolloutScore, *, shown: Shown, command: str) -> str:
-    """Return one rollout's section: map, plots, events, cameras, reasoning, metrics, how to repeat it."""
+def rollout_section(
+    record: RolloutRecord, score: RolloutScore, *, shown: Shown, anchor: str, command: str, unfolded: bool
+) -> str:
+    """Return one rollout's section: map, cameras, plots, events, reasoning, metrics, how to repeat it."""
     scene = record.scene
     bad_end = record.end_reason in ("collision", "off_road", "failed")
     seconds = (record.ego[-1].time_us - scene.start_us) * 1e-6
     parts = [
-        f'<section id="{esc(shown.folder)}">',
-        f"<h2>{esc(scene.scene_id)} <small>rollout {record.rollout_index}</small> {score_badge(score)} "
-        f"{badge(end_text(record, score), 'bad' if bad_end else '')}</h2>",
-        f'<p class="faint">{esc(scene.description)} {seconds:.1f} s simulated in {record.wall_s:.1f} s.</p>',
-        f'<img class="map" loading="lazy" src="{esc(shown.path(shown.map_name))}" alt="from above">',
+        f'<details class="rollout" id="{esc(anchor)}"{" open" if unfolded else ""}>',
+        f"<summary><h2>{esc(scene.scene_id)} <small>rollout {record.rollout_index}</small> "
+        f"{score_badge(score)} {badge(end_text(record, score), 'bad' if bad_end else '')}</h2>"
+        f'<span class="faint">{esc(scene.description)}</span></summary>',
+        f'<img class="map" loading="lazy" src="{shown.map_uri}" alt="from above">',
         _legend(record),
+        _strips(record, shown),
         '<div class="two"><div><h3>Over time</h3>',
-        f'<img loading="lazy" src="{esc(shown.path(shown.timeline_name))}" alt="over time">',
+        f'<img loading="lazy" src="{shown.timeline_uri}" alt="over time">',
         f"</div><div><h3>Events</h3>{_events(record, score)}<h3>Metrics</h3>{_metrics(score)}</div></div>",
-        *(_strip(record, moment, shown.path(name)) for moment, name in shown.strips),
         _reasoning(record),
         _all_metrics(score),
-        f"<h3>To repeat it</h3><p><code>{esc(_repeat(record, command))}</code></p>",
-        "</section>",
+        f'<h3>To repeat it</h3><p><code>{esc(_repeat(record, command))}</code> <span class="faint">'
+        f"{seconds:.1f} s simulated in {record.wall_s:.1f} s</span></p>",
+        '<p><a href="#rollouts">↑ all rollouts</a></p></details>',
     ]
     return "\n".join(parts)
 
@@ -121,7 +127,12 @@ def _all_metrics(score: RolloutScore) -> str:
     return f'<details><summary>All metrics</summary><dl class="all">{"".join(rows)}</dl></details>'
 
 
-def _strip(record: RolloutRecord, moment: Moment, path: str) -> str:
+def _strips(record: RolloutRecord, shown: Shown) -> str:
+    figures = "".join(_strip(record, moment, uri) for moment, uri in shown.strips)
+    return f'<div class="strips {"wide" if shown.is_wide else "narrow"}">{figures}</div>' if figures else ""
+
+
+def _strip(record: RolloutRecord, moment: Moment, uri: str) -> str:
     ego = record.ego[moment.step]
     drive = record.drives[min(moment.step, len(record.drives) - 1)] if record.drives else None
     facts = [f"{_seconds(moment.step)}", moment.text, f"{ego.speed_mps * 3.6:.0f} km/h"]
@@ -130,7 +141,7 @@ def _strip(record: RolloutRecord, moment: Moment, path: str) -> str:
     caption = esc("  ·  ".join(fact for fact in facts if fact))
     quoted = f"<blockquote>{esc(drive.reasoning)}</blockquote>" if drive and drive.reasoning else ""
     return (
-        f'<figure><img loading="lazy" src="{esc(path)}" alt="cross left, front wide and cross right camera">'
+        f'<figure><img loading="lazy" src="{uri}" alt="camera">'
         f"<figcaption><small>{caption}</small>{quoted}</figcaption></figure>"
     )
 
@@ -154,7 +165,8 @@ def _reasoning(record: RolloutRecord) -> str:
         step += count
     if not rows:
         return ""
-    body = table(("time", "driven by", "instruction", "reasoning"), rows)
+    heads = ("time", "driven by", "instruction", "reasoning")
+    body = table(heads, rows, left=heads)
     return f'<details><summary>Reasoning over time</summary><div class="scroll">{body}</div></details>'
 
 

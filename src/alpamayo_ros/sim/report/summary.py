@@ -20,6 +20,8 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("ttc_under_1s_share", "TTC < 1 s", ".1%"),
 )
 
+_LONGEST_ERROR = 160
+
 
 def summary_cards(summary: Mapping[str, Any], count: int, notice: str) -> str:
     """Return the figures at the top.
@@ -52,8 +54,8 @@ def summary_cards(summary: Mapping[str, Any], count: int, notice: str) -> str:
     return f'{banner}<div class="cards">{"".join(cards)}</div>'
 
 
-def _interval(bounds: Sequence[float] | None) -> str:
-    return "" if bounds is None else f"95 % interval {bounds[0]:.3f} – {bounds[1]:.3f}"
+def _interval(bounds: Sequence[float] | None, label: str = "95 % interval ") -> str:
+    return "" if bounds is None else f"{label}{bounds[0]:.3f} – {bounds[1]:.3f}"
 
 
 def _driven(km: Mapping[str, Any]) -> str:
@@ -69,37 +71,52 @@ def family_table(summary: Mapping[str, Any]) -> str:
         return ""
     rows = []
     for name, row in families.items():
-        mean, interval = row["scene_score"]["mean"], row["scene_score"]["ci95"] or (None, None)
+        mean, count = row["scene_score"]["mean"], row["scene_score"]["n"]
+        bounds = row["scene_score"]["ci95"] if count > 1 else None  # of one rollout it says nothing
+        interval = bounds or (None, None)
         rows.append(
             cell(name, left=True)
-            + cell(row["scene_score"]["n"], "d")
+            + cell(count, "d")
             + cell(mean, ".3f")
-            + f"<td>{bar(mean, *interval)}</td>"
+            + f'<td class="left">{bar(mean, *interval)} <small>{esc(_interval(bounds, ""))}</small></td>'
             + cell(row["at_fault"], "d")
             + cell(row["offroad"], "d")
             + cell(row["failed"], "d")
         )
     heads = ("family", "rollouts", "scene score", "with 95 % interval", "at fault", "off road", "failed")
-    return f"<section><h2>By family</h2>{table(heads, rows, sortable=True)}</section>"
+    return f"<section><h2>By family</h2>{table(heads, rows, left=heads[3:4], sortable=True)}</section>"
 
 
 def rollout_table(scores: Sequence[RolloutScore], *, anchors: Sequence[str | None]) -> str:
-    """Return one row a rollout, with a link to its section where it has one."""
+    """Return one row a rollout, in order, with a link to its section where it has one."""
     rows = []
     for score, anchor in zip(scores, anchors, strict=True):
         name = esc(score.name)
         link = f'<a href="#{esc(anchor)}">{name}</a>' if anchor else name
-        end = END_TEXTS.get(cast(EndReason, score.end_reason), score.end_reason)
         rows.append(
             f'<td data-key="{name}">{link}</td>'
             + cell(score.scene_score, ".3f")
-            + cell(end, left=True)
+            + f'<td class="text">{esc(_end(score))}</td>'
             + "".join(cell(score.metrics.get(key), form) for key, _, form in _COLUMNS)
         )
+    missing = sum(anchor is None for anchor in anchors)
+    unseen = f" {missing} without a link have no section below." if missing else ""
     heads = ("rollout", "score", "end", *(label for _, label, _ in _COLUMNS))
     return (
-        f"<section><h2>All rollouts</h2>{table(heads, rows, sortable=True)}"
-        '<p class="faint">Click on a head to sort. Speed: by the reference drive’s in the same time. Astray: '
-        "farthest from the reference drive. Nearest: to another road user. Rough: share of steps over a "
-        f"comfort limit. “{UNKNOWN}”: this renderer does not tell what it takes to know.</p></section>"
+        f'<section id="rollouts"><h2>All rollouts</h2>{table(heads, rows, left=heads[2:3], sortable=True)}'
+        '<p class="faint">The worst first; click on a head to sort. Speed: by the reference drive’s in the '
+        "same time. Astray: farthest from the reference drive. Nearest: to another road user. Rough: share "
+        "of steps over a comfort limit. "
+        f"“{UNKNOWN}”: this renderer does not tell what it takes to know.{unseen}</p>"
+        "</section>"
     )
+
+
+def _end(score: RolloutScore) -> str:
+    """Return how a rollout ended, in a few words."""
+    text = END_TEXTS.get(cast(EndReason, score.end_reason), score.end_reason)
+    if score.collision_with is not None and score.end_reason == "collision":
+        text += f" with {score.collision_with}"
+    if score.error:
+        text += f": {score.error[:_LONGEST_ERROR]}" + ("…" if len(score.error) > _LONGEST_ERROR else "")
+    return text

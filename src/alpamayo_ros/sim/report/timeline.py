@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ from alpamayo_ros.sim.record import RolloutRecord
 from alpamayo_ros.sim.report.moments import Moment
 from alpamayo_ros.sim.report.style import DRIVEN, FAINT, INK, PLAN, REFERENCE, WARM_UP, WARN, style_axes
 from alpamayo_ros.sim.roads import Float64Array
+from alpamayo_ros.types import UInt8Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,15 +71,16 @@ def draw_latency(axes: Axes, record: RolloutRecord) -> None:
     axes.margins(x=0)
 
 
-def save_timeline(path: Path, record: RolloutRecord, moments: Iterable[Moment]) -> None:
-    """Draw all of it over one time axis, with who drove as shade and the moments as lines; writes a PNG."""
+def timeline_picture(record: RolloutRecord, moments: Iterable[Moment]) -> UInt8Array:
+    """Return all of it over one time axis, with who drove as shade and moments as lines, RGB [H, W, 3]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.4, 4.6), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(7.4, 4.6), dpi=130, facecolor="white")
+    canvas = FigureCanvasAgg(figure)
     draw_timeline(figure, record, moments)
-    figure.savefig(path, dpi=100)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def draw_timeline(figure: Figure, record: RolloutRecord, moments: Iterable[Moment] = ()) -> None:

@@ -17,7 +17,7 @@ from alpamayo_ros.sim.scene import STEP_US
 from alpamayo_ros.sim.scoring import RolloutScore
 from alpamayo_ros.types import InvalidInput, UInt8Array
 
-_WEBM_SCALE = 0.875
+_WEBM_SCALE = 0.75
 """OpenCV sets VP8's bit rate by the number of pixels: at full size 22 s would come to more than 10 MB."""
 _WEBP_SCALE, _WEBP_EVERY, _WEBP_QUALITY = 0.6, 2, 60
 
@@ -33,7 +33,7 @@ def write_video(
     """Film a rollout in real time.
 
     Args:
-        path: to write; its suffix chooses: .webm (VP8, 1120 x 630, a frame a step) or .webp (animated,
+        path: to write; its suffix chooses: .webm (VP8, 960 x 540, a frame a step) or .webp (animated,
             768 x 432, a frame every second step).
         record: the rollout.
         images: renders the front camera.
