@@ -22,10 +22,10 @@ import numpy as np
 
 from alpamayo_ros.cli.bag import image_size
 from alpamayo_ros.sim.cameras import USUAL_CAMERA_IDS, SimCamera, default_cameras
+from alpamayo_ros.sim.protocol.convert import camera_spec, pose_message
 from alpamayo_ros.sim.protocol.generated import sensorsim_pb2, sensorsim_pb2_grpc
 from alpamayo_ros.sim.render.instances import actor_pose_at
 from alpamayo_ros.sim.render.process import RendererProcess
-from alpamayo_ros.sim.render.requests import camera_spec, pose_message
 from alpamayo_ros.sim.scene import STEP_US, Scene
 from alpamayo_ros.sim.scenes import make_scene
 

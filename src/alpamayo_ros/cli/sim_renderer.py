@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from alpamayo_ros.types import InvalidInput
 
 if TYPE_CHECKING:
-    from alpamayo_ros.sim.render.server import Tls
+    from alpamayo_ros.sim.protocol.server import ServerTls
 
 _CHECK_S = 0.5
 
@@ -51,12 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
     from alpamayo_ros.sim.render.process import READY
     from alpamayo_ros.sim.render.render_thread import RenderThread
     from alpamayo_ros.sim.render.scene_store import SceneStore
-    from alpamayo_ros.sim.render.server import serve
+    from alpamayo_ros.sim.render.server import serve_store
     from alpamayo_ros.sim.scenes import make_scene
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    if not 0 <= arguments.port <= 65535:
-        raise InvalidInput(f"--port: expected 0 ... 65535, got {arguments.port}")
     tls = _tls(arguments)
     fixed = {}
     for log in arguments.scene_from_asl:
@@ -79,9 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"alpamayo sim-renderer: {error}", file=sys.stderr)
         return 1
     store = SceneStore(thread, make_scene, fixed=fixed, capacity=arguments.cache_scenes)
-    server = serve(store, host=arguments.host, port=arguments.port, tls=tls)
-    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
-    print(f"{READY}{host}:{server.port}", flush=True)
+    server = serve_store(store, host=arguments.host, port=arguments.port, tls=tls)
+    print(f"{READY}{server.address}", flush=True)
     while thread.alive and not stop.wait(_CHECK_S):
         pass
     died = not thread.alive
@@ -102,9 +99,9 @@ def _watch_stdin(stop: threading.Event) -> None:
     stop.set()
 
 
-def _tls(arguments: argparse.Namespace) -> Tls | None:
+def _tls(arguments: argparse.Namespace) -> ServerTls | None:
     """Read the files of the options; None without them."""
-    from alpamayo_ros.sim.render.server import Tls
+    from alpamayo_ros.sim.protocol.server import ServerTls
 
     if arguments.tls_cert is None and arguments.tls_key is None:
         if arguments.tls_client_ca is not None:
@@ -112,19 +109,6 @@ def _tls(arguments: argparse.Namespace) -> Tls | None:
         return None
     if arguments.tls_cert is None or arguments.tls_key is None:
         raise InvalidInput("--tls-cert, --tls-key: expected both or neither, got one of them")
-
-    def text(option: str, path: Path) -> bytes:
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise InvalidInput(
-                f"{option}: expected a readable file, got {path} ({error.strerror})"
-            ) from error
-
-    return Tls(
-        key=text("--tls-key", arguments.tls_key),
-        certificate=text("--tls-cert", arguments.tls_cert),
-        client_authority=(
-            None if arguments.tls_client_ca is None else text("--tls-client-ca", arguments.tls_client_ca)
-        ),
+    return ServerTls.from_files(
+        key=arguments.tls_key, certificate=arguments.tls_cert, client_authority=arguments.tls_client_ca
     )

@@ -13,8 +13,8 @@ import numpy as np
 from alpamayo_ros.sensing.camera_models import FTheta
 from alpamayo_ros.sim.cameras import LOGICAL_IDS, SimCamera
 from alpamayo_ros.sim.protocol.asl import read_entries
-from alpamayo_ros.sim.protocol.generated import logging_pb2
-from alpamayo_ros.sim.render.requests import camera_model, matrix_of
+from alpamayo_ros.sim.protocol.convert import camera_model, matrix_of
+from alpamayo_ros.sim.protocol.generated import logging_pb2, sensorsim_pb2
 from alpamayo_ros.sim.render.scene_store import FixedScene
 from alpamayo_ros.sim.roads import Float64Array, Lane, Marking, RoadNetwork, Surface, Terrain
 from alpamayo_ros.sim.scene import (
@@ -130,9 +130,9 @@ def actor_kind(label: str, *, length_m: float) -> ActorKind:
     return "truck" if length_m > 6.5 else "car" if length_m > 2.5 else "pedestrian"
 
 
-def _cameras(answer: object) -> tuple[SimCamera, ...]:
+def _cameras(answer: sensorsim_pb2.AvailableCamerasReturn) -> tuple[SimCamera, ...]:
     cameras = []
-    for item in answer.available_cameras:  # type: ignore[attr-defined]
+    for item in answer.available_cameras:
         model = camera_model(item.intrinsics)
         if item.logical_id not in LOGICAL_IDS or not isinstance(model, FTheta):
             continue

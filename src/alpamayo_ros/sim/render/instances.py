@@ -279,7 +279,7 @@ def _building_parts(prop: Prop, foot: Matrix4, pictures: Mapping[str, int]) -> l
         "building", _along(foot, (0, 0, wall_top / 2)), (length, depth, wall_top), tint,
         flags=FLAG_MATT, layer=pictures[f"facade{facade}"], bays_per_m=1 / BAY_M,
     )  # fmt: skip
-    plinth = Part("box", _along(foot, (0, 0, -base / 2 + 0.15)), (length + 0.1, depth + 0.1, base + 0.3),
+    plinth = Part("block", _along(foot, (0, 0, -base / 2 + 0.15)), (length + 0.1, depth + 0.1, base + 0.3),
                   (0.20, 0.19, 0.18), flags=FLAG_MATT)  # fmt: skip
     if pitched:
         roof_m = height - wall_top

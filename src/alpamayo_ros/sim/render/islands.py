@@ -72,7 +72,7 @@ def mound() -> Mesh:
     shade = rng.uniform(0.86, 1.08, (rings + 1, sides + 1))
     shade[:, -1] = shade[:, 0]
     shade[-1] = 1.0
-    grass = np.array([0.43, 0.49, 0.27])
+    grass = np.array([0.40, 0.49, 0.24])
     for i in range(rings):
         for j in range(sides):
             at = ([i, i, i + 1, i + 1], [j, j + 1, j + 1, j])

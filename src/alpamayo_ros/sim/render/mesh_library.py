@@ -21,8 +21,8 @@ from alpamayo_ros.sim.roads import Float64Array
 
 _LOOSE_PX = 2.5
 _CURVATURE = 1.3
-_LEVELS = 5
-_FINEST_TRIANGLES = 10_000
+_LEVELS = 6
+_FINEST_TRIANGLES = 12_500
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ def _kinds() -> tuple[MeshKind, ...]:
         MeshKind("lamp_post", (scenery.lamp_post,), (0.0,), (2.0, 0.5, 7.5)),
         MeshKind("barrier", (scenery.barrier,), (0.0,), (0.5, 2.0, 1.0)),
         MeshKind("traffic_light", (scenery.traffic_light,), (0.0,), scenery.LIGHT_SIZE_M),
-        MeshKind("box", (scenery.unit_box,), (0.0,), (4.0, 2.0, 2.0), curve_px=0.25),
+        # A cube, so that it is cut finely enough along any of its sides, whatever its shape will be.
+        MeshKind("box", (scenery.unit_box,), (0.0,), (1.0, 1.0, 1.0), curve_px=0.25),
+        MeshKind("block", (scenery.unit_box,), (0.0,), (4.0, 2.0, 2.0)),
         MeshKind("building", (scenery.building,), (0.0,), (16.0, 12.0, 12.0), True),
         MeshKind("roof_rim", (scenery.roof_rim,), (0.0,), (16.0, 12.0, 0.8)),
         MeshKind("gable_roof", (scenery.gable_roof,), (0.0,), (16.0, 12.0, 3.0)),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from alpamayo_ros.sensing.camera_models import CameraModel
 from alpamayo_ros.sensing.rigid import Matrix4, require_rigid
+from alpamayo_ros.sim.protocol.server import NotFound
 from alpamayo_ros.sim.render import lights
 from alpamayo_ros.sim.render.brake_lamps import RecordedBraking
 from alpamayo_ros.sim.render.culling import draw_list, footprint_px
@@ -51,7 +52,7 @@ _GL_CLIP_DISTANCE0 = 0x3000
 _SKY_CLEAR = {"day": 1.0, "dusk": 0.55}
 
 
-class UnknownActor(InvalidInput):
+class UnknownActor(NotFound):
     """A dynamic object of a track id that the scene does not have."""
 
 

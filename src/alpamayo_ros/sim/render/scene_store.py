@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from alpamayo_ros.sim.cameras import SimCamera, default_cameras
+from alpamayo_ros.sim.protocol.server import NotFound
 from alpamayo_ros.sim.render.render_thread import RenderThread
 from alpamayo_ros.sim.render.renderer import SceneRenderer
 from alpamayo_ros.sim.scene import FAMILIES, Scene
@@ -18,7 +19,7 @@ from alpamayo_ros.types import InvalidInput
 LISTED_SEEDS = 100
 
 
-class UnknownScene(InvalidInput):
+class UnknownScene(NotFound):
     """A scene id that is neither FAMILY-SEED nor a log's."""
 
 

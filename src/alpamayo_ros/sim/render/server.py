@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
 from alpamayo_ros import __version__
+from alpamayo_ros.sim.protocol.convert import camera_spec, pose_message, trajectory_message, version_message
 from alpamayo_ros.sim.protocol.generated import common_pb2, sensorsim_pb2, sensorsim_pb2_grpc
+from alpamayo_ros.sim.protocol.sensorsim import OURS
+from alpamayo_ros.sim.protocol.server import RunningServer, ServerTls, answering, serve, status_of
 from alpamayo_ros.sim.render.encode import encode_rgba
-from alpamayo_ros.sim.render.render_thread import RenderThreadDied
-from alpamayo_ros.sim.render.renderer import UnknownActor
-from alpamayo_ros.sim.render.requests import RenderRequest, camera_spec, parse_request, pose_message
+from alpamayo_ros.sim.render.requests import RenderRequest, parse_request
 from alpamayo_ros.sim.render.scene_store import SceneStore, UnknownScene
 from alpamayo_ros.types import InvalidInput
-
-API_VERSION = (0, 54, 0)
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +40,7 @@ class SensorsimServicer(sensorsim_pb2_grpc.SensorsimServiceServicer):
         self, request: sensorsim_pb2.RGBRenderRequest, context: grpc.ServicerContext
     ) -> sensorsim_pb2.RGBRenderReturn:
         """Draw one image."""
-        with _status_of_errors(context):
+        with answering(context):
             self._mention_masks(request)
             parsed = parse_request(request)
             (answer,) = self._draw([parsed])
@@ -67,7 +62,7 @@ class SensorsimServicer(sensorsim_pb2_grpc.SensorsimServiceServicer):
                 answers.append(Future())
             except InvalidInput as error:
                 answers.append(error)
-        with _status_of_errors(context):
+        with answering(context):
             for of_scene in wanted.values():
                 for (index, _), answer in zip(
                     of_scene, self._draw_apart([r for _, r in of_scene]), strict=True
@@ -109,12 +104,7 @@ class SensorsimServicer(sensorsim_pb2_grpc.SensorsimServiceServicer):
 
     def get_version(self, request: common_pb2.Empty, context: grpc.ServicerContext) -> common_pb2.VersionId:
         """Say what this is."""
-        major, minor, patch = API_VERSION
-        return common_pb2.VersionId(
-            version_id=f"alpamayo_ros-{__version__}",
-            git_hash="",
-            grpc_api_version=common_pb2.VersionId.APIVersion(major=major, minor=minor, patch=patch),
-        )
+        return version_message(f"{OURS}-{__version__}")
 
     def get_available_scenes(
         self, request: common_pb2.Empty, context: grpc.ServicerContext
@@ -140,7 +130,7 @@ class SensorsimServicer(sensorsim_pb2_grpc.SensorsimServiceServicer):
         self, request: sensorsim_pb2.AvailableCamerasRequest, context: grpc.ServicerContext
     ) -> sensorsim_pb2.AvailableCamerasReturn:
         """List a scene's cameras."""
-        with _status_of_errors(context):
+        with answering(context):
             return sensorsim_pb2.AvailableCamerasReturn(
                 available_cameras=[
                     sensorsim_pb2.AvailableCamerasReturn.AvailableCamera(
@@ -156,14 +146,9 @@ class SensorsimServicer(sensorsim_pb2_grpc.SensorsimServiceServicer):
         self, request: sensorsim_pb2.AvailableTrajectoriesRequest, context: grpc.ServicerContext
     ) -> sensorsim_pb2.AvailableTrajectoriesReturn:
         """Give the recorded drive of a scene, poses of the rig."""
-        with _status_of_errors(context):
+        with answering(context):
             reference = self._store.scene(request.scene_id).reference
-            trajectory = common_pb2.Trajectory(
-                poses=[
-                    common_pb2.PoseAtTime(pose=pose_message(pose), timestamp_us=int(stamp))
-                    for stamp, pose in zip(reference.stamps_us, reference.local_from_rig, strict=True)
-                ]
-            )
+            trajectory = trajectory_message(reference.stamps_us, reference.local_from_rig)
             available = sensorsim_pb2.AvailableTrajectoriesReturn.AvailableTrajectory(trajectory=trajectory)
             return sensorsim_pb2.AvailableTrajectoriesReturn(available_trajectories=[available])
 
@@ -189,55 +174,20 @@ class SensorsimServicer(sensorsim_pb2_grpc.SensorsimServiceServicer):
 def _item(name: str, answer: Future[bytes] | Exception) -> sensorsim_pb2.BatchRGBRenderReturnItem:
     if isinstance(answer, Exception):
         return sensorsim_pb2.BatchRGBRenderReturnItem(
-            camera_name=name, success=False, error_message=f"{_code_of(answer).name}: {answer}"
+            camera_name=name, success=False, error_message=f"{status_of(answer).name}: {answer}"
         )
     return sensorsim_pb2.BatchRGBRenderReturnItem(
         camera_name=name, success=True, result=sensorsim_pb2.RGBRenderReturn(image_bytes=answer.result())
     )
 
 
-def _code_of(error: Exception) -> grpc.StatusCode:
-    if isinstance(error, (UnknownScene, UnknownActor)):
-        return grpc.StatusCode.NOT_FOUND
-    return grpc.StatusCode.INVALID_ARGUMENT if isinstance(error, InvalidInput) else grpc.StatusCode.INTERNAL
-
-
-@contextmanager
-def _status_of_errors(context: grpc.ServicerContext) -> Iterator[None]:
-    """Turn what is refused or fails into a status."""
-    try:
-        yield
-    except InvalidInput as error:
-        context.abort(_code_of(error), str(error))
-    except RenderThreadDied as error:
-        context.abort(grpc.StatusCode.INTERNAL, str(error))
-
-
-@dataclass(frozen=True)
-class Tls:
-    """PEM texts of a server: its key and certificate, and of the authority that clients must be signed by."""
-
-    key: bytes
-    certificate: bytes
-    client_authority: bytes | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class RunningServer:
-    """A server that answers; `stop` ends it."""
-
-    server: grpc.Server
-    port: int
-    on_stop: Callable[[], None]
-
-    def stop(self, grace_s: float = 1.0) -> None:
-        """Stop taking requests, give running ones `grace_s`, and end."""
-        self.server.stop(grace_s).wait()
-        self.on_stop()
-
-
-def serve(
-    store: SceneStore, *, host: str = "127.0.0.1", port: int = 0, tls: Tls | None = None, workers: int = 16
+def serve_store(
+    store: SceneStore,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: ServerTls | None = None,
+    workers: int = 16,
 ) -> RunningServer:
     """Serve a store's scenes and return at once; port 0 takes a free one.
 
@@ -245,29 +195,11 @@ def serve(
         InvalidInput: if the address cannot be had.
     """
     servicer = SensorsimServicer(store)
-    limits = [
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.so_reuseport", 0),  # two servers on one port would share its requests unnoticed
-    ]
-    server = grpc.server(ThreadPoolExecutor(workers, thread_name_prefix="sensorsim"), options=limits)
-    sensorsim_pb2_grpc.add_SensorsimServiceServicer_to_server(servicer, server)
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
-        if tls is None:
-            bound = server.add_insecure_port(address)
-        else:
-            credentials = grpc.ssl_server_credentials(
-                [(tls.key, tls.certificate)],
-                root_certificates=tls.client_authority,
-                require_client_auth=tls.client_authority is not None,
-            )
-            bound = server.add_secure_port(address, credentials)
-    except RuntimeError as error:
-        raise InvalidInput(
-            f"--host, --port: expected an address that is free, got {address} ({error})"
-        ) from error
-    if not bound:
-        raise InvalidInput(f"--host, --port: expected an address that is free, got {address}")
-    server.start()
-    return RunningServer(server, bound, servicer.close)
+    return serve(
+        lambda server: sensorsim_pb2_grpc.add_SensorsimServiceServicer_to_server(servicer, server),
+        host=host,
+        port=port,
+        tls=tls,
+        workers=workers,
+        on_stop=servicer.close,
+    )

@@ -46,9 +46,9 @@ class _Profile:
 
 HATCHBACK = _Profile((4.4, 1.85, 1.55), 0.64, 0.62, 0.66, (-0.497, -0.465, 0.15, 0.32), (-0.29, 0.31), 0.34,
                      (-0.28, -0.04))  # fmt: skip
-SALOON = _Profile((4.7, 1.85, 1.48), 0.66, 0.63, 0.76, (-0.47, -0.33, 0.14, 0.31), (-0.28, 0.31), 0.34,
+SALOON = _Profile((4.7, 1.85, 1.48), 0.66, 0.66, 0.79, (-0.47, -0.36, 0.16, 0.33), (-0.28, 0.31), 0.34,
                   (-0.25, -0.03))  # fmt: skip
-SUV = _Profile((4.7, 1.95, 1.75), 0.64, 0.63, 0.66, (-0.497, -0.47, 0.16, 0.30), (-0.28, 0.31), 0.38,
+SUV = _Profile((4.7, 1.95, 1.75), 0.64, 0.65, 0.66, (-0.497, -0.47, 0.18, 0.32), (-0.28, 0.31), 0.38,
                (-0.29, -0.05))  # fmt: skip
 VAN = _Profile((5.4, 2.05, 2.3), 0.52, 0.48, 0.52, (-0.499, -0.495, 0.31, 0.45), (-0.30, 0.31), 0.36,
                (0.16,), closed_behind=0.14)  # fmt: skip
@@ -61,7 +61,7 @@ def car(profile: _Profile, *, detail: int) -> Mesh:
     length, width, height = profile.size_m
     b = MeshBuilder()
     half_w = width / 2 * (0.985 if detail else 1.0)
-    clear = 0.10 * height if detail else 0.06 * height
+    clear = 0.075 * height if detail else 0.06 * height
     belt = profile.belt * height
     wind_foot = profile.glass[3] * length
     _body(b, profile, half_w=half_w, clear=clear, detail=detail)
@@ -240,10 +240,10 @@ def truck(*, detail: int) -> Mesh:
     b = MeshBuilder()
     w = width / 2 * 0.99
     cab0, cab1 = 0.27 * length, 0.5 * length
-    b.box((-0.125 * length, 0, (height + 0.9) / 2), (0.75 * length, width, height - 0.9), (0.93, 0.93, 0.92),
+    b.box((-0.125 * length, 0, (height + 0.8) / 2), (0.75 * length, width, height - 0.8), (0.93, 0.93, 0.92),
           material="tint2")  # fmt: skip
-    b.box((0, 0, 0.72), (0.97 * length, w * 1.5, 0.36), _TRIM)
-    roof = height * 0.84
+    b.box((-0.01 * length, 0, 0.62), (0.96 * length, w * 1.94, 0.44), _TRIM)
+    roof = height * 0.88
     sections = np.array(
         [
             [(cab0, w, 0.5), (cab0, w, roof), (cab0, -w, roof), (cab0, -w, 0.5)],
