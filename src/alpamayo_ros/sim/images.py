@@ -160,9 +160,8 @@ class SceneCameras:
                 other.append(f"{name} {_size(size)}")
         if other and not self._size_told:
             self._size_told = True
-            self._warn(
-                f"renderer: asked for images of {_size(self._size)}, got {', '.join(other)}; taken as is"
-            )
+            got = ", ".join(other)
+            self._warn(f"renderer: asked for {_size(self._size)}, got {got}; taken as they are")
 
 
 def movers_of(scene: Scene) -> dict[str, Float64Array]:

@@ -37,7 +37,7 @@ class OwnRenderer:
         self._child = RendererProcess()
         self._on_lost: Callable[[str], None] = lambda reason: None
         self._stop = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, name="renderer", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, name="renderer watch", daemon=True)
         self._watcher.start()
 
     @property

@@ -54,11 +54,18 @@ class LinkSettings(Protocol):
 
 
 @contextmanager
-def link_to_renderer(settings: LinkSettings, *, tls: ClientTls | None = None) -> Iterator[RendererLink]:
+def link_to_renderer(
+    settings: LinkSettings, *, tls: ClientTls | None = None, warn: Callable[[str], None] = _log.warning
+) -> Iterator[RendererLink]:
     """Yield a link to the renderer that the settings name; an empty name starts one of our own.
 
     The first question waits `renderer_timeout_s` for an answer; so does any later one for a renderer that is
     gone, which may be started anew at its address meanwhile.
+
+    Args:
+        settings: what to link.
+        tls: to encrypt; None is plain.
+        warn: told, from any thread, what is worth knowing and no error.
 
     Raises:
         InvalidInput: for what is no address, or a .usdz that cannot be read.
@@ -66,8 +73,8 @@ def link_to_renderer(settings: LinkSettings, *, tls: ClientTls | None = None) ->
     """
     usdz = read_usdz(settings.usdz) if settings.usdz else None
     policy = CallPolicy(connect_timeout_s=settings.renderer_timeout_s)
-    with open_connection(settings.renderer, policy=policy, tls=tls) as connection:
-        yield RendererLink(connection, settings, usdz=usdz)
+    with open_connection(settings.renderer, policy=policy, tls=tls, warn=warn) as connection:
+        yield RendererLink(connection, settings, usdz=usdz, warn=warn)
 
 
 class RendererLink:
@@ -77,13 +84,19 @@ class RendererLink:
         connection: to it.
         settings: what to ask for.
         usdz: the recording that it shows, where its file is known.
+        warn: told what is worth knowing and no error.
     """
 
     def __init__(
-        self, connection: Connection, settings: LinkSettings, *, usdz: RecordedScene | None = None
+        self,
+        connection: Connection,
+        settings: LinkSettings,
+        *,
+        usdz: RecordedScene | None = None,
+        warn: Callable[[str], None] = _log.warning,
     ) -> None:
         self._connection, self._settings, self._usdz = connection, settings, usdz
-        self._client = SensorsimClient(connection)
+        self._client = SensorsimClient(connection, warn=warn)
         self._scenes: dict[str, Scene] = {}
 
     def cancel(self) -> None:
