@@ -15,7 +15,9 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
+import grpc
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -29,11 +31,12 @@ from alpamayo_ros.ros.sim_outputs import MountedCamera, SimOutputs
 from alpamayo_ros.ros.sim_parameters import PARAMETERS, BridgeSettings
 from alpamayo_ros.ros.sim_planner_watch import PlannerWatch
 from alpamayo_ros.ros.sim_plans import Interrupted, PlanInbox
-from alpamayo_ros.ros.sim_results import ResultsFolder, summary
-from alpamayo_ros.ros.sim_rollout import StepRules, TopicRollout
+from alpamayo_ros.ros.sim_results import ResultsFolder, summary, timing
+from alpamayo_ros.ros.sim_rollout import FAILURES, PlannerGone, StepRules, TopicRollout
 from alpamayo_ros.sensing.rig import load_rig
+from alpamayo_ros.sim.protocol.channel import ServiceError
 from alpamayo_ros.sim.record import RolloutRecord
-from alpamayo_ros.sim.renderer_link import RendererLink, link_to_renderer
+from alpamayo_ros.sim.renderer_link import LinkImages, RendererLink, link_to_renderer
 from alpamayo_ros.sim.rollout import ClosedLoop
 from alpamayo_ros.types import InvalidInput
 
@@ -42,14 +45,24 @@ __all__ = ["PARAMETERS", "SimBridgeNode", "main"]
 _REPORT_PERIOD_S = 1.0
 _LOOK_S = 0.1
 _SAY_S = 5.0
+_LAST_WORD_S = 0.5
 _JUMP_S = 0.1
 """How long listeners have to notice that time begins anew, before the first images of it come."""
 
-Link = Callable[[BridgeSettings], AbstractContextManager[RendererLink]]
+Link = Callable[..., AbstractContextManager[RendererLink]]
 
 
 class RolloutsFailed(RuntimeError):
     """Some rollouts did not come to an end of their own; the message names them."""
+
+
+_ENDINGS: tuple[type[Exception], ...] = (RolloutsFailed, *FAILURES)
+
+
+def _is_final(error: Exception) -> bool:
+    """Return whether no other scene can be driven either: planner or renderer have gone."""
+    gone = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED)
+    return isinstance(error, PlannerGone) or (isinstance(error, ServiceError) and error.code in gone)
 
 
 class SimBridgeNode(Node):
@@ -84,7 +97,11 @@ class SimBridgeNode(Node):
         self.settings = BridgeSettings.from_values(values(self, PARAMETERS))
         self._link = partial(link, self.settings)
         self._rig = load_rig(self.settings.rig)
-        self._results = ResultsFolder(self.settings.out)
+        self._results = ResultsFolder(
+            self.settings.out,
+            planner=self.settings.planner or "topics",
+            rollout_index=self.settings.rollout_index,
+        )
         self.hosted = HostedPlanner(self.settings.planner) if self.settings.planner else None
         self.outputs = SimOutputs(self, self._rig)
         self.inbox = PlanInbox()
@@ -96,6 +113,7 @@ class SimBridgeNode(Node):
         self.create_timer(_REPORT_PERIOD_S, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.records: list[RolloutRecord] = []
         self.error: Exception | None = None
+        self._failed: list[str] = []
         self._phase = "starting"
         self._rollout: TopicRollout | None = None
         self._renderer: RendererLink | None = None
@@ -143,58 +161,82 @@ class SimBridgeNode(Node):
             self._drive_all()
         except Interrupted:
             pass
-        except InvalidInput as error:
-            if not self._stop.is_set():
+        except _ENDINGS as error:
+            if not self._stop.is_set():  # else it is how what was cut short fails
+                self.get_logger().error(str(error))
                 self.error = error
         except Exception as error:  # a bug: the process must end all the same, and say so
             self.get_logger().error(traceback.format_exc())
             self.error = error
         self._phase = "done"
+        self._report()
+        # What it ended by must be on the wire before the process ends.
+        self._diagnostics.wait_for_all_acked(Duration(seconds=_LAST_WORD_S))
         self._ended.set()
 
     def _drive_all(self) -> None:
         self._phase = "waiting for the renderer"
-        failed: list[str] = []
-        with self._link() as renderer:
+        with self._link(warn=self._say) as renderer:
             self._renderer = renderer
             self.get_logger().info(f"renderer: {renderer.description}")
-            self._phase = "waiting for the planner"
-            self._await_planner()
-            for scene_id in renderer.scene_ids(self.settings.scenarios):
-                self._pause(0.0)
-                record = self._drive(renderer, scene_id)
-                self.records.append(record)
-                if record.end_reason == "failed":
-                    failed.append(f"{scene_id}: {record.error}")
-        if failed:
-            raise RolloutsFailed(f"{len(failed)} of {len(self.records)} rollouts failed: {'; '.join(failed)}")
+            scene_ids = renderer.scene_ids(self.settings.scenarios)
+            for scene_id in scene_ids:
+                self._phase = "waiting for the planner"
+                self._await_planner()
+                error = self._drive(renderer, scene_id)
+                if error is None:
+                    continue
+                self._failed.append(f"{scene_id}: {error}")
+                if _is_final(error):
+                    break
+        if self._failed:
+            raise RolloutsFailed(
+                f"{len(self._failed)} of {len(scene_ids)} rollouts failed, {len(self.records)} were begun: "
+                + "; ".join(self._failed)
+            )
 
-    def _drive(self, renderer: RendererLink, scene_id: str) -> RolloutRecord:
+    def _drive(self, renderer: RendererLink, scene_id: str) -> Exception | None:
+        """Drive one scene to its end; returns what failed."""
+        self._phase = f"driving {scene_id}"
+        self.get_logger().info(self._phase)
+        try:
+            rollout, images = self._begin(renderer, scene_id)
+        except FAILURES as error:
+            if self._stop.is_set():
+                raise Interrupted from error
+            self.get_logger().error(f"{scene_id}: {error}")
+            self._results.keep_failure(scene_id, error)
+            return error
+        self._pause(_JUMP_S)
+        record = rollout.run()
+        self.records.append(record)
+        (self.get_logger().info if rollout.failure is None else self.get_logger().error)(
+            summary(record, rollout)
+        )
+        self._results.keep(record, exchanges=images.exchanges, timing=timing(record, rollout))
+        if record.end_reason == "interrupted":
+            raise Interrupted
+        return rollout.failure
+
+    def _begin(self, renderer: RendererLink, scene_id: str) -> tuple[TopicRollout, LinkImages]:
+        """Make a scene's world and cameras and put the vehicle at its start."""
+        settings = self.settings
         world = renderer.world(scene_id)
         cameras = renderer.cameras(scene_id, self._rig.camera_ids)
-        name = self.settings.planner or "topics"
-        loop = ClosedLoop(world, rollout_index=self.settings.rollout_index, planner=name)
+        loop = ClosedLoop(world, rollout_index=settings.rollout_index, planner=settings.planner or "topics")
         if self.hosted is not None:
             self.hosted.begin(world)
         mounted = [
-            MountedCamera(
-                camera_id=camera_id,
-                model=camera.model.scaled_to(self.settings.image_width, self.settings.image_height),
-                rig_from_camera=camera.rig_from_camera,
-            )
+            MountedCamera(camera_id, camera.model, camera.rig_from_camera)
             for camera_id, camera in cameras.items()
         ]
-        for problem in self.outputs.mount(mounted, time_us=loop.time_us):
-            self.get_logger().warning(problem)
-        self._phase = f"driving {scene_id}"
-        self.get_logger().info(self._phase)
+        self.outputs.mount(mounted, time_us=loop.time_us)
         self.outputs.instruct("")
         self.outputs.state(loop.ego)
-        self._pause(_JUMP_S)
-        settings = self.settings
-        rollout = self._rollout = TopicRollout(
+        images = renderer.images(scene_id, cameras, warn=self._say)
+        self._rollout = TopicRollout(
             loop,
-            images=renderer.images(scene_id, cameras, warn=self.get_logger().warning),
+            images=images,
             outputs=self.outputs,
             inbox=self.inbox,
             planners=self,
@@ -204,13 +246,12 @@ class SimBridgeNode(Node):
                 realtime_factor=settings.realtime_factor,
             ),
             stop=self._stop,
+            warn=self._say,
         )
-        record = rollout.run()
-        self.get_logger().info(summary(record, rollout))
-        self._results.keep(record)
-        if record.end_reason == "interrupted":
-            raise Interrupted
-        return record
+        return self._rollout, images
+
+    def _say(self, text: str) -> None:
+        self.get_logger().warning(text)
 
     def _await_planner(self) -> None:
         """Wait until the planner is active and listens; raises InvalidInput where it fails or is late."""
@@ -247,16 +288,25 @@ class SimBridgeNode(Node):
 
     def _report(self) -> None:
         rollout = self._rollout
-        facts: dict[str, Any] = {"phase": self._phase, "rollouts": len(self.records)}
+        facts: dict[str, Any] = {
+            "phase": self._phase,
+            "rollouts": len(self.records),
+            "rollouts_failed": len(self._failed),
+        }
         facts.update({f"plans_{name}": count for name, count in sorted(self.inbox.counts.items())})
         stamp_ns = 0
         if rollout is not None:
             stamp_ns = rollout.loop.time_us * 1000
             facts["simulated_s"] = f"{(rollout.loop.time_us - rollout.loop.scene.start_us) / 1e6:.1f}"
             facts["plans_missed"] = rollout.missed
+            facts["last_refusal"] = rollout.refusals[-1] if rollout.refusals else ""
             facts.update({f"{stage}_ms": f"{ms:.1f}" for stage, ms in rollout.stages.mean_ms.items()})
-        level = Level.ERROR if self.error is not None else Level.OK
-        status = Status("simulation", level, str(self.error or self._phase), facts)
+        level, message = Level.OK, self._phase
+        if self.error is not None:
+            level, message = Level.ERROR, str(self.error)
+        elif self._failed:
+            level, message = Level.WARN, f"{self._phase}; failed: {self._failed[-1]}"
+        status = Status("simulation", level, message, facts)
         self._diagnostics.publish(to_message([status], stamp_ns=stamp_ns))
 
 

@@ -32,7 +32,7 @@ from alpamayo_ros.types import InvalidInput
 
 @dataclass(frozen=True, eq=False)
 class MountedCamera:
-    """What is rendered for one camera of the rig: its lens at the images' size, and its pose in the rig."""
+    """What is rendered for one camera of the rig: its lens at its native size, and its pose in the rig."""
 
     camera_id: int
     model: CameraModel
@@ -69,6 +69,7 @@ class SimOutputs:
 
         self._images: dict[int, Publisher] = {}
         self._infos: dict[int, Publisher] = {}
+        self._lenses: dict[int, CameraModel] = {}
         self._info_messages: dict[int, Any] = {}
         for camera in rig.cameras:
             _require_compressed(rig, camera)
@@ -90,21 +91,31 @@ class SimOutputs:
         sensors = [*self._images.values(), self._odometry]
         return [publisher.topic_name for publisher in sensors if not publisher.get_subscription_count()]
 
-    def mount(self, cameras: Sequence[MountedCamera], *, time_us: int) -> list[str]:
-        """Say where the cameras sit (static TF) and how they see; returns what CameraInfo cannot say."""
-        poses, problems = {}, []
+    def mount(self, cameras: Sequence[MountedCamera], *, time_us: int) -> None:
+        """Say where the cameras sit (static TF); how they see is said once `resize` was called."""
         self._info_messages = {}
-        for camera in cameras:
-            name = self.rig.camera(camera.camera_id).name
-            poses[optical_frame(name)] = camera.rig_from_camera
+        self._lenses = {camera.camera_id: camera.model for camera in cameras}
+        poses = {self._frame(camera.camera_id): camera.rig_from_camera for camera in cameras}
+        self._tf_static.publish(static_transforms(self.rig.rig_frame, poses, time_us=time_us))
+
+    def resize(self, sizes: Mapping[int, tuple[int, int]]) -> list[str]:
+        """Have CameraInfo be of images of these (width, height), by camera id; returns what it cannot say."""
+        problems = []
+        for camera_id, size in sizes.items():
+            known = self._info_messages.pop(camera_id, None)
             try:
-                info = camera_info_of_model(camera.model)
+                if known is None or (known.width, known.height) != size:
+                    info = camera_info_of_model(self._lenses[camera_id].scaled_to(*size))
+                    known = camera_info_msg(info, frame=self._frame(camera_id))
             except InvalidInput as error:
+                name = self.rig.camera(camera_id).name
                 problems.append(f"camera {name}: no CameraInfo is published: {error}")
                 continue
-            self._info_messages[camera.camera_id] = camera_info_msg(info, frame=optical_frame(name))
-        self._tf_static.publish(static_transforms(self.rig.rig_frame, poses, time_us=time_us))
+            self._info_messages[camera_id] = known
         return problems
+
+    def _frame(self, camera_id: int) -> str:
+        return optical_frame(self.rig.camera(camera_id).name)
 
     def scene(self, scene: Scene) -> None:
         """Show a scene's map to whoever looks, now or later."""
@@ -133,8 +144,7 @@ class SimOutputs:
         """Publish one image a camera, by camera id, the reference camera's last: it completes the set."""
         order = sorted(images, key=lambda camera_id: (camera_id == self.rig.reference_camera_id, camera_id))
         for camera_id in order:
-            frame = optical_frame(self.rig.camera(camera_id).name)
-            message = image_msg(images[camera_id], time_us=time_us, frame=frame)
+            message = image_msg(images[camera_id], time_us=time_us, frame=self._frame(camera_id))
             self._images[camera_id].publish(message)
             if camera_id in self._infos and camera_id in self._info_messages:
                 info = self._info_messages[camera_id]

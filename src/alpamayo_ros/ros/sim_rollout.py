@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from alpamayo_ros.ros.sim_outputs import SimOutputs
 from alpamayo_ros.ros.sim_plans import Interrupted, PlanInbox, require_drivable
 from alpamayo_ros.ros.sim_stages import StageClock
 from alpamayo_ros.sim.record import RolloutRecord
+from alpamayo_ros.sim.renderer_link import RENDERER_ERRORS
 from alpamayo_ros.sim.rollout import ClosedLoop
 from alpamayo_ros.sim.state import ActorState, EgoState
 from alpamayo_ros.sim.trajectories import candidates_in_local, plan_in_local
@@ -29,12 +30,28 @@ class ImageSource(Protocol):
     """What the images come from."""
 
     def render(self, time_us: int, ego: EgoState, actors: Sequence[ActorState]) -> Mapping[int, bytes]:
-        """Return one compressed image a camera, by camera id; raises InvalidInput where it cannot."""
+        """Return one compressed image a camera, by camera id.
+
+        Raises InvalidInput or one of RENDERER_ERRORS where it cannot.
+        """
+        ...
+
+    @property
+    def sizes(self) -> Mapping[int, tuple[int, int]]:
+        """(width, height) of the images by camera id; none before the first, then always the same."""
         ...
 
 
 class PlannerGone(RuntimeError):
     """Nobody plans any more."""
+
+
+class PlansMissing(RuntimeError):
+    """A planner is there, but too many steps in a row had no plan of its that could be driven."""
+
+
+FAILURES: tuple[type[Exception], ...] = (InvalidInput, PlannerGone, PlansMissing, *RENDERER_ERRORS)
+"""What can end a rollout without being a bug."""
 
 
 class Planners(Protocol):
@@ -70,11 +87,13 @@ class TopicRollout:
         planners: who plans.
         rules: how long to wait for what.
         stop: set when the rollout is to end early; the inbox must be interrupted too.
+        warn: told what is worth knowing and no failure.
 
     Attributes:
         stages: where the wall time went, warm-up left out.
         refusals: why plans were refused, newest last.
         missed: steps driven by a stop for want of a plan.
+        failure: what ended it, where it failed.
     """
 
     def __init__(
@@ -87,17 +106,21 @@ class TopicRollout:
         planners: Planners,
         rules: StepRules,
         stop: threading.Event,
+        warn: Callable[[str], None],
     ) -> None:
         self.loop = loop
         self.stages = StageClock()
         self.refusals: list[str] = []
         self.missed = 0
+        self.failure: Exception | None = None
         self._images = images
         self._outputs = outputs
         self._inbox = inbox
         self._planners = planners
         self._rules = rules
         self._stop = stop
+        self._warn = warn
+        self._sized = False
         self._missed_in_a_row = 0
         self._began_s = time.monotonic()
 
@@ -112,9 +135,13 @@ class TopicRollout:
                 self._outputs.state(loop.ego)
             except Interrupted:
                 loop.finish("interrupted")
-            except (InvalidInput, PlannerGone) as error:
+            except FAILURES as error:
                 # What was told to end fails in its own ways: a call of the renderer is cancelled.
-                loop.finish("interrupted" if self._stop.is_set() else "failed", str(error))
+                if self._stop.is_set():
+                    loop.finish("interrupted")
+                else:
+                    self.failure = error
+                    loop.finish("failed", str(error))
         return loop.record()
 
     def _step(self) -> None:
@@ -151,6 +178,10 @@ class TopicRollout:
         with stages.stage("render"):
             images = rendering.result()
         with stages.stage("publish"):
+            if not self._sized:
+                self._sized = True
+                for problem in outputs.resize(self._images.sizes):
+                    self._warn(problem)
             outputs.images(time_us, images)
 
     def _keep_pace(self) -> None:
@@ -188,10 +219,12 @@ class TopicRollout:
     def _drive(self, published: PublishedPlan | None, reason: str, latency_ms: float) -> None:
         loop = self.loop
         if published is None:
+            if not self._missed_in_a_row:
+                self._warn(f"stopping, as there is no plan to drive by: {reason}")
             self.missed += 1
             self._missed_in_a_row += 1
             if self._missed_in_a_row >= self._rules.max_missed_plans:
-                raise PlannerGone(
+                raise PlansMissing(
                     f"planner: expected plans, got {self._missed_in_a_row} steps in a row without one; "
                     f"last: {reason}"
                 )
