@@ -20,7 +20,10 @@ from alpamayo_ros.sim.scene import Prop, Scene
 
 TILE_M = 20.0
 TILE_PX = 256
-TEXEL_M = TILE_M / TILE_PX
+BORDER_PX = 8
+"""Each tile shows this much of its neighbours, so that filtering finds there what it would find next door."""
+INNER_PX = TILE_PX - 2 * BORDER_PX
+TEXEL_M = TILE_M / INNER_PX
 MAX_TILES = 1024
 GRASS_TILES = 1
 
@@ -70,7 +73,7 @@ def bake_ground(scene: Scene) -> GroundTiles:
         return GroundTiles(np.stack(layers), np.zeros((3, 3), np.float32), (-1, -1))
     owners: dict[tuple[int, int], list[int]] = {}
     for index, shape in enumerate(shapes):
-        margin = _MARGIN_M if shape.colour is not None and shape.grain != "paint" else 0.3
+        margin = _MARGIN_M if shape.colour is not None and shape.grain != "paint" else 1.0
         low = np.floor((shape.polygon.min(axis=0) - margin) / TILE_M).astype(int)
         high = np.floor((shape.polygon.max(axis=0) + margin) / TILE_M).astype(int)
         for tile_y in range(low[1], high[1] + 1):
@@ -118,7 +121,7 @@ def _draw(
     # OpenCV does not finish smooth edges at an image's border, so it is given a wider one.
     mask = np.zeros((TILE_PX + 2 * _PAD_PX, TILE_PX + 2 * _PAD_PX), np.uint8)
     for shape in shapes:
-        corners = (shape.polygon - origin) / TEXEL_M - 0.5
+        corners = (shape.polygon - origin) / TEXEL_M - 0.5 + BORDER_PX
         low, high = (
             np.floor(corners.min(axis=0)).astype(int) - 1,
             np.ceil(corners.max(axis=0)).astype(int) + 2,
@@ -162,19 +165,19 @@ def _plain(colour: tuple[int, int, int], grain: NDArray[np.float32]) -> NDArray[
 
 
 def _grain(name: str) -> NDArray[np.float32]:
-    """Return a factor [256, 256] about 1 that repeats without a seam."""
+    """Return a factor [256, 256] about 1 that repeats from tile to tile without a seam."""
     fine, coarse = {
         "grass": (0.10, 0.05), "island": (0.10, 0.10), "road": (0.045, 0.035), "parking": (0.05, 0.04),
         "sidewalk": (0.04, 0.03), "dirt": (0.09, 0.10), "paint": (0.03, 0.05),
     }[name]  # fmt: skip
     rng = np.random.default_rng([41, *name.encode()])
-    noise = rng.standard_normal((TILE_PX, TILE_PX)).astype(np.float32)
-    smooth = _wrapped_blur(rng.standard_normal((TILE_PX, TILE_PX)).astype(np.float32), 9.0)
+    noise = rng.standard_normal((INNER_PX, INNER_PX)).astype(np.float32)
+    smooth = _wrapped_blur(rng.standard_normal((INNER_PX, INNER_PX)).astype(np.float32), 9.0)
     grain = 1 + fine * _wrapped_blur(noise, 0.7) + coarse * smooth
     if name == "sidewalk":  # slabs
         grain[::16] *= 0.86
         grain[:, ::16] *= 0.86
-    return grain.astype(np.float32)
+    return np.pad(grain, BORDER_PX, mode="wrap").astype(np.float32)
 
 
 def _wrapped_blur(noise: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:

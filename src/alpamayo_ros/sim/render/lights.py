@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from alpamayo_ros.sensing.rigid import Matrix4
 from alpamayo_ros.sim.render.scenery import LIGHT_SIZE_M
+from alpamayo_ros.sim.render.vehicles import LAMP_HEIGHTS
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.scene import ActorKind, Environment, Scene
 
@@ -27,6 +28,7 @@ class Body:
     """One actor at an instant, for its shadow and lamps; `lit`: it has lamps that may shine."""
 
     kind: ActorKind
+    mesh: str
     size_m: tuple[float, float, float]
     local_from_box: Matrix4
     lit: bool = True
@@ -121,9 +123,10 @@ def body_sources(bodies: Iterable[Body], *, dark: bool) -> list[Source]:
         if dark:
             lamps.append((1, _HEAD_RGB, 1.0, 0.75))
         pose, (length, width, height) = body.local_from_box, body.size_m
-        level = -0.5 * height + min(0.42 * height, 0.85)
+        head, rear = LAMP_HEIGHTS[body.mesh]
         for side in (-1, 1):
             for x, rgb, strength, radius in lamps:
+                level = ((head if x > 0 else rear) - 0.5) * height
                 at = pose[:3, 3] + pose[:3, :3] @ np.array([x * length * 0.51, side * width * 0.37, level])
                 sources.append(Source(at, radius, rgb, strength, pose[:3, 0] * x))
     return sources

@@ -28,10 +28,19 @@ from alpamayo_ros.sim.render.gpu import (
     matrix_uniform,
     set_uniform,
 )
-from alpamayo_ros.sim.render.ground_tiles import TEXEL_M, TILE_M, GroundTiles, bake_ground
+from alpamayo_ros.sim.render.ground_tiles import (
+    BORDER_PX,
+    INNER_PX,
+    TEXEL_M,
+    TILE_M,
+    TILE_PX,
+    GroundTiles,
+    bake_ground,
+)
 from alpamayo_ros.sim.render.instances import (
     Instances,
     Part,
+    actor_mesh,
     actor_part,
     actor_pose_at,
     assemble,
@@ -313,6 +322,7 @@ class SceneRenderer:
         bodies = tuple(
             lights.Body(
                 spec.kind,
+                actor_mesh(spec.kind, spec.variant),
                 spec.size_xyz_m,
                 placed[spec.actor_id],
                 lit=not spec.is_static,
@@ -423,6 +433,7 @@ class SceneRenderer:
             "camera_in_tiles": tuple(at[:2] / TILE_M),
             "page_map": (float(origin[0]), float(origin[1]), float(pages.shape[1]), float(pages.shape[0])),
             "tiles_per_m": 1.0 / TILE_M,
+            "tile_inside": (INNER_PX / TILE_PX, BORDER_PX / TILE_PX, 1.0 / INNER_PX),
             "lod_per_m": 1.0 / (on_gpu.lens.pixels_per_rad * TEXEL_M),
         }
         for program in gpu.programs:

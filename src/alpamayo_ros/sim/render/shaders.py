@@ -99,19 +99,22 @@ uniform sampler2D pages;         // tile of each square of the map
 uniform vec4 page_map;           // the first page's tile x, y; pages across, up
 uniform vec2 camera_in_tiles;    // the camera's place in tiles
 uniform float tiles_per_m;
+uniform vec3 tile_inside;        // of a picture: the tile's own share, where it begins; tiles a texel
 uniform float lod_per_m;         // texels of a tile that a pixel covers at 1 m
 uniform vec3 light_factor;       // encoded: sun and ambient on flat ground
 uniform vec3 shade_factor;       // encoded: ambient alone
 vec4 albedo_at(vec2 place, float lod) {
     vec2 tile = floor(place);
     ivec2 page = clamp(ivec2(tile - page_map.xy), ivec2(0), ivec2(page_map.zw) - 1);
-    return textureLod(tiles, vec3(place - tile, texelFetch(pages, page, 0).r), lod);
+    vec2 inside = (place - tile) * tile_inside.x + tile_inside.y;
+    return textureLod(tiles, vec3(inside, texelFetch(pages, page, 0).r), lod);
 }
 vec3 ground_colour(vec2 from_camera, float d, float drop) {
     float fine_lod = log2(d * lod_per_m) + 0.3;
     float lod = max(fine_lod, 0.0);
     float graze = clamp(d / max(drop, 0.2), 1.0, 7.0);
-    vec2 along = from_camera * (0.28 / max(length(from_camera), 0.01) * graze * d * lod_per_m / 256.0);
+    float texels = graze * d * lod_per_m;
+    vec2 along = from_camera * (0.28 * texels * tile_inside.z / max(length(from_camera), 0.01));
     vec2 place = camera_in_tiles + from_camera * tiles_per_m;
     vec4 albedo = 0.5 * (albedo_at(place + along, lod) + albedo_at(place - along, lod));
     float wide = textureLod(noise, place * 0.21, max(lod - 2.0, 0.0)).g;

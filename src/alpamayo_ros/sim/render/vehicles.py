@@ -194,8 +194,10 @@ def _ends(b: MeshBuilder, profile: _Profile, *, half_w: float, clear: float, det
     lamp_w = 0.22 * half_w * 2
     y_head, y_tail = half_w * 0.88 - lamp_w / 2, half_w * 0.93 - lamp_w / 2
     for side in (-1, 1):
-        _plate(b, x, side * y_head * 0.97, nose * 0.78, lamp_w, 0.16, _LAMP, "head")
-        _plate(b, -x, side * y_tail, tail * 0.80, lamp_w, 0.17 if height < 2 else 0.32, _TAIL, "tail")
+        _plate(b, x, side * y_head * 0.97, nose * _HEAD_OF_NOSE, lamp_w, 0.16, _LAMP, "head")
+        _plate(
+            b, -x, side * y_tail, tail * _TAIL_OF_TAIL, lamp_w, 0.17 if height < 2 else 0.32, _TAIL, "tail"
+        )
     if detail:
         _plate(b, x, 0.0, nose * 0.66, half_w * 0.9, 0.2, _TRIM, "fixed")
         _plate(b, x, 0.0, clear + 0.12, half_w * 1.5, 0.16, _TRIM, "fixed")
@@ -232,6 +234,23 @@ def _wheel(b: MeshBuilder, x: float, y: float, radius: float, *, sides: int, rim
 
 
 TRUCK_SIZE = (8.5, 2.5, 3.4)
+_TRUCK_HEAD_M, _TRUCK_TAIL_M = 0.85, 0.98
+_HEAD_OF_NOSE, _TAIL_OF_TAIL = 0.78, 0.80
+
+LAMP_HEIGHTS: dict[str, tuple[float, float]] = {
+    **{
+        name: (profile.nose * _HEAD_OF_NOSE, profile.tail * _TAIL_OF_TAIL)
+        for name, profile in (
+            ("hatchback", HATCHBACK),
+            ("saloon", SALOON),
+            ("suv", SUV),
+            ("van", VAN),
+            ("minibus", MINIBUS),
+        )
+    },
+    "truck": (_TRUCK_HEAD_M / TRUCK_SIZE[2], _TRUCK_TAIL_M / TRUCK_SIZE[2]),
+}
+"""Heights of head and tail lamps of each mesh as shares of its own."""
 
 
 def truck(*, detail: int) -> Mesh:
@@ -270,8 +289,8 @@ def truck(*, detail: int) -> Mesh:
             (cab0 + 0.35, y, roof - 0.3),
         ]
         b.polygon(quad if side < 0 else quad[::-1], _GLASS, material="glass")
-        _plate(b, cab1 + 0.004, side * w * 0.72, 0.85, 0.4, 0.2, _LAMP, "head")
-        _plate(b, -length / 2 - 0.004, side * w * 0.8, 0.98, 0.34, 0.16, _TAIL, "tail")
+        _plate(b, cab1 + 0.004, side * w * 0.72, _TRUCK_HEAD_M, 0.4, 0.2, _LAMP, "head")
+        _plate(b, -length / 2 - 0.004, side * w * 0.8, _TRUCK_TAIL_M, 0.34, 0.16, _TAIL, "tail")
         if detail:
             for x in (-0.33, -0.19, 0.36):
                 _wheel(b, x * length, side * width / 2, 0.5, sides=12, rim=detail > 1)
