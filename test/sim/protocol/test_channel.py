@@ -194,6 +194,29 @@ def test_a_server_killed_in_a_call_that_stays_away_is_an_error(children: list[Ch
         assert time.monotonic() - started_s < 6.0
 
 
+def test_a_server_that_hangs_ends_at_the_deadline(children: list[Child]) -> None:
+    children.append(Child(0, delay_s=0.0))
+    port = children[0].await_start()
+    with connect(f"127.0.0.1:{port}", CallPolicy(connect_timeout_s=0.2)) as connection:
+        connection.call("get_version", EMPTY)
+        children[0].process.send_signal(signal.SIGSTOP)
+        started_s = time.monotonic()
+        with pytest.raises(ServiceError, match=r"get_version: no answer within 1 s"):
+            connection.call("get_version", EMPTY, deadline_s=1.0)
+        assert time.monotonic() - started_s < 3.0
+
+
+def test_the_own_machine_is_not_asked_through_a_proxy(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with connect(scripted[1], CallPolicy(connect_timeout_s=1.0)) as connection:
+        assert connection.call("get_version", EMPTY).version_id
+
+
 @pytest.mark.parametrize("state", ["running", "pausing", "absent"])
 def test_cancel_ends_what_is_going_on_at_once(scripted: Scripted, state: str) -> None:
     servicer, address = scripted

@@ -195,13 +195,7 @@ class SensorsimClient:
             self._warn(
                 f"renderer at {self.connection.address}: no batch_render_rgb; asking for one image at a time"
             )
-        images: dict[str, bytes] = {}
-        for name, request in requests.items():
-            left_s = max(0.0, ends_s - time.monotonic())
-            images[name] = self.connection.call("render_rgb", request, deadline_s=left_s).image_bytes
-            if not images[name]:
-                raise RenderError(f"renderer: {name}: expected an image, got no bytes")
-        return images
+        return self._render_singly(requests, limit_s=limit_s, ends_s=ends_s)
 
     def _render_batch(
         self, requests: Mapping[str, sensorsim_pb2.RGBRenderRequest], limit_s: float
@@ -211,6 +205,30 @@ class SensorsimClient:
             batch.items.add(camera_name=name).request.CopyFrom(request)
         answer = self.connection.call("batch_render_rgb", batch, deadline_s=limit_s)
         return images_of_batch(answer, tuple(requests))
+
+    def _render_singly(
+        self, requests: Mapping[str, sensorsim_pb2.RGBRenderRequest], *, limit_s: float, ends_s: float
+    ) -> dict[str, bytes]:
+        images: dict[str, bytes] = {}
+        for name, request in requests.items():
+            left_s = max(0.0, ends_s - time.monotonic())
+            try:
+                images[name] = self.connection.call("render_rgb", request, deadline_s=left_s).image_bytes
+            except ServiceError as error:
+                if error.code != grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise
+                came = f"{len(images)} of {len(requests)} images within {limit_s:g} s"
+                raise ServiceError(
+                    f"renderer at {error.address}: render_rgb: {came} ({error.details or 'deadline'})",
+                    code=error.code,
+                    service=error.service,
+                    address=error.address,
+                    method=error.method,
+                    details=error.details,
+                ) from error
+            if not images[name]:
+                raise RenderError(f"renderer: {name}: expected an image, got no bytes")
+        return images
 
 
 def images_of_batch(answer: sensorsim_pb2.BatchRGBRenderReturn, names: Sequence[str]) -> dict[str, bytes]:
