@@ -15,7 +15,7 @@ _TYRE: Colour = (0.13, 0.13, 0.14)
 _RIM: Colour = (0.55, 0.56, 0.58)
 _TRIM: Colour = (0.16, 0.16, 0.17)
 _LAMP: Colour = (0.92, 0.93, 0.93)
-_TAIL: Colour = (0.62, 0.06, 0.07)
+_TAIL: Colour = (0.44, 0.05, 0.06)
 _PLATE: Colour = (0.88, 0.88, 0.82)
 
 
