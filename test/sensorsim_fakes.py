@@ -17,8 +17,8 @@ import numpy as np
 
 from alpamayo_ros.sim.cameras import LOGICAL_IDS, default_cameras
 from alpamayo_ros.sim.protocol.convert import camera_spec, pose_message, trajectory_message, version_message
+from alpamayo_ros.sim.protocol.generated import common_pb2, sensorsim_pb2_grpc
 from alpamayo_ros.sim.protocol.generated import sensorsim_pb2 as pb
-from alpamayo_ros.sim.protocol.generated import sensorsim_pb2_grpc
 from alpamayo_ros.sim.protocol.server import RunningServer, ServerTls, serve
 
 FOREIGN_SCENE = "clipgt-0001"
@@ -51,6 +51,7 @@ class ScriptedRenderer(sensorsim_pb2_grpc.SensorsimServiceServicer):
         drives: trajectories of every scene.
         batches: whether it knows batch_render_rgb.
         size: of the pictures; None is as asked.
+        sizes: of the pictures of some cameras, by logical id.
         spoil: changes a batch's items before they are sent.
         failures: statuses with details; each call that comes is answered by the next, while there are any.
         delay_s: how long each call takes.
@@ -99,8 +100,6 @@ class ScriptedRenderer(sensorsim_pb2_grpc.SensorsimServiceServicer):
         return version_message(self.version_id, git_hash="abc")
 
     def get_available_scenes(self, request, context):
-        from alpamayo_ros.sim.protocol.generated import common_pb2
-
         self._enter("get_available_scenes", context)
         return common_pb2.AvailableScenesReturn(scene_ids=self.scene_ids)
 

@@ -144,9 +144,9 @@ class Child:
 
     def __init__(self, port: int, delay_s: float) -> None:
         command = [sys.executable, sensorsim_fakes.__file__, str(port), str(delay_s)]
-        source = str(Path(__file__).resolve().parents[3] / "src")
+        here = os.pathsep.join(filter(None, sys.path))  # the package may be a source tree or installed
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": source}
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": here}
         )
 
     def await_start(self) -> int:
