@@ -211,11 +211,14 @@ def _incidents(incidents: Incidents) -> list[str]:
     if incidents.left_recording:
         left = f"4 m away at {incidents.left_recording_s:.1f} s"
     score = "unknown" if incidents.scene_score is None else f"{incidents.scene_score:.3f}"
+    if incidents.scene_score and incidents.unknown_incidents:
+        score += f" if without {' and '.join(incidents.unknown_incidents)}"
     progress, way_m = incidents.progress, incidents.dist_traveled_m
     return [
         collision,
         f"off-road: {off_road}",
-        f"recorded drive: {left}; progress {progress:.3f}, {way_m:.1f} m driven; scene score {score}",
+        f"recorded drive: {left}; progress {progress:.3f}, {way_m:.1f} m driven",
+        f"scene score: {score}",
     ]
 
 

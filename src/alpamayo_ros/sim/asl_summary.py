@@ -82,6 +82,7 @@ class Incidents:
         left_recording_s: when, since the scene's start.
         farthest_from_recording_m: until whichever came first.
         scene_score, progress, dist_traveled_m, min_distance_to_obstacle_m: AlpaSim's metrics.
+        unknown_incidents: what would make the scene score 0 and is unknown; it stands for none of these.
     """
 
     why_unknown: str = ""
@@ -94,6 +95,7 @@ class Incidents:
     left_recording_s: float | None = None
     farthest_from_recording_m: float | None = None
     scene_score: float | None = None
+    unknown_incidents: tuple[str, ...] = ()
     progress: float | None = None
     dist_traveled_m: float | None = None
     min_distance_to_obstacle_m: float | None = None
@@ -304,6 +306,7 @@ def _incidents(score: RolloutScore | str, session: Session | None) -> Incidents:
         left_recording_s=handover_s + 20.0 * metrics["duration_frac_20s"] if score.left_path else None,
         farthest_from_recording_m=metrics["dist_to_gt_trajectory"],
         scene_score=score.scene_score,
+        unknown_incidents=score.unknown_incidents,
         progress=metrics["progress"],
         dist_traveled_m=metrics["dist_traveled_m"],
         min_distance_to_obstacle_m=metrics["min_distance_to_obstacle_m"],
