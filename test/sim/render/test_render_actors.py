@@ -71,7 +71,7 @@ def test_what_is_behind_a_wide_camera_is_not_seen(drawn):
 @pytest.mark.parametrize("shapes", ["drawn", "box"])
 @pytest.mark.parametrize("x", [0.7, -0.4, -1.5])
 def test_a_truck_that_passes_beside_the_camera_covers_its_side_and_no_more(drawn, x, shapes):
-    """Parts of it are before, beside and behind the camera; triangles that reach behind must not flip over."""
+    """Parts of it are before, beside and behind the camera; triangles reaching behind must not flip over."""
     renderer = drawn(actor("truck", "truck", x=x, y=2.2))
     ids = renderer.render_ids(looking(WIDE), shapes=shapes) == 1
     assert ids[:, :60].mean() > 0.5
@@ -132,7 +132,7 @@ def test_brake_lamps_are_on_while_the_recording_brakes_and_stands(seconds, on):
 def test_brake_lamps_of_who_has_left_its_recorded_track_say_only_that_it_stands():
     spec = braking_car()
     time_us, xyz = at(spec, 3.0)
-    elsewhere = xyz + (3.0, 0.0, 0.0)
+    elsewhere = xyz + np.array([3.0, 0.0, 0.0])
     assert not RecordedBraking(spec).lamps_on(time_us, elsewhere, standing=False)
     assert RecordedBraking(spec).lamps_on(time_us, elsewhere, standing=True)
 

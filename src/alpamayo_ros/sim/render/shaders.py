@@ -228,7 +228,7 @@ void main() {
     }
     float lit_lamps = lamps_lit * (1.0 - float((flags >> 3) & 1));
     if (material == 4) c = mix(c, vec3(1.3, 1.25, 1.1), lit_lamps);
-    if (material == 5) c = mix(c, vec3(0.85, 0.03, 0.02), max(lit_lamps * 0.7, float(flags & 1)));
+    if (material == 5) c = mix(c, vec3(0.85, 0.03, 0.02), max(lit_lamps * 0.35, float(flags & 1)));
     if (material >= 6 && material <= 8) {
         int lit = (flags >> 1) & 3;
         vec3 on = material == 6 ? vec3(1.3, 0.05, 0.03) : material == 7 ? vec3(1.4, 0.75, 0.03)
