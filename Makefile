@@ -1,6 +1,7 @@
 # alpamayo_ros: `make demo` and `make test` are all that is needed; both set up what they need.
 #
-#   make demo [BAG=… RIG=… CHECKPOINT=… OUT=…]     make test     make help
+#   make demo [SCENE=… | SCENARIOS=…] [CHECKPOINT=… | PLANNER=…] [OUT=…]     make test     make help
+#   make demo BAG=… RIG=… [CHECKPOINT=… OUT=…]
 #
 # Variables of the set-up: PYTHON (interpreter), TORCH (auto, cpu or cuda), TORCH_VERSION, VENV, CACHE.
 
@@ -9,7 +10,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup venv demo demo-arguments test test-quick test-transformers-4 test-long test-colcon bench lint format doctor \
+.PHONY: help setup venv demo demo-sim demo-replay demo-arguments test test-quick test-transformers-4 test-long test-colcon bench lint format doctor \
 	clean distclean FORCE
 
 VENV ?= .venv
@@ -19,14 +20,18 @@ TORCH ?= auto
 TORCH_VERSION ?=
 PYTEST_ARGS ?=
 
-# Of the demo; without RATE it plays in real time, or as slow as the planner needs.
+# Of the demo. SCENE is driven and filmed; SCENARIOS are what `alpamayo sim` takes, the worst rollout is filmed.
+SCENE ?=
+SCENARIOS ?= $(or $(SCENE),$(DEMO_SCENARIOS))
+PLANNER ?= $(or $(CHECKPOINT),$(SHIPPED_CHECKPOINT),expert)
+# Of the replay; without RATE it plays in real time, or as slow as the planner needs.
 BAG ?=
 RIG ?= $(if $(BAG),,default)
 CHECKPOINT ?=
 BACKBONE ?=
 RATE ?=
 DEVICE ?=
-OUT ?= out/demo
+OUT ?=
 
 # The virtual environment holds a whole ROS 2; a sourced distribution or workspace must not mix with it.
 unexport PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH ROS_DISTRO ROS_VERSION \
@@ -42,6 +47,8 @@ STAMP_TORCH := $(VENV)/.stamp-torch
 STAMP_BUILD := $(VENV)/.stamp-build-requirements
 READY := $(VENV)/.stamp-installed
 TRANSFORMERS_4 := $(CACHE)/transformers-4.57
+DEMO_SCENARIOS := pedestrian-11,cut_in-8,traffic_light-14
+SHIPPED_CHECKPOINT := $(patsubst %/config.json,%,$(wildcard checkpoints/pisco/config.json))
 DEMO_CHECKPOINT := $(CACHE)/demo/checkpoint
 DEMO_BAG := $(CACHE)/demo/bag
 
@@ -49,6 +56,8 @@ NODES := $(sort $(shell grep -l "^def main\\b" src/alpamayo_ros/nodes/*.py))
 LAUNCH_FILES := $(sort $(wildcard launch/*.launch.py))
 RANDOM_NOTICE := The network's weights are RANDOM, so plans and reasoning are noise; all else is real. \
 	CHECKPOINT=nvidia/Alpamayo-1.5-10B runs the trained network on a GPU with 24 GB.
+EXPERT_NOTICE := The EXPERT drives: it reads the simulated world itself and looks at no picture. No trained \
+	checkpoint ships yet; CHECKPOINT=DIR drives one by the cameras.
 INTERFACES := $(wildcard msg/*.msg srv/*.srv wheels/*/CMakeLists.txt wheels/*/msg/*.msg) CMakeLists.txt \
 	$(wildcard cmake/*.cmake) package.xml setup.py src/alpamayo_ros/sim/protocol/compile_protos.py \
 	$(wildcard src/alpamayo_ros/sim/protocol/protos/*.proto)
@@ -57,12 +66,26 @@ GENERATED := src/alpamayo_ros/sim/protocol/generated/__init__.py
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@echo 'Variables: PYTHON TORCH=auto|cpu|cuda TORCH_VERSION VENV; demo: BAG RIG CHECKPOINT BACKBONE DEVICE RATE OUT'
+	@echo 'Variables: PYTHON TORCH=auto|cpu|cuda TORCH_VERSION VENV; demo: SCENE SCENARIOS PLANNER CHECKPOINT OUT'
+	@echo '  demo-replay: BAG RIG CHECKPOINT BACKBONE DEVICE RATE OUT'
 
 setup: $(READY)  ## Create .venv with ROS 2, torch, transformers and this package (the others do it too)
 venv: setup
 
-demo: demo-arguments $(READY) $(if $(CHECKPOINT),,$(DEMO_CHECKPOINT)/.done) $(if $(BAG),,$(DEMO_BAG)/.done)  ## Replay a bag (BAG=, RIG=) through the planner
+demo: $(if $(BAG),demo-replay,demo-sim)  ## Drive scenes in closed loop (SCENE=, CHECKPOINT=), or replay a bag (BAG=, RIG=)
+
+demo-sim: OUT := $(or $(OUT),out/demo)
+demo-sim: $(READY)
+	@if [ "$(PLANNER)" = expert ]; then echo "$(EXPERT_NOTICE)"; else echo "$(PLANNER) drives."; fi
+	@film=(--video "$(or $(SCENE),worst)"); \
+	missing="$$($(PY) -c 'from alpamayo_ros.sim.report import drawing_problem; print(drawing_problem())')"; \
+	if [ -n "$$missing" ]; then film=(); echo "No film and no camera pictures: $$missing"; fi; \
+	$(VENV)/bin/alpamayo sim --scenarios "$(SCENARIOS)" --planner "$(PLANNER)" --out "$(OUT)" "$${film[@]}"
+	@echo "Look at        $(OUT)/report.html in a browser: scores, and each rollout from above and from its cameras"
+	@if [ -e "$(OUT)/rollout.webm" ]; then echo "               $(OUT)/rollout.webm, the film of one"; fi
+
+demo-replay: OUT := $(or $(OUT),out/replay)
+demo-replay: demo-arguments $(READY) $(if $(CHECKPOINT),,$(DEMO_CHECKPOINT)/.done) $(if $(BAG),,$(DEMO_BAG)/.done)  ## Replay a bag over ROS topics through the planner (BAG=, RIG=)
 	@if [ -z "$(CHECKPOINT)" ]; then echo "$(RANDOM_NOTICE)"; fi
 	$(VENV)/bin/alpamayo replay "$(or $(BAG),$(DEMO_BAG)/bag)" --rig "$(RIG)" \
 		--checkpoint "$(or $(CHECKPOINT),$(DEMO_CHECKPOINT))" --out "$(OUT)" \

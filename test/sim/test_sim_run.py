@@ -6,17 +6,22 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+import sensorsim_fakes
 
 from alpamayo_ros.cli.main import main
 from alpamayo_ros.sim.planner_sources import ConstantSource
 from alpamayo_ros.sim.planners import ConstantVelocityPlanner
 from alpamayo_ros.sim.protocol.asl import read_entries
+from alpamayo_ros.sim.protocol.channel import CallPolicy
 from alpamayo_ros.sim.rollout_driver import Job
-from alpamayo_ros.sim.run import RunOptions, run
+from alpamayo_ros.sim.run import run
+from alpamayo_ros.sim.workers import CannotStart, RunOptions
 from alpamayo_ros.types import InvalidInput, Observation, Plan
 
 
@@ -29,6 +34,26 @@ class _FailsAfter:
             raise RuntimeError("the planner broke")
         self._left -= 1
         return ConstantVelocityPlanner().plan(observation)
+
+
+@dataclass(frozen=True)
+class _KillingSource(ConstantSource):
+    """Its process dies in one family."""
+
+    name: str = "killing"
+
+    def start(self, world, *, seed):
+        if world.scene.family == "curve":
+            os._exit(9)
+        return _FailsAfter(1000)
+
+
+@dataclass(frozen=True)
+class _LookingSource(ConstantSource):
+    """Looks at a camera, and plans with no regard to it."""
+
+    name: str = "looking"
+    camera_ids: ClassVar[tuple[int, ...]] = (1,)
 
 
 @dataclass(frozen=True)
@@ -47,15 +72,18 @@ def _without_timing(path: Path) -> bytes:
     return json.dumps(content).encode()
 
 
-def test_scores_are_the_same_in_two_processes_with_other_hashes(tmp_path: Path) -> None:
-    for seed in ("1", "4242"):
-        command = [sys.executable, "-m", "alpamayo_ros.cli.main", "sim", "--scenarios", "junction_4way-5"]
-        command += ["--planner", "expert", "--no-report", "--out", str(tmp_path / seed)]
+def test_results_are_the_same_with_other_hashes_and_another_number_of_processes(tmp_path: Path) -> None:
+    scenes = ("junction_4way-5", "parked-27", "curve-41")
+    for seed, jobs in (("1", "1"), ("4242", "2")):
+        command = [sys.executable, "-m", "alpamayo_ros.cli.main", "sim", "--scenarios", ",".join(scenes)]
+        command += ["--planner", "expert", "--jobs", jobs, "--no-report", "--out", str(tmp_path / seed)]
         subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True)
     first, second = tmp_path / "1", tmp_path / "4242"
     assert _without_timing(first / "scores.json") == _without_timing(second / "scores.json")
-    log = "rollouts/junction_4way-5/rollout.asl"
-    assert (first / log).read_bytes() == (second / log).read_bytes()
+    for scene in scenes:
+        for name in ("rollout.asl", "score.json"):
+            one, other = (folder / "rollouts" / scene / name for folder in (first, second))
+            assert one.read_bytes() == other.read_bytes(), one
 
 
 def test_a_run_writes_its_scores_in_order_whatever_the_number_of_processes(tmp_path: Path) -> None:
@@ -93,10 +121,73 @@ def test_a_rollout_that_fails_counts_nothing_and_is_named(tmp_path: Path) -> Non
     assert sum(1 for _ in read_entries(tmp_path / "rollouts/straight-0/rollout.asl")) > 20
 
 
-def test_seeds_differ_by_scene_and_rollout_and_stay() -> None:
-    seeds = {Job(scene, index).seed for scene in ("cones-6", "cones-26") for index in range(3)}
-    assert len(seeds) == 6 and all(0 <= seed < 2**63 for seed in seeds)
-    assert Job("cones-6").seed == Job("cones-6", 0).seed
+def test_a_process_that_dies_costs_its_rollout_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "rollouts/curve-1").mkdir(parents=True)
+    (tmp_path / "rollouts/curve-1/rollout.asl").write_bytes(b"of an earlier run")
+    scenes = ("straight-0", "curve-1", "queue-10")
+    result = run(RunOptions(scenes, tmp_path, jobs=2), _KillingSource())
+    assert [outcome.job.scene_id for outcome in result.outcomes] == list(scenes)
+    assert result.summary["failed"] == ["curve-1#0"]
+    assert result.outcomes[1].score.error == "ChildProcessError: the process that drove it died"
+    assert json.loads((tmp_path / "rollouts/curve-1/score.json").read_text())["scene_score"] == 0.0
+    assert not (tmp_path / "rollouts/curve-1/rollout.asl").exists()
+    assert (tmp_path / "rollouts/queue-10/rollout.asl").stat().st_size > 1000
+
+
+def test_a_renderer_that_dies_fails_the_rollouts_that_need_it(tmp_path: Path) -> None:
+    renderer = sensorsim_fakes.ScriptedRenderer()
+    server = sensorsim_fakes.start(renderer)
+
+    class Dying(ConstantVelocityPlanner):
+        def plan(self, observation: Observation) -> Plan:
+            if len(renderer.requests) > 8:
+                server.stop()
+            return super().plan(observation)
+
+    @dataclass(frozen=True)
+    class Source(_LookingSource):
+        def start(self, world, *, seed):
+            return Dying()
+
+    policy = CallPolicy(deadline_s=5.0, retry_delays_s=(), connect_timeout_s=0.3)
+    options = RunOptions(
+        ("straight-0", "straight-20"), tmp_path, renderer=server.address, renderer_policy=policy
+    )
+    result = run(options, Source())
+    assert result.summary["failed"] == ["straight-0#0", "straight-20#0"]
+    assert result.summary["scene_score"] == {"mean": 0.0, "ci95": [0.0, 0.0], "n": 2}
+    driven, never = result.outcomes
+    assert driven.record is not None and never.record is None
+    assert sum(drive.source == "plan" for drive in driven.record.drives) == 6
+    for outcome in result.outcomes:
+        assert server.address in outcome.score.error
+    # The pictures that came are in the log.
+    count = Counter(
+        e.WhichOneof("log_entry") for e in read_entries(tmp_path / "rollouts/straight-0/rollout.asl")
+    )
+    assert count["render_request"] == count["driver_camera_image"] == 9
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_no_renderer_no_run(tmp_path: Path, capsys, monkeypatch, jobs: int) -> None:
+    with sensorsim_fakes.start(sensorsim_fakes.ScriptedRenderer()) as server:
+        address = server.address
+    policy = CallPolicy(deadline_s=5.0, retry_delays_s=(), connect_timeout_s=0.2)
+    options = RunOptions(("0-1",), tmp_path, jobs=jobs, renderer=address, renderer_policy=policy)
+    with pytest.raises(CannotStart, match=f"nothing answers at {address}"):
+        run(options, _LookingSource())
+    assert not list(tmp_path.iterdir()), "nothing was driven, nothing is left behind"
+
+
+def test_seeds_differ_by_run_scene_and_rollout_and_stay() -> None:
+    seeds = {
+        Job(scene, index, run_seed).seed
+        for scene in ("cones-6", "cones-26")
+        for index in range(3)
+        for run_seed in (0, 7)
+    }
+    assert len(seeds) == 12 and all(0 <= seed < 2**63 for seed in seeds)
+    assert Job("cones-6").seed == Job("cones-6", 0, 0).seed
 
 
 def test_impossible_options_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,8 +198,25 @@ def test_impossible_options_are_refused(tmp_path: Path, capsys: pytest.CaptureFi
     assert "roundabout" in capsys.readouterr().err
     assert main(["sim", "--scenarios", "1", "--planner", "nobody", "--out", str(tmp_path)]) == 2
     assert "expected expert, constant or a checkpoint's folder" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    for arguments, said in (
+        (["--out", str(tmp_path / "file")], "out: expected a folder that can be written"),
+        (["--renderer", "localhost"], "--renderer: expected HOST:PORT"),
+        (["--renderer-ca", "ca.pem"], "expected --renderer too, got none"),
+        (["--backbone", str(tmp_path)], "--backbone: expected a checkpoint as planner, got expert"),
+        (
+            ["--asl", "x.asl", "--rollouts", "2"],
+            "--asl: expected no options for driving beside it, got --rollouts",
+        ),
+        (["--asl", str(tmp_path / "none.asl")], "expected an .asl file"),
+        (["--scenarios", "5-3"], "expected a range A-B with A <= B"),
+        (["--scenarios", ""], "expected all, a seed, a range"),
+    ):
+        assert main(["sim", "--out", str(tmp_path / "out"), *arguments]) == 2, arguments
+        assert said in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"], "nothing is left behind"
     assert main(["sim", "--scenarios", "1", "--video", "2", "--out", str(tmp_path)]) == 2
-    assert "--video: expected one of the scenes that are driven" in capsys.readouterr().err
+    assert "--video: expected worst or one of the scenes that are driven" in capsys.readouterr().err
 
 
 def test_the_command_exits_1_with_failures_and_0_without(tmp_path, monkeypatch, capsys) -> None:

@@ -53,6 +53,7 @@ def show_results(
     options = options or ReportOptions()
     filmed = _filmed(video_of, records, scores) if video_of else None
     made: list[Path] = []
+    (out_dir / VIDEO_NAME).unlink(missing_ok=True)  # an older run's
     with ExitStack() as stack:
         if images is None and any(record is not None for record in records):
             why_none = drawing_problem()

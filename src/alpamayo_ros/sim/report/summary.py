@@ -31,11 +31,13 @@ def summary_cards(summary: Mapping[str, Any], count: int, notice: str) -> str:
         count: of rollouts.
         notice: said above them, if anything.
     """
-    of_all = f"of {count} rollouts"
+    of_all = f"of {count} rollout" + ("" if count == 1 else "s")
     score, km = summary["scene_score"], summary["alpasim_score_km"]
     rules = [summary[name] for name in ("red_light_runs", "stop_sign_runs")]
     cards = [
-        card("scene score", number(score["mean"], ".3f"), _interval(score["ci95"])),
+        card(
+            "scene score", number(score["mean"], ".3f"), _interval(score["ci95"] if score["n"] > 1 else None)
+        ),
         card("AlpaSim score", str(km["text"]), _driven(km)),
         card("at-fault collisions", number(summary["at_fault"], "d"), of_all),
         card("off the road", number(summary["offroad"], "d"), of_all),
@@ -55,6 +57,7 @@ def summary_cards(summary: Mapping[str, Any], count: int, notice: str) -> str:
 
 
 def _interval(bounds: Sequence[float] | None, label: str = "95 % interval ") -> str:
+    """Return a confidence interval, if there is one; of one rollout alone it says nothing, so give None."""
     return "" if bounds is None else f"{label}{bounds[0]:.3f} – {bounds[1]:.3f}"
 
 
@@ -72,7 +75,7 @@ def family_table(summary: Mapping[str, Any]) -> str:
     rows = []
     for name, row in families.items():
         mean, count = row["scene_score"]["mean"], row["scene_score"]["n"]
-        bounds = row["scene_score"]["ci95"] if count > 1 else None  # of one rollout it says nothing
+        bounds = row["scene_score"]["ci95"] if count > 1 else None
         interval = bounds or (None, None)
         rows.append(
             cell(name, left=True)
