@@ -224,7 +224,7 @@ class Graph:
     @property
     def remaps(self) -> list[str]:
         """The topics with absolute names, as `FROM:=TO`."""
-        return [f"{topic}:=/{self.name}{topic}" for topic in ("/clock", "/diagnostics", "/tf_static")]
+        return [f"{topic}:=/{self.name}{topic}" for topic in ("/clock", "/diagnostics", "/tf", "/tf_static")]
 
     @property
     def options(self) -> dict[str, Any]:

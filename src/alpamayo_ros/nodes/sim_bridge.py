@@ -131,6 +131,11 @@ class SimBridgeNode(Node):
         """Whether nobody publishes plans any more."""
         return not self._watch.publishes
 
+    @property
+    def time_us(self) -> int:
+        """The simulated time; 0 before the first rollout."""
+        return 0 if self._rollout is None else self._rollout.loop.time_us
+
     def moving(self) -> AbstractContextManager[None]:
         """Keep the hosted planner from looking at the world while it moves."""
         return nullcontext() if self.hosted is None else self.hosted.moving()
@@ -210,9 +215,10 @@ class SimBridgeNode(Node):
         self._pause(_JUMP_S)
         record = rollout.run()
         self.records.append(record)
-        (self.get_logger().info if rollout.failure is None else self.get_logger().error)(
-            summary(record, rollout)
-        )
+        if rollout.failure is None:
+            self.get_logger().info(summary(record, rollout))
+        else:
+            self.get_logger().error(summary(record, rollout))
         self._results.keep(record, exchanges=images.exchanges, timing=timing(record, rollout))
         if record.end_reason == "interrupted":
             raise Interrupted
