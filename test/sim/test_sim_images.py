@@ -75,6 +75,15 @@ def test_asks_for_the_cameras_where_they_are_and_for_what_moves(
     assert cameras.exchanges[-1].request == servicer.requests[-1]
 
 
+def test_the_ego_is_masked_in_where_the_renderer_has_masks(told: Told, loop: ClosedLoop) -> None:
+    servicer, client = told
+    SceneCameras(client, SCENE, width=64, height=36).render(loop.ego, (), camera_ids=(0, 1))
+    without, masked = servicer.requests
+    assert not without.insert_ego_mask and not without.HasField("ego_mask_id")
+    assert masked.insert_ego_mask and masked.ego_mask_id.camera_logical_id == LOGICAL_IDS[1]
+    assert masked.ego_mask_id.rig_config_id == "hyperion_8_1"
+
+
 def test_the_first_pictures_are_of_a_world_that_stands(told: Told, loop: ClosedLoop) -> None:
     servicer, client = told
     SceneCameras(client, SCENE, width=64, height=36).render(loop.ego, loop.actors, camera_ids=(1,))

@@ -25,6 +25,9 @@ HIDDEN_M = 100.0
 """How far below its place AlpaSim puts an object that is not to be seen: a renderer draws one that is not
 listed where the recording had it."""
 
+EGO_MASK_RIG_ID = "hyperion_8_1"
+"""The rig whose masks AlpaSim asks for: what the cameras of Alpamayo's training data see of their own car."""
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
 _JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -67,6 +70,7 @@ class SceneCameras:
     ) -> None:
         self._client, self._scene_id, self._size = client, scene_id, (width, height)
         self._cameras = client.cameras(scene_id) if cameras is None else dict(cameras)
+        self._masked = {camera for camera, rig in client.ego_masks() if rig == EGO_MASK_RIG_ID}
         self._last_pose = dict(movers or {})
         self._deadline_s, self._keep, self._warn = deadline_s, keep, warn
         self._last: tuple[EgoState, Mapping[str, Float64Array]] | None = None
@@ -116,22 +120,37 @@ class SceneCameras:
             sensorsim_pb2.DynamicObject(track_id=name, pose_pair=pair)
             for name, pair in zip(bodies, pairs[len(cameras) :], strict=True)
         ]
-        width, height = self._size
         return {
-            camera.logical_id: sensorsim_pb2.RGBRenderRequest(
-                scene_id=self._scene_id,
-                resolution_h=height,
-                resolution_w=width,
-                camera_intrinsics=camera.intrinsics,
-                frame_start_us=ego.time_us - SHUTTER_US,
-                frame_end_us=ego.time_us,
-                sensor_pose=pair,
-                dynamic_objects=objects,
-                image_format=sensorsim_pb2.JPEG,
-                image_quality=JPEG_QUALITY,
-            )
+            camera.logical_id: self._request(camera, pair, objects, time_us=ego.time_us)
             for camera, pair in zip(cameras, pairs, strict=False)
         }
+
+    def _request(
+        self,
+        camera: AvailableCamera,
+        pose: sensorsim_pb2.PosePair,
+        objects: Sequence[sensorsim_pb2.DynamicObject],
+        *,
+        time_us: int,
+    ) -> sensorsim_pb2.RGBRenderRequest:
+        width, height = self._size
+        request = sensorsim_pb2.RGBRenderRequest(
+            scene_id=self._scene_id,
+            resolution_h=height,
+            resolution_w=width,
+            camera_intrinsics=camera.intrinsics,
+            frame_start_us=time_us - SHUTTER_US,
+            frame_end_us=time_us,
+            sensor_pose=pose,
+            dynamic_objects=objects,
+            image_format=sensorsim_pb2.JPEG,
+            image_quality=JPEG_QUALITY,
+        )
+        if camera.logical_id in self._masked:
+            request.insert_ego_mask = True
+            request.ego_mask_id.camera_logical_id = camera.logical_id
+            request.ego_mask_id.rig_config_id = EGO_MASK_RIG_ID
+        return request
 
     def _camera(self, camera_id: int) -> AvailableCamera:
         name = LOGICAL_IDS[camera_id]

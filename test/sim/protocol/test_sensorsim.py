@@ -52,6 +52,11 @@ def test_what_a_renderer_says_of_itself(asked: Asked) -> None:
     loaded = client.loaded_scenes()
     assert (loaded.instances, loaded.capacity) == ({FOREIGN_SCENE: 2}, 3)
     assert client.ego_masks() == ((FRONT, "hyperion_8_1"),)
+    servicer.failures = [(grpc.StatusCode.UNIMPLEMENTED, "")]
+    assert client.ego_masks() == ()
+    servicer.failures = [(grpc.StatusCode.INTERNAL, "")]
+    with pytest.raises(ServiceError):
+        client.ego_masks()
 
 
 def test_cameras(asked: Asked) -> None:

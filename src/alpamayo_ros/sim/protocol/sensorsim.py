@@ -111,8 +111,16 @@ class SensorsimClient:
         return LoadedScenes(instances, answer.loaded_instance_capacity)
 
     def ego_masks(self) -> tuple[tuple[str, str], ...]:
-        """Return of which (camera's logical id, rig's id) there is a mask of the ego; raises ServiceError."""
-        answer = self.connection.call("get_available_ego_masks", common_pb2.Empty())
+        """Return of which (camera's logical id, rig's id) there is a mask of the ego; raises ServiceError.
+
+        None where the renderer does not offer the question.
+        """
+        try:
+            answer = self.connection.call("get_available_ego_masks", common_pb2.Empty())
+        except ServiceError as error:
+            if error.code != grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            return ()
         ids = [mask.ego_mask_id for mask in answer.ego_mask_metadata]
         return tuple((mask.camera_logical_id, mask.rig_config_id) for mask in ids)
 
