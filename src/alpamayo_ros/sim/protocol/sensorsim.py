@@ -113,7 +113,7 @@ class SensorsimClient:
     def ego_masks(self) -> tuple[tuple[str, str], ...]:
         """Return of which (camera's logical id, rig's id) there is a mask of the ego; raises ServiceError.
 
-        None where the renderer does not offer the question.
+        Empty, too, where the renderer does not know the question.
         """
         try:
             answer = self.connection.call("get_available_ego_masks", common_pb2.Empty())
