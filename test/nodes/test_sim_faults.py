@@ -215,7 +215,8 @@ SERVE = """
 import sys, threading, sensorsim_fakes
 told = sensorsim_fakes.ScriptedRenderer()
 told.drives = [sensorsim_fakes.drive_message(seconds=6.0)]
-print(sensorsim_fakes.start(told, port=int(sys.argv[1])).port, flush=True)
+running = sensorsim_fakes.start(told, port=int(sys.argv[1]))
+print(running.port, flush=True)
 threading.Event().wait()
 """
 
