@@ -166,7 +166,7 @@ def test_what_is_wrong_with_plans_pictures_and_answers_is_counted(
     first.trajectory.Clear()
     second.trajectory.poses[3].timestamp_us = second.trajectory.poses[2].timestamp_us
     third.trajectory.poses[3].pose.vec.x = float("nan")
-    del fourth.trajectory.poses[0]
+    del fourth.trajectory.poses[:50]
     fifth.debug_info.unstructured_debug_info = json.dumps(
         {"reasoning_text": "Nudge left because of the parked car.", "source": "plan"}
     ).encode()

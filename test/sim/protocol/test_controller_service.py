@@ -120,9 +120,11 @@ def filled(message: Request) -> Request:
 def test_a_curve_is_driven_as_in_our_own_rollouts(client: ControllerClient) -> None:
     client.start_session("a")
     now_us, pose = START_US, np.eye(4)
-    ego = EgoDynamics(Terrain(), EgoState(START_US, np.eye(4), (8.0, 0.0)))
+    ego = EgoDynamics(Terrain(), EgoState(START_US, np.eye(4), (8.0, 0.0), yaw_rate_radps=0.3))
     for _ in range(40):
-        request = request_of(now_us, pose=pose, curvature_per_m=1 / 60, report_every_us=20_000)
+        request = request_of(
+            now_us, pose=pose, curvature_per_m=1 / 60, report_every_us=20_000, turn_radps=0.3
+        )
         states = client.advance("a", request)
         assert [s.true.time_us - now_us for s in states] == [20_000, 40_000, 60_000, 80_000, 100_000]
         ego.advance(request.stamps_us, ego.state.local_from_rig @ request.plan_in_rig, request.to_us)
