@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,10 @@ from alpamayo_ros.sim.scene import scene_id_of
 from alpamayo_ros.types import InvalidInput
 
 if TYPE_CHECKING:
+    from alpamayo_ros.sim.protocol.channel import ClientTls
     from alpamayo_ros.sim.rollout_driver import PlannerSource
-    from alpamayo_ros.sim.run import Outcome, RunOptions, RunResult
+    from alpamayo_ros.sim.run import RunResult
+    from alpamayo_ros.sim.workers import Outcome, RunOptions
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
@@ -22,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scenarios",
         default="all",
         metavar="WHICH",
-        help="all (seeds 0-99, each family five times; the default), a family, seeds A-B, or a list A,B,...",
+        help="all (seeds 0-99, each family five times; the default), a family (its five), a seed, seeds A-B, "
+        "FAMILY-SEED, or several of these by comma",
     )
     parser.add_argument("--rollouts", type=int, default=1, metavar="N", help="of each scene (default: 1)")
     parser.add_argument(
@@ -31,11 +35,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WHAT",
         help="expert (knows the world; the default), constant (velocity), or a checkpoint's folder",
     )
+    parser.add_argument(
+        "--backbone",
+        metavar="DIR",
+        help="folder or hub id of the checkpoint's backbone (default: its config's)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of what a checkpoint draws (default: 0)"
+    )
     parser.add_argument("--out", type=Path, default=Path("sim"), metavar="DIR", help="results (default: sim)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
-    parser.add_argument("--no-report", action="store_true", help="leave out report.html")
     parser.add_argument(
-        "--video", metavar="SCENE", help="also film a rollout: this scene's, or the worst of all for `worst`"
+        "--no-report", action="store_true", help="leave out report.html (--video makes it all the same)"
+    )
+    parser.add_argument(
+        "--video",
+        nargs="?",
+        const="worst",
+        metavar="SCENE",
+        help="also film a rollout: this scene's, or without SCENE the worst of all",
     )
     parser.add_argument(
         "--renderer",
@@ -43,19 +61,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="who serves the pictures (default: a renderer of our own, where pictures are needed)",
     )
+    tls = parser.add_argument_group("TLS to the renderer (PEM files; without them the connection is plain)")
+    tls.add_argument("--renderer-ca", type=Path, metavar="FILE", help="who signed its certificate")
+    tls.add_argument(
+        "--renderer-cert", type=Path, metavar="FILE", help="our certificate, where it asks for one"
+    )
+    tls.add_argument("--renderer-key", type=Path, metavar="FILE", help="our private key")
     parser.add_argument(
-        "--asl", type=Path, metavar="LOG", help="score this rollout.asl instead of driving; no map is known"
+        "--asl",
+        type=Path,
+        metavar="LOG",
+        help="score this rollout.asl instead of driving; of a log of another's making no map is known",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Drive or read, score, write, print; return the exit code."""
+    from alpamayo_ros.sim.workers import CannotStart
+
     if arguments.asl is not None:
+        _require_no_driving(arguments)
         return _score_log(arguments.asl, arguments.out)
     options = _options(arguments)
-    source = _source(arguments.planner)
+    source = _source(arguments)
     video_of = _video_of(arguments.video, options)
-    result = _drive(options, source)
+    try:
+        result = _drive(options, source)
+    except CannotStart as error:
+        print(f"alpamayo sim: {error}", file=sys.stderr)
+        return EXIT_FAILED
     print(describe(result.summary))
     made = _report(arguments, options, result, video_of=video_of)
     print(f"results        {options.out}/scores.json, rollouts/{''.join(f', {path.name}' for path in made)}")
@@ -64,14 +98,29 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_FAILED if result.summary["failed"] else 0
 
 
+def _require_no_driving(arguments: argparse.Namespace) -> None:
+    """Raise InvalidInput for options that only driving heeds."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    heeded = ("asl", "out", "no_report")
+    given = [
+        "--" + name.replace("_", "-")
+        for name, value in vars(arguments).items()
+        if name not in heeded and value != parser.get_default(name)
+    ]
+    if given:
+        raise InvalidInput(f"--asl: expected no options for driving beside it, got {', '.join(given)}")
+
+
 def _score_log(log: Path, out: Path) -> int:
     from alpamayo_ros.sim.asl_score import score_log
-    from alpamayo_ros.sim.run import write_json
+    from alpamayo_ros.sim.json_file import write_json
+    from alpamayo_ros.sim.run import prepare_folder
     from alpamayo_ros.sim.scoring import aggregate
 
     score = score_log(log)
     summary: dict[str, Any] = {"planner": score.planner, **aggregate([score]), "rollouts": [score.as_dict()]}
-    out.mkdir(parents=True, exist_ok=True)
+    prepare_folder(out)
     write_json(out / "scores.json", summary)
     print(describe(summary))
     for name, value in score.metrics.items():
@@ -81,26 +130,53 @@ def _score_log(log: Path, out: Path) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> RunOptions:
-    from alpamayo_ros.sim.run import RunOptions
     from alpamayo_ros.sim.scenarios import parse_scenarios
+    from alpamayo_ros.sim.workers import RunOptions
 
     return RunOptions(
         scene_ids=parse_scenarios(arguments.scenarios),
         out=arguments.out,
         rollouts=arguments.rollouts,
         jobs=arguments.jobs,
-        renderer=arguments.renderer,
+        seed=arguments.seed,
+        renderer=_renderer(arguments.renderer),
+        renderer_tls=_tls(arguments),
     )
 
 
-def _source(planner: str) -> PlannerSource:
+def _renderer(address: str) -> str:
+    if not address:
+        return ""
+    from alpamayo_ros.sim.protocol.channel import require_address
+
+    return require_address("--renderer", address)
+
+
+def _tls(arguments: argparse.Namespace) -> ClientTls | None:
+    """Read the files of the options; None without them."""
+    files = (arguments.renderer_ca, arguments.renderer_cert, arguments.renderer_key)
+    if not any(files):
+        return None
+    if not arguments.renderer:
+        raise InvalidInput("--renderer-ca, -cert, -key: expected --renderer too, got none")
+    from alpamayo_ros.sim.protocol.channel import ClientTls
+
+    authority, certificate, key = files
+    return ClientTls.from_files(authority=authority, certificate=certificate, key=key)
+
+
+def _source(arguments: argparse.Namespace) -> PlannerSource:
     from alpamayo_ros.sim.planner_sources import SOURCES
 
-    if planner in SOURCES:
-        return SOURCES[planner]
+    if arguments.planner in SOURCES:
+        if arguments.backbone is not None:
+            raise InvalidInput(f"--backbone: expected a checkpoint as planner, got {arguments.planner}")
+        return SOURCES[arguments.planner]
     from alpamayo_ros.cli.sim_checkpoint import CheckpointSource
 
-    return CheckpointSource(Path(planner))
+    source = CheckpointSource(Path(arguments.planner), backbone=arguments.backbone)
+    source.check()
+    return source
 
 
 def _drive(options: RunOptions, source: PlannerSource) -> RunResult:
@@ -193,9 +269,29 @@ def describe(summary: dict[str, Any]) -> str:
         f"{_said(summary['red_light_runs'])} red lights, {_said(summary['stop_sign_runs'])} stop signs run",
         f"speed          {_said(summary['speed_rel_to_reference'])} of the reference drive's",
     ]
+    if summary["unknown_incidents"]:
+        names = ", ".join(summary["unknown_incidents"])
+        lines.append(f"unknown        {names}: not in the scene score, which may be lower")
+    if summary["unsolved_steps"]:
+        lines.append(f"controller     without a solution in {summary['unsolved_steps']} steps: it braked")
+    if summary.get("timing", {}).get("rollouts"):
+        lines.append(_time(summary["timing"]))
     if summary["failed"]:
         lines.append(f"failed         {', '.join(summary['failed'])}")
     return "\n".join(lines)
+
+
+def _time(timing: dict[str, Any]) -> str:
+    plan = timing["plan_ms"]
+    simulated_s = sum(each["simulated_s"] for each in timing["rollouts"].values())
+    line = (
+        f"time           {timing['wall_s']:.1f} s for {simulated_s:.0f} s of driving ({timing['jobs']} jobs)"
+    )
+    if plan["mean"] is None:
+        return line
+    return (
+        f"{line}; a plan took {plan['mean']:.1f} ms, 95 % under {plan['p95']:.1f}, at most {plan['max']:.1f}"
+    )
 
 
 def _said(value: object) -> str:

@@ -36,12 +36,14 @@ class CheckpointSource:
 
     Attributes:
         folder: the checkpoint.
+        backbone: folder or hub id of its config and tokenizer; None takes config.json's.
         options: how plans are sampled; their seeds come from the rollouts'.
         camera_ids: what it looks at.
         device: "cpu", "cuda", ... or "auto".
     """
 
     folder: Path
+    backbone: str | None = None
     options: PlanOptions = field(default_factory=PlanOptions)
     camera_ids: tuple[int, ...] = USUAL_CAMERA_IDS
     device: str = "auto"
@@ -59,6 +61,12 @@ class CheckpointSource:
         """The folder's name."""
         return self.folder.resolve().name
 
+    def check(self) -> None:
+        """Raise CheckpointError (InvalidInput) unless config, backbone and weights fit; loads none."""
+        from alpamayo_ros.model.loading import open_checkpoint
+
+        open_checkpoint(str(self.folder), self.backbone)
+
     def start(self, world: ProceduralWorld, *, seed: int) -> Planner:
         """Return a planner that draws from `seed`; it sees nothing of the world but its observations."""
         return SeededPlanner(self._model(), self.options, seed=seed)
@@ -71,7 +79,10 @@ class CheckpointSource:
         from alpamayo_ros.model import Alpamayo
 
         if not self._loaded:
-            self._loaded.append(Alpamayo.from_pretrained(self.folder, device=self.device, dtype="auto"))
+            model = Alpamayo.from_pretrained(
+                self.folder, backbone=self.backbone, device=self.device, dtype="auto"
+            )
+            self._loaded.append(model)
         return self._loaded[0]
 
     def __getstate__(self) -> dict[str, object]:

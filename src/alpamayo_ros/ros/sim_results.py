@@ -7,10 +7,10 @@ from pathlib import Path
 
 from alpamayo_ros.ros.sim_rollout import TopicRollout
 from alpamayo_ros.sim.asl_log import RenderExchange, write_asl
+from alpamayo_ros.sim.json_file import write_json
 from alpamayo_ros.sim.record import RolloutRecord
 from alpamayo_ros.sim.recorded_world import FAMILY
 from alpamayo_ros.sim.rollout_driver import Job
-from alpamayo_ros.sim.run import write_json
 from alpamayo_ros.sim.scene import STEP_US, family_and_seed
 from alpamayo_ros.sim.scoring import RolloutScore, aggregate, score_rollout
 from alpamayo_ros.types import InvalidInput

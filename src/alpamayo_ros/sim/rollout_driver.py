@@ -53,10 +53,17 @@ class Pictures(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """One rollout to drive."""
+    """One rollout to drive.
+
+    Attributes:
+        scene_id: where.
+        rollout_index: of several in one scene.
+        run_seed: of what the planners of a run draw; the scene does not depend on it.
+    """
 
     scene_id: str
     rollout_index: int = 0
+    run_seed: int = 0
 
     @property
     def name(self) -> str:
@@ -70,8 +77,8 @@ class Job:
 
     @property
     def seed(self) -> int:
-        """Seed of what its planner draws: of scene and index alone, the same in every process."""
-        digest = hashlib.sha256(f"{self.scene_id}/{self.rollout_index}".encode()).digest()
+        """Seed of what its planner draws: of the attributes alone, the same in every process."""
+        digest = hashlib.sha256(f"{self.run_seed}/{self.scene_id}/{self.rollout_index}".encode()).digest()
         return int.from_bytes(digest[:7], "big")
 
 

@@ -2,70 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import multiprocessing
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alpamayo_ros.sim.asl_log import write_asl
+from alpamayo_ros.sim.json_file import write_json
 from alpamayo_ros.sim.record import RolloutRecord
-from alpamayo_ros.sim.rollout_driver import Job, PlannerSource, drive_rollout
-from alpamayo_ros.sim.scene import family_and_seed
-from alpamayo_ros.sim.scoring import RolloutScore, aggregate, score_rollout
+from alpamayo_ros.sim.rollout_driver import PlannerSource
+from alpamayo_ros.sim.scoring import aggregate
+from alpamayo_ros.sim.workers import Outcome, RunOptions, drive_all
 from alpamayo_ros.types import InvalidInput
-
-if TYPE_CHECKING:
-    from alpamayo_ros.sim.protocol.sensorsim import SensorsimClient
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What to run.
-
-    Attributes:
-        scene_ids: scenes, in order.
-        out: folder for the results; made if need be.
-        rollouts: of each scene.
-        jobs: worker processes.
-        renderer: HOST:PORT that serves pictures to planners that look at some; "" for a process of our own.
-        image_size: width and height of the pictures.
-    """
-
-    scene_ids: tuple[str, ...]
-    out: Path
-    rollouts: int = 1
-    jobs: int = 1
-    renderer: str = ""
-    image_size: tuple[int, int] = (576, 320)
-
-    def __post_init__(self) -> None:
-        if not self.scene_ids:
-            raise InvalidInput("scenarios: expected at least one scene, got none")
-        for name in ("rollouts", "jobs"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"{name}: expected at least 1, got {getattr(self, name)}")
-
-    @property
-    def work(self) -> list[Job]:
-        """The rollouts, scene by scene."""
-        return [Job(scene_id, index) for scene_id in self.scene_ids for index in range(self.rollouts)]
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """One rollout: its score, and its record unless not even a rollout was begun."""
-
-    job: Job
-    score: RolloutScore
-    record: RolloutRecord | None
-    wall_s: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +26,11 @@ class RunResult:
     summary: dict[str, object]
     interrupted: bool
     wall_s: float
-    records: tuple[RolloutRecord, ...] = field(repr=False, default=())
+
+    @property
+    def records(self) -> tuple[RolloutRecord, ...]:
+        """The rollouts that were begun."""
+        return tuple(outcome.record for outcome in self.outcomes if outcome.record is not None)
 
 
 def run(
@@ -90,15 +44,18 @@ def run(
         progress: told each outcome, in the order of the work.
 
     Raises:
-        InvalidInput: for a renderer that lacks a camera.
-        ServiceError: for a renderer that does not answer.
+        InvalidInput: for a folder that cannot be written, or what is no renderer's address.
+        CannotStart: for a renderer that does not answer or does not start.
     """
     started_s = time.perf_counter()
-    (options.out / "rollouts").mkdir(parents=True, exist_ok=True)
+    scores = options.out / "scores.json"
+    prepare_folder(options.out)
     outcomes: list[Outcome] = []
     interrupted = False
     try:
-        for outcome in _outcomes(options, source):
+        for outcome in drive_all(options, source):
+            if not outcomes:
+                scores.unlink(missing_ok=True)  # an earlier run's: the rollouts are no longer its own
             outcomes.append(outcome)
             progress(outcome)
             if outcome.score.end_reason == "interrupted":
@@ -108,9 +65,19 @@ def run(
         interrupted = True
     wall_s = time.perf_counter() - started_s
     summary = summarise(options, source.name, outcomes, wall_s=wall_s, interrupted=interrupted)
-    write_json(options.out / "scores.json", summary)
-    records = tuple(outcome.record for outcome in outcomes if outcome.record is not None)
-    return RunResult(tuple(outcomes), summary, interrupted, wall_s, records)
+    write_json(scores, summary)
+    return RunResult(tuple(outcomes), summary, interrupted, wall_s)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a results' folder; raises InvalidInput where that cannot be done or nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        problem = "" if os.access(folder, os.W_OK) else "not writable"
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if problem:
+        raise InvalidInput(f"out: expected a folder that can be written, got {str(folder)!r} ({problem})")
 
 
 def summarise(
@@ -120,115 +87,38 @@ def summarise(
     return {
         "planner": planner,
         **aggregate(outcome.score for outcome in outcomes),
+        "seed": options.seed,
         "interrupted": interrupted,
         "rollouts": [outcome.score.as_dict() for outcome in outcomes],
         "timing": {
             "wall_s": round(wall_s, 3),
             "jobs": options.jobs,
+            "plan_ms": _spread(ms for outcome in outcomes for ms in _latencies_ms(outcome)),
             "rollouts": {outcome.job.name: _timing(outcome) for outcome in outcomes},
         },
     }
 
 
-def write_json(path: Path, content: object) -> None:
-    """Write JSON that people can read and that is the same for the same content."""
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-
-
-def _timing(outcome: Outcome) -> dict[str, float]:
+def _timing(outcome: Outcome) -> dict[str, object]:
     record = outcome.record
-    latencies = [] if record is None else [d.latency_ms for d in record.drives if d.source == "plan"]
     simulated_s = 0.0 if record is None else (record.ego[-1].time_us - record.ego[0].time_us) / 1e6
     return {
         "wall_s": round(outcome.wall_s, 3),
         "simulated_s": round(simulated_s, 3),
-        "plan_ms_mean": round(float(np.mean(latencies)), 3) if latencies else 0.0,
-        "plan_ms_max": round(float(np.max(latencies)), 3) if latencies else 0.0,
+        "plan_ms": _spread(_latencies_ms(outcome)),
     }
 
 
-def _outcomes(options: RunOptions, source: PlannerSource) -> Iterator[Outcome]:
-    """Yield the outcomes in the order of the work."""
-    if options.jobs == 1:
-        with _Worker(options, source) as worker:
-            for job in options.work:
-                yield worker.outcome(job)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        options.jobs, mp_context=context, initializer=_start_worker, initargs=(options, source)
-    ) as pool:
-        try:
-            yield from pool.map(_work, options.work)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+def _latencies_ms(outcome: Outcome) -> list[float]:
+    """Return how long each plan of a rollout took."""
+    drives = () if outcome.record is None else outcome.record.drives
+    return [drive.latency_ms for drive in drives if drive.source == "plan"]
 
 
-class _Worker:
-    """Drives rollouts in one process, with one connection to a renderer where the planner needs pictures."""
-
-    def __init__(self, options: RunOptions, source: PlannerSource) -> None:
-        self._options, self._source = options, source
-        self._stack = ExitStack()
-        self._client: SensorsimClient | None = None
-
-    def __enter__(self) -> _Worker:
-        if self._source.camera_ids:
-            from alpamayo_ros.sim.renderer_connection import connect
-
-            self._client = self._stack.enter_context(connect(self._options.renderer))
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stack.close()
-
-    def outcome(self, job: Job) -> Outcome:
-        """Drive, score and write one rollout."""
-        started_s = time.perf_counter()
-        record: RolloutRecord | None = None
-        cameras = None
-        try:
-            if self._client is not None:
-                from alpamayo_ros.sim.images import SceneCameras
-
-                width, height = self._options.image_size
-                cameras = SceneCameras(self._client, job.scene_id, width=width, height=height)
-            record = drive_rollout(job, self._source, cameras)
-            score = score_rollout(record)
-        except Exception as error:
-            score = _failed(job, self._source.name, error)
-        folder = self._options.out / "rollouts" / job.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "score.json", score.as_dict())
-        if record is not None:
-            write_asl(
-                folder / "rollout.asl", record, exchanges=None if cameras is None else cameras.exchanges
-            )
-        return Outcome(job, score, record, time.perf_counter() - started_s)
-
-
-def _failed(job: Job, planner: str, error: Exception) -> RolloutScore:
-    return RolloutScore(
-        scene_id=job.scene_id,
-        family=family_and_seed(job.scene_id)[0],
-        rollout_index=job.rollout_index,
-        planner=planner,
-        end_reason="failed",
-        error=f"{type(error).__name__}: {error}",
-        scene_score=0.0,
-        failure_reason="failed",
-    )
-
-
-_worker: _Worker | None = None
-
-
-def _start_worker(options: RunOptions, source: PlannerSource) -> None:
-    global _worker
-    _worker = _Worker(options, source)
-    _worker.__enter__()
-
-
-def _work(job: Job) -> Outcome:
-    assert _worker is not None
-    return _worker.outcome(job)
+def _spread(values_ms: Iterable[float]) -> dict[str, float | None]:
+    """Return mean, 95 % quantile and maximum; None of nothing."""
+    values = np.array(list(values_ms))
+    if not len(values):
+        return dict.fromkeys(("mean", "p95", "max"))
+    found = {"mean": values.mean(), "p95": np.percentile(values, 95), "max": values.max()}
+    return {name: round(float(value), 3) for name, value in found.items()}

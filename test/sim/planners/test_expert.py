@@ -109,8 +109,9 @@ def test_refuses_an_observation_of_another_time() -> None:
 @pytest.mark.timeout(3600)
 def test_standard_hundred_scenes(tmp_path) -> None:
     from alpamayo_ros.sim.planner_sources import ConstantSource
-    from alpamayo_ros.sim.run import RunOptions, run
+    from alpamayo_ros.sim.run import run
     from alpamayo_ros.sim.scenarios import parse_scenarios
+    from alpamayo_ros.sim.workers import RunOptions
 
     options = RunOptions(parse_scenarios("all"), tmp_path / "expert", jobs=2)
     expert = run(options, ExpertSource()).summary
