@@ -1,7 +1,8 @@
 """A scene from an AlpaSim log: a plain road along the recorded drive, the log's actors and cameras.
 
 The log tells sizes and classes of all actors, where each was at every step, and the cameras. It has no map:
-the road is one lane each way along the drive, so it shows where the car went and nothing else.
+the road is one lane each way along the drive, on the plane that fits the drive best, so it shows where the
+car went and nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from alpamayo_ros.sim.protocol.asl import read_entries
 from alpamayo_ros.sim.protocol.convert import camera_model, matrix_of
 from alpamayo_ros.sim.protocol.generated import logging_pb2, sensorsim_pb2
 from alpamayo_ros.sim.render.scene_store import FixedScene
-from alpamayo_ros.sim.roads import Float64Array, Lane, Marking, RoadNetwork, Surface, Terrain
+from alpamayo_ros.sim.roads import (
+    Float64Array,
+    Lane,
+    Marking,
+    RoadNetwork,
+    Surface,
+    Terrain,
+    TerrainWave,
+)
 from alpamayo_ros.sim.scene import (
     EGO_ID,
     ActorKind,
@@ -32,6 +41,8 @@ from alpamayo_ros.types import InvalidInput
 LANE_M = 3.7
 _BEYOND_M = 150.0
 _STEP_M = 2.0
+_LEVEL_M = 1e-3
+_STIFFNESS_M2 = 100.0
 
 _KINDS: tuple[tuple[tuple[str, ...], ActorKind], ...] = (
     (("truck", "lorry", "trailer", "heavy", "bus", "tram"), "truck"),
@@ -63,17 +74,18 @@ def scene_from_asl(path: str | Path) -> FixedScene:
     if metadata is None:
         raise InvalidInput(f"{path}: expected a log with rollout metadata, got none")
     reference = _reference(metadata, str(path))
+    terrain = _terrain(reference.local_from_rig[:, :3, 3])
     scene = Scene(
         scene_id=metadata.session_metadata.scene_id,
         family="recorded",
-        road=_road(reference),
-        terrain=Terrain(),
+        road=_road(_path(reference), terrain),
+        terrain=terrain,
         environment=Environment(),
         actors=_actors(metadata, poses),
         props=_props(reference),
         reference=reference,
         route_lane_ids=("drive",),
-        route=_path(reference),
+        route=terrain.on_ground(_path(reference)),
         description=f"Recorded drive of {Path(path).name}",
         start_us=int(reference.stamps_us[0]),
     )
@@ -147,8 +159,27 @@ def _cameras(answer: sensorsim_pb2.AvailableCamerasReturn) -> tuple[SimCamera, .
     return tuple(cameras)
 
 
+def _terrain(xyz: Float64Array) -> Terrain:
+    """Return the plane that fits points [N, 3] best; across a straight drive it is level."""
+    if np.abs(xyz[:, 2]).max() < _LEVEL_M:
+        return Terrain()
+    centre = xyz.mean(axis=0)
+    away = xyz - centre
+    gx, gy = np.linalg.solve(
+        away[:, :2].T @ away[:, :2] + _STIFFNESS_M2 * np.eye(2), away[:, :2].T @ away[:, 2]
+    )
+    waves = [TerrainWave(float(centre[2]), 0.0, 0.0, np.pi / 2)]
+    slope = float(np.hypot(gx, gy))
+    if slope > 1e-5:
+        # A wave of 600 km is a plane for as far as one can see.
+        k = 1e-5 / slope
+        phase = -k * (gx * centre[0] + gy * centre[1])
+        waves.append(TerrainWave(slope / 1e-5, float(k * gx), float(k * gy), float(phase)))
+    return Terrain(tuple(waves))
+
+
 def _path(reference: ReferenceDrive) -> Float64Array:
-    """Return the drive as points [N, 3] about 2 m apart, with straight ends added."""
+    """Return the drive as points [N, 2] about 2 m apart, with straight ends added."""
     xyz = reference.local_from_rig[:, :3, 3]
     keep = np.concatenate([[True], np.linalg.norm(np.diff(xyz[:, :2], axis=0), axis=1) > 0.01])
     xyz = xyz[keep]
@@ -156,31 +187,33 @@ def _path(reference: ReferenceDrive) -> Float64Array:
     xyz = np.concatenate([[xyz[0] - _BEYOND_M * first], xyz, [xyz[-1] + _BEYOND_M * last]])
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(xyz[:, :2], axis=0), axis=1))])
     at = np.arange(0.0, along[-1], _STEP_M)
-    return np.stack([np.interp(at, along, xyz[:, k]) for k in range(3)], axis=1) * (1.0, 1.0, 0.0)
+    return np.stack([np.interp(at, along, xyz[:, k]) for k in range(2)], axis=1)
 
 
 def _beside(path: Float64Array, left_m: float) -> Float64Array:
-    tangent = np.gradient(path[:, :2], axis=0)
+    tangent = np.gradient(path, axis=0)
     tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
-    moved = path.copy()
-    moved[:, :2] += np.stack([-tangent[:, 1], tangent[:, 0]], axis=1) * left_m
-    return moved
+    return np.asarray(path + np.stack([-tangent[:, 1], tangent[:, 0]], axis=1) * left_m)
 
 
-def _road(reference: ReferenceDrive) -> RoadNetwork:
+def _road(path: Float64Array, terrain: Terrain) -> RoadNetwork:
     """Return a road of two lanes: the drive's own on the right, one that comes the other way on its left."""
-    path = _path(reference)
     half = LANE_M / 2
-    own = Lane("drive", path, _beside(path, half), _beside(path, -half), speed_limit_mps=13.9)
+
+    def line(left_m: float, *, back: bool = False) -> Float64Array:
+        beside = _beside(path, left_m)
+        return terrain.on_ground(beside[::-1] if back else beside)
+
+    own = Lane("drive", line(0.0), line(half), line(-half), speed_limit_mps=13.9)
     other = Lane(
         "oncoming",
-        _beside(path, LANE_M)[::-1].copy(),
-        _beside(path, half)[::-1].copy(),
-        _beside(path, 3 * half)[::-1].copy(),
+        line(LANE_M, back=True),
+        line(half, back=True),
+        line(3 * half, back=True),
         speed_limit_mps=13.9,
     )
-    right, left = _beside(path, -half - 0.6), _beside(path, 3 * half + 0.6)
-    far_right, far_left = _beside(path, -half - 3.2), _beside(path, 3 * half + 3.2)
+    right, left = line(-half - 0.6), line(3 * half + 0.6)
+    far_right, far_left = line(-half - 3.2), line(3 * half + 3.2)
 
     def area(a: Float64Array, b: Float64Array) -> Float64Array:
         return np.concatenate([a[:, :2], b[::-1, :2]])
@@ -194,9 +227,9 @@ def _road(reference: ReferenceDrive) -> RoadNetwork:
             Surface("road", area(left, right)),
         ),
         markings=(
-            Marking(_beside(path, -half)),
-            Marking(_beside(path, half), style="dashed", colour="yellow"),
-            Marking(_beside(path, 3 * half)),
+            Marking(line(-half)),
+            Marking(line(half), style="dashed", colour="yellow"),
+            Marking(line(3 * half)),
         ),
     )
 
