@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alpamayo_ros.sensing.images import ENCODINGS, decode_compressed, decode_image
+from alpamayo_ros.sensing.images import ENCODINGS, compressed_size, decode_compressed, decode_image
 from alpamayo_ros.types import InvalidInput
 
 HEIGHT, WIDTH = 12, 16
@@ -299,3 +299,20 @@ def test_any_bytes_are_decoded_or_refused(data: bytes, start: bytes) -> None:
         except InvalidInput:
             continue
         assert image.ndim == 3
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("flags", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 4)])
+def test_the_size_is_read_without_decoding(suffix: str, channels: int, flags: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 255, (37, 301, channels), np.uint8)
+    data = cv2.imencode(suffix, pixels, flags if suffix == ".jpg" else ())[1].tobytes()
+    assert compressed_size(data) == (37, 301)
+    broken = [data[:-4], data[4:], b"", b"\xff\xd8\xff\xd9"]
+    if suffix == ".jpg":
+        comment = b"\xff\xfe\x00\x06\xff\xc0\x01\x02"  # in which a frame header seems to begin
+        assert compressed_size(data[:2] + comment + data[2:]) == (37, 301)
+        broken.append(data[:20] + data[-2:])
+    for each in broken:
+        with pytest.raises(InvalidInput, match="expected (JPEG|PNG)"):
+            compressed_size(each)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     )
 
 EXIT_BROKEN = 1
-TEXTS_SHOWN = 5
-"""Of the reasoning; --json has all."""
+TEXTS_SHOWN, ACTORS_SHOWN = 5, 30
+"""Reasoning texts and actors; --json has all."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -130,9 +130,9 @@ def _sized(total: int, sizes: dict[str, int]) -> str:
 
 
 def _actors(actors: tuple[ActorSummary, ...]) -> list[str]:
-    width = max((len(actor.actor_id) for actor in actors), default=0)
+    width = max((len(actor.actor_id) for actor in actors[:ACTORS_SHOWN]), default=0)
     lines = []
-    for actor in actors:
+    for actor in actors[:ACTORS_SHOWN]:
         size = (
             "size unknown"
             if actor.size_xyz_m is None
@@ -141,6 +141,8 @@ def _actors(actors: tuple[ActorSummary, ...]) -> list[str]:
         motion = {True: f"moves {actor.travelled_m:.1f} m", False: "static", None: "never seen"}[actor.moving]
         label = f"{actor.label}, " if actor.label else ""
         lines.append(f"{actor.actor_id:<{width}}  {size:<20}  {label}{motion}, {actor.steps} poses")
+    if len(actors) > ACTORS_SHOWN:
+        lines.append(f"and {len(actors) - ACTORS_SHOWN} others (--json has all)")
     return lines
 
 
@@ -158,8 +160,8 @@ def _drives(drives: DriveSummary) -> list[str]:
             _row("", samples),
             *(_row("", f"{count} plans: {fault}") for fault, count in drives.faults.items()),
         ]
-        made_by = ", ".join(f"{count} by {source}" for source, count in drives.sources.items())
-        lines += [_row("", f"made: {made_by}")] if made_by else []
+        sources = ", ".join(f"{count} {source}" for source, count in drives.sources.items())
+        lines += [_row("", f"sources: {sources}")] if sources else []
         lines += _rows("reasoning", _reasoning(drives))
     points = _spread(drives.route_points)
     lines.append(_row("route", f"{drives.routes} times, {points} points" if drives.routes else "never sent"))

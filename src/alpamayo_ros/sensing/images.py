@@ -145,6 +145,8 @@ def _decode_nv21(buffer: UInt8Array, *, height: int, width: int, step: int) -> U
 # --- compressed images ---------------------------------------------------------------------------
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Second bytes of the markers that a frame's size follows (SOF0 ... SOF15; ITU-T T.81, table B.1)."""
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xae\x42\x60\x82"
 _PNG_HEADER = b"\0\0\0\rIHDR"
 
@@ -184,6 +186,28 @@ def decode_compressed(data: Buffer, *, format: str = "") -> UInt8Array:
     if exchanged == _READS_RGB:
         image = _convert(image, cv2.COLOR_BGR2RGB)
     return image.transpose(2, 0, 1)
+
+
+def compressed_size(data: Buffer) -> tuple[int, int]:
+    """Return the (height, width) that a JPEG or PNG says it has, without decoding it.
+
+    Raises:
+        InvalidInput: for another codec, and for data whose beginning or end is missing or broken.
+    """
+    buffer = _byte_view(data)
+    _check_complete(buffer, "")
+    head = buffer[:8].tobytes()
+    if head == _PNG_START:
+        width, height = (int.from_bytes(buffer[at : at + 4].tobytes(), "big") for at in (16, 20))
+        return height, width
+    at = 2
+    while at + 9 <= buffer.size and buffer[at] == 0xFF:
+        marker = int(buffer[at + 1])
+        if marker in _JPEG_FRAMES:  # length 2, precision 1, height 2, width 2
+            height, width = (int.from_bytes(buffer[k : k + 2].tobytes(), "big") for k in (at + 5, at + 7))
+            return height, width
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(buffer[at + 2 : at + 4].tobytes(), "big")
+    raise InvalidInput(_truncated("JPEG", "a frame header", buffer))
 
 
 def _check_complete(buffer: UInt8Array, format: str) -> None:
