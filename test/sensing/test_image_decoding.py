@@ -314,5 +314,5 @@ def test_the_size_is_read_without_decoding(suffix: str, channels: int, flags: tu
         assert compressed_size(data[:2] + comment + data[2:]) == (37, 301)
         broken.append(data[:20] + data[-2:])
     for each in broken:
-        with pytest.raises(InvalidInput, match="expected (JPEG|PNG)"):
+        with pytest.raises(InvalidInput, match=r"expected (JPEG|PNG)"):
             compressed_size(each)
