@@ -6,8 +6,6 @@ behaviour in curves.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from alpamayo_ros.sim.ego import EgoDynamics
-from alpamayo_ros.sim.protocol.generated import common_pb2, controller_pb2, logging_pb2
+from alpamayo_ros.sim.protocol.asl import read_entries
+from alpamayo_ros.sim.protocol.generated import common_pb2, controller_pb2
 from alpamayo_ros.sim.roads import Float64Array, Terrain
 from alpamayo_ros.sim.state import EgoState
 
@@ -23,16 +22,10 @@ Request = controller_pb2.RunControllerAndVehicleModelRequest
 Response = controller_pb2.RunControllerAndVehicleModelResponse
 
 
-def entries(log: Path) -> Iterator[logging_pb2.LogEntry]:
-    with log.open("rb") as stream:
-        while head := stream.read(4):
-            yield logging_pb2.LogEntry.FromString(stream.read(struct.unpack(">I", head)[0]))
-
-
 @pytest.fixture(scope="module")
 def steps(golden_dir: Path) -> list[tuple[Request, Response]]:
     requests, responses = [], []
-    for entry in entries(golden_dir / "alpasim" / "rollout.asl"):
+    for entry in read_entries(golden_dir / "alpasim" / "rollout.asl"):
         kind = entry.WhichOneof("log_entry")
         if kind == "controller_request":
             requests.append(entry.controller_request)
