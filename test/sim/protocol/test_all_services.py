@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 from constant_driver import ConstantDriver
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 
 from alpamayo_ros.sensing.rigid import invert
-from alpamayo_ros.sim.protocol.channel import Connection
+from alpamayo_ros.sim.protocol.channel import Connection, ServiceError
 from alpamayo_ros.sim.protocol.controller import (
     CONTROLLER,
     ControllerClient,
@@ -22,8 +26,10 @@ from alpamayo_ros.sim.protocol.controller import (
 from alpamayo_ros.sim.protocol.convert import RigMotion
 from alpamayo_ros.sim.protocol.egodriver import EGODRIVER, EgodriverClient, EgodriverServicer
 from alpamayo_ros.sim.protocol.egodriver_messages import DriveSession, Egomotion
+from alpamayo_ros.sim.protocol.generated import controller_pb2, egodriver_pb2, physics_pb2, traffic_pb2
 from alpamayo_ros.sim.protocol.physics import PHYSICS, Body, GroundRequest, PhysicsClient, PhysicsServicer
 from alpamayo_ros.sim.protocol.server import serve
+from alpamayo_ros.sim.protocol.service import OUR_VERSION
 from alpamayo_ros.sim.protocol.traffic import (
     TRAFFIC,
     LoggedObject,
@@ -65,6 +71,79 @@ def services() -> Iterator[tuple[EgodriverClient, ControllerClient, PhysicsClien
         client = EgodriverClient(driver)
         stack.callback(client.close)
         yield client, ControllerClient(controller), PhysicsClient(physics), TrafficClient(traffic)
+
+
+class Noise:
+    """Fills messages with extremes, by their descriptors; the session's id is often one that is open."""
+
+    NUMBERS = (0.0, 1.0, -1.0, 1e30, float("nan"), float("inf"), 1e-30)
+    STAMPS = (0, 1, 1_700_000_000_000_000, 1_700_000_000_100_000, 2**63 - 1)
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def fill(self, message: Message) -> None:
+        for field in message.DESCRIPTOR.fields:
+            if field.name == "session_uuid":
+                setattr(message, field.name, self._one((SESSION, SESSION, "other")))
+            elif self._rng.random() > 0.15:
+                self._set(message, field)
+
+    def _set(self, message: Message, field: FieldDescriptor) -> None:
+        values = getattr(message, field.name)
+        if hasattr(values, "extend"):
+            for _ in range(self._rng.integers(3)):
+                if field.message_type is not None:
+                    self.fill(values.add())
+                else:
+                    values.append(self._scalar(field))
+        elif field.message_type is not None:
+            getattr(message, field.name).SetInParent()
+            self.fill(getattr(message, field.name))
+        else:
+            setattr(message, field.name, self._scalar(field))
+
+    def _scalar(self, field: FieldDescriptor) -> object:
+        kind = field.cpp_type
+        if kind in (field.CPPTYPE_FLOAT, field.CPPTYPE_DOUBLE):
+            return self._one(self.NUMBERS)
+        if kind == field.CPPTYPE_STRING:
+            text = self._one(("", "EGO", SCENE_ID, "x"))
+            return text.encode() if field.type == field.TYPE_BYTES else text
+        if kind in (field.CPPTYPE_BOOL, field.CPPTYPE_ENUM):
+            return int(self._rng.integers(2))
+        if kind in (field.CPPTYPE_INT32, field.CPPTYPE_UINT32):
+            return int(self._rng.integers(2**31))
+        return self._one((*self.STAMPS, 2**64 - 1) if kind == field.CPPTYPE_UINT64 else self.STAMPS)
+
+    def _one(self, values: Sequence[Any]) -> Any:
+        return values[int(self._rng.integers(len(values)))]
+
+
+def test_noise_is_refused_and_nothing_breaks(
+    services: tuple[EgodriverClient, ControllerClient, PhysicsClient, TrafficClient],
+) -> None:
+    driver, controller, physics, _ = services
+    driver.start_session(DriveSession(SESSION, 1, SCENE_ID, {}))
+    controller.start_session(SESSION)
+    codes = Counter[str]()
+    modules = (egodriver_pb2, controller_pb2, physics_pb2, traffic_pb2)
+    for client, module in zip(services, modules, strict=True):
+        (service,) = module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods:
+            if method.name.startswith("get_") or method.name == "close_session":
+                continue
+            for seed in range(40):
+                request = getattr(module, method.input_type.name)()
+                Noise(seed).fill(request)
+                try:
+                    client.connection.call(method.name, request, deadline_s=20.0)
+                    codes["OK"] += 1
+                except ServiceError as error:
+                    assert error.code.name in ("INVALID_ARGUMENT", "NOT_FOUND"), (method.name, seed, error)
+                    codes[error.code.name] += 1
+    assert set(codes) == {"OK", "INVALID_ARGUMENT", "NOT_FOUND"}, codes
+    assert physics.version().version_id == OUR_VERSION
 
 
 def test_a_rollout_through_all_services(

@@ -28,7 +28,14 @@ from alpamayo_ros.sim.protocol.convert import (
 )
 from alpamayo_ros.sim.protocol.generated import common_pb2, controller_pb2, controller_pb2_grpc
 from alpamayo_ros.sim.protocol.server import answering
-from alpamayo_ros.sim.protocol.service import OUR_VERSION, Closing, ServiceVersion, Sessions, reading
+from alpamayo_ros.sim.protocol.service import (
+    OUR_VERSION,
+    Closing,
+    ServiceVersion,
+    Sessions,
+    reading,
+    stamp_of,
+)
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.types import InvalidInput, require_array
 
@@ -138,7 +145,7 @@ class ControllerServicer(controller_pb2_grpc.VDCServiceServicer):
         self.sessions: Sessions[ControllerSession] = Sessions()
 
     def register(self, server: grpc.Server) -> None:
-        """Add this to a server; see server.serve."""
+        """Add this to a server; see server.serve, and give it sessions.close_all as `on_stop`."""
         controller_pb2_grpc.add_VDCServiceServicer_to_server(self, server)
 
     def get_version(self, request: common_pb2.Empty, context: grpc.ServicerContext) -> common_pb2.VersionId:
@@ -233,7 +240,7 @@ def control_request_of(message: controller_pb2.RunControllerAndVehicleModelReque
     """Return a message as a request; raises InvalidInput naming the field that is wrong."""
     stamps_us, plan = trajectory_of(message.planned_trajectory_in_rig, "planned_trajectory_in_rig")
     state = RigState(
-        message.state.timestamp_us,
+        stamp_of(message.state.timestamp_us, "state.timestamp_us"),
         matrix_of(message.state.pose, "state.pose"),
         motion_of(message.state.state, "state.state"),
     )

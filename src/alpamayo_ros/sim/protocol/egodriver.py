@@ -35,7 +35,14 @@ from alpamayo_ros.sim.protocol.egodriver_messages import (
 )
 from alpamayo_ros.sim.protocol.generated import common_pb2, egodriver_pb2, egodriver_pb2_grpc
 from alpamayo_ros.sim.protocol.server import answering
-from alpamayo_ros.sim.protocol.service import OUR_VERSION, Closing, ServiceVersion, Sessions, reading
+from alpamayo_ros.sim.protocol.service import (
+    OUR_VERSION,
+    Closing,
+    ServiceVersion,
+    Sessions,
+    reading,
+    stamp_of,
+)
 from alpamayo_ros.sim.trajectories import Trajectory, require_trajectory
 from alpamayo_ros.types import InvalidInput, require_array, require_finite
 
@@ -88,7 +95,7 @@ class EgodriverServicer(egodriver_pb2_grpc.EgodriverServiceServicer):
         self.sessions: Sessions[DriverSession] = Sessions()
 
     def register(self, server: grpc.Server) -> None:
-        """Add this to a server; see server.serve."""
+        """Add this to a server; see server.serve, and give it sessions.close_all as `on_stop`."""
         egodriver_pb2_grpc.add_EgodriverServiceServicer_to_server(self, server)
 
     def get_version(self, request: common_pb2.Empty, context: grpc.ServicerContext) -> common_pb2.VersionId:
@@ -154,7 +161,8 @@ class EgodriverServicer(egodriver_pb2_grpc.EgodriverServiceServicer):
     ) -> egodriver_pb2.DriveResponse:
         """Give a trajectory."""
         with answering(context):
-            now_us, query_us = request.time_now_us, request.time_query_us
+            now_us = stamp_of(request.time_now_us, "time_now_us")
+            query_us = stamp_of(request.time_query_us, "time_query_us")
             if query_us < now_us:
                 raise InvalidInput(f"time_query_us: expected time_now_us, {now_us}, or later, got {query_us}")
             with self.sessions.use(request.session_uuid) as session:

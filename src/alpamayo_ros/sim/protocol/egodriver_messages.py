@@ -24,7 +24,7 @@ from alpamayo_ros.sim.protocol.convert import (
 )
 from alpamayo_ros.sim.protocol.generated import egodriver_pb2, sensorsim_pb2
 from alpamayo_ros.sim.protocol.sensorsim import AvailableCamera
-from alpamayo_ros.sim.protocol.service import require_uuid
+from alpamayo_ros.sim.protocol.service import require_uuid, stamp_of
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.trajectories import Trajectory
 from alpamayo_ros.types import InvalidInput, require_array, require_finite
@@ -155,6 +155,7 @@ def frame_of(image: egodriver_pb2.RolloutCameraImage.CameraImage) -> CameraFrame
         raise InvalidInput("camera_image.logical_id: expected a camera, got none")
     if not image.image_bytes:
         raise InvalidInput(f"camera_image of {image.logical_id!r}: expected an encoded image, got no bytes")
+    stamp_of(image.frame_end_us, f"camera_image of {image.logical_id!r}: frame_end_us")
     if image.frame_end_us < image.frame_start_us:
         raise InvalidInput(
             f"camera_image of {image.logical_id!r}: expected frame_end_us, {image.frame_start_us} us or "
@@ -197,7 +198,7 @@ def route_of(route: egodriver_pb2.Route) -> Route:
         first = int(np.argmax(padding))
         raise InvalidInput(f"route.waypoints[{first}]: expected NaN behind the last alone, got it before")
     require_finite("route.waypoints", points[:length])
-    return Route(route.timestamp_us, points[:length])
+    return Route(stamp_of(route.timestamp_us, "route.timestamp_us"), points[:length])
 
 
 def answer_message(answer: DriveAnswer) -> egodriver_pb2.DriveResponse:

@@ -56,6 +56,13 @@ def require_uuid(session_uuid: str) -> str:
     return session_uuid
 
 
+def stamp_of(stamp_us: int, name: str) -> int:
+    """Return a stamp of the wire, unsigned there; raises InvalidInput for one that int64 does not hold."""
+    if not 0 <= stamp_us < 2**63:
+        raise InvalidInput(f"{name}: expected a stamp in us under 2^63, got {stamp_us}")
+    return stamp_us
+
+
 class Closing(Protocol):
     """Something that is closed."""
 

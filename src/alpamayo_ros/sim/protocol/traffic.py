@@ -30,6 +30,7 @@ from alpamayo_ros.sim.protocol.service import (
     Sessions,
     reading,
     require_uuid,
+    stamp_of,
 )
 from alpamayo_ros.sim.scene import EGO_ID, Track
 from alpamayo_ros.types import InvalidInput
@@ -113,7 +114,7 @@ class TrafficServicer(traffic_pb2_grpc.TrafficServiceServicer):
         self.sessions: Sessions[TrafficSession] = Sessions()
 
     def register(self, server: grpc.Server) -> None:
-        """Add this to a server; see server.serve."""
+        """Add this to a server; see server.serve, and give it sessions.close_all as `on_stop`."""
         traffic_pb2_grpc.add_TrafficServiceServicer_to_server(self, server)
 
     def get_metadata(
@@ -153,9 +154,10 @@ class TrafficServicer(traffic_pb2_grpc.TrafficServiceServicer):
     ) -> traffic_pb2.TrafficReturn:
         """Move on."""
         with answering(context):
+            to_us = stamp_of(request.time_query_us, "time_query_us")
             updates = updates_of(request.object_trajectory_updates)
             with self.sessions.use(request.session_uuid) as session:
-                others = session.simulate(request.time_query_us, updates)
+                others = session.simulate(to_us, updates)
             return traffic_pb2.TrafficReturn(object_trajectory_updates=update_messages(others))
 
 
@@ -230,7 +232,7 @@ def rollout_of(message: traffic_pb2.TrafficSessionRequest) -> TrafficRollout:
         message.scene_id,
         message.random_seed,
         objects,
-        message.handover_time_us,
+        stamp_of(message.handover_time_us, "handover_time_us"),
     )
 
 
