@@ -8,9 +8,11 @@ import numpy as np
 
 from alpamayo_ros.sim.record import RolloutRecord
 from alpamayo_ros.sim.roads import Float64Array
+from alpamayo_ros.sim.scene import STEP_US
 
 _SIGHT_M = (5.0, 40.0)
 _TURN_LEAD_S = 2.0
+_BRAKING_MPS2 = 1.5
 
 
 def telling_step(record: RolloutRecord) -> int:
@@ -73,13 +75,23 @@ def _actor_at(prefix: str, ahead_m: float, beside_m: float) -> Callable[[Rollout
     return choose
 
 
-def _closest_lead(prefix: str) -> Callable[[RolloutRecord], int | None]:
-    """Choose the step of the least distance to such an actor ahead."""
+def _brakes(prefix: str) -> Callable[[RolloutRecord], int | None]:
+    """Choose the nearest that such an actor ahead comes while it brakes; without braking, the nearest."""
 
     def choose(record: RolloutRecord) -> int | None:
-        seen = _seen(record, prefix)
-        ahead = [np.where(at[:, 0] > _SIGHT_M[0], at[:, 0], np.inf) for at in seen.values()]
-        return int(np.argmin(np.nan_to_num(np.array(ahead), nan=np.inf).min(axis=0))) if ahead else None
+        best: tuple[float, int] | None = None
+        for actor_id, at in _seen(record, prefix).items():
+            xy = record.actors[actor_id].local_from_box[:, :2, 3]
+            speed = (
+                np.linalg.norm(np.gradient(xy, STEP_US * 1e-6, axis=0), axis=1) if len(xy) > 1 else at[:, 0]
+            )
+            brakes = np.gradient(speed, STEP_US * 1e-6) < -_BRAKING_MPS2 if len(xy) > 1 else np.zeros(1, bool)
+            # One that brakes 30 m away tells more than one that does not, right ahead.
+            cost = np.where(at[:, 0] > _SIGHT_M[0], at[:, 0], np.inf) + np.where(brakes, 0.0, _SIGHT_M[1])
+            step = int(np.argmin(np.nan_to_num(cost, nan=np.inf)))
+            if np.isfinite(cost[step]) and (best is None or cost[step] < best[0]):
+                best = (float(cost[step]), step)
+        return None if best is None else best[1]
 
     return choose
 
@@ -154,11 +166,11 @@ _CHOOSERS: dict[str, Callable[[RolloutRecord], int | None]] = {
     "s_bend": _before_turn,
     "hills": _slope,
     "junction_3way": _junction(9.0),
-    "junction_4way": _junction(9.0),
+    "junction_4way": _junction(13.0),
     "cones": _actor_ahead("cone", 8.0),
     "parked": _actor_ahead("double", 13.0),
     "cut_in": _actor_at("cutter", 10.0, 1.2),
-    "lead_braking": _closest_lead("lead"),
+    "lead_braking": _brakes("lead"),
     "queue": _actor_ahead("queue", 12.0),
     "pedestrian": _actor_at("crossing", 9.0, 0.5),
     "cyclist": _actor_ahead("cyclist", 8.0),
@@ -168,5 +180,5 @@ _CHOOSERS: dict[str, Callable[[RolloutRecord], int | None]] = {
     "roundabout": _in_turn,
     "fog": _in_turn,
     "dusk": _actor_ahead("double", 13.0),
-    "rain_dark": _closest_lead("lead"),
+    "rain_dark": _brakes("lead"),
 }

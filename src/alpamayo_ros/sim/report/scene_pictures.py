@@ -22,11 +22,16 @@ from alpamayo_ros.sim.rollout_driver import Job, drive_rollout
 from alpamayo_ros.sim.scene import FAMILIES, scene_id_of
 from alpamayo_ros.types import UInt8Array
 
-SEEDS = {**dict(zip(FAMILIES, range(len(FAMILIES)), strict=True)), "hills": 63}
-"""The scene that is shown of each family: its first seed, but of the hills the steepest of the first."""
+SEEDS = {
+    **dict(zip(FAMILIES, range(len(FAMILIES)), strict=True)),
+    "hills": 263,
+    "pedestrian": 31,
+    "oncoming": 53,
+}
+"""The scene that is shown of each family: its first seed, or one that shows better what it is about."""
 _CAMERA_PX, _MAP_PX = (800, 450), 330
 _FRONT_WIDE = 1
-_MOST_BYTES = 150_000
+_MOST_BYTES = 80_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +61,7 @@ def scene_picture(record: RolloutRecord, step: int, images: PictureSource) -> UI
 
 
 def small_jpeg(image: UInt8Array) -> bytes:
-    """Return a picture as JPEG of at most 150 kB, as good as that allows."""
+    """Return a picture as JPEG of at most 80 kB, as good as that allows."""
     for quality in range(90, 40, -5):
         data = jpeg(image, quality)
         if len(data) <= _MOST_BYTES:
