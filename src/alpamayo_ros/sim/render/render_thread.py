@@ -47,7 +47,7 @@ class RenderThread:
         future: Future[T] = Future()
         with self._ending:
             if self._ended.is_set():
-                raise RenderThreadDied(f"the drawing thread has ended: {self._error or 'it was closed'}")
+                raise self._death()
             self._work.put((work, future))  # type: ignore[arg-type]
         return future
 
@@ -82,6 +82,10 @@ class RenderThread:
                     future.set_result(work(gpu))
                 except Exception as error:
                     future.set_exception(error)
+                except BaseException as error:
+                    self._error = error
+                    future.set_exception(self._death())
+                    raise
             gpu.release()
         except BaseException as error:
             self._error = error
@@ -99,9 +103,10 @@ class RenderThread:
             except queue.Empty:
                 return
             if item is not None and item[1].set_running_or_notify_cancel():
-                item[1].set_exception(
-                    RenderThreadDied(f"the drawing thread has ended: {self._error or 'it was closed'}")
-                )
+                item[1].set_exception(self._death())
+
+    def _death(self) -> RenderThreadDied:
+        return RenderThreadDied(f"the drawing thread has ended: {self._error or 'it was closed'}")
 
 
 _shared: RenderThread | None = None
