@@ -12,9 +12,11 @@ from alpamayo_ros.sim.scenes.stage import (
     Pieces,
     Rng,
     Stage,
+    any_start,
     fill_parking,
     follower,
     gentle,
+    hills_across,
     leader,
     length_for,
     main_street,
@@ -128,13 +130,13 @@ def s_bend(rng: Rng) -> Draft:
 
 
 def hills(rng: Rng) -> Draft:
-    """Draft a road over hills of up to 8 %, with gentle curves."""
-    draft = new_draft(
-        rng, grade=float(rng.uniform(0.05, 0.08)), scenery=("country", "suburb")[int(rng.integers(2))]
-    )
+    """Draft a road over hills of up to 12 %, with gentle curves."""
+    start = any_start(rng)
+    ground = hills_across(rng, start[2], grade=float(rng.uniform(0.095, 0.12)))
+    draft = new_draft(rng, ground=ground, scenery=("country", "suburb")[int(rng.integers(2))])
     speed = float(rng.uniform(12, 20))
     pieces = _winding(rng, length_for(speed), radius_m=(150.0, 400.0))
-    stage = main_street(draft, pieces, limit_mps=speed * 1.05)
+    stage = main_street(draft, pieces, limit_mps=speed * 1.05, start=start)
     _drive_along(stage, speed)
     if rng.uniform() < 0.5:
         leader(

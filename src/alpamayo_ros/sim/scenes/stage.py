@@ -13,7 +13,7 @@ from alpamayo_ros.sim.scenes.agents import Agent, Trigger
 from alpamayo_ros.sim.scenes.assembly import Draft, Obstacle
 from alpamayo_ros.sim.scenes.driving import Shift, shift_offsets
 from alpamayo_ros.sim.scenes.environments import day
-from alpamayo_ros.sim.scenes.paths import Path, from_curvature
+from alpamayo_ros.sim.scenes.paths import Path, Pose, from_curvature
 from alpamayo_ros.sim.scenes.roadmap import MapBuilder, Street, StreetLanes
 
 Rng = np.random.Generator
@@ -52,30 +52,54 @@ def vehicle(rng: Rng, *, trucks: bool = True) -> tuple[ActorKind, Size, int]:
 
 def terrain(rng: Rng, grade: float) -> Terrain:
     """Return ground whose slope stays within `grade` (rise over run)."""
-    waves = []
     shares = rng.dirichlet([2.0, 2.0, 1.0]) * grade
+    waves = []
     for share, low, high in zip(shares, (220, 320, 140), (380, 520, 220), strict=True):
-        direction = rng.uniform(0, 2 * np.pi)
-        k = 2 * np.pi / rng.uniform(low, high)
-        waves.append(
-            TerrainWave(
-                float(share / k),
-                float(k * np.cos(direction)),
-                float(k * np.sin(direction)),
-                float(rng.uniform(0, 2 * np.pi)),
-            )
-        )
+        direction = float(rng.uniform(0, 2 * np.pi))
+        waves.append(_wave(rng, float(share), direction_rad=direction, length_m=(low, high)))
     return Terrain(tuple(waves))
 
 
-def new_draft(rng: Rng, *, grade: float = 0.015, scenery: str | None = None) -> Draft:
-    """Return an empty draft on gently rolling ground by day."""
-    ground = terrain(rng, grade)
+def hills_across(rng: Rng, heading_rad: float, *, grade: float) -> Terrain:
+    """Return ground of hills that lie across a heading, so that a road that way climbs and falls.
+
+    Its slope stays within `grade` (rise over run), and comes near it on every hill.
+    """
+    across = float(rng.uniform(0, 2 * np.pi))
+    return Terrain(
+        (
+            _wave(rng, 0.85 * grade, direction_rad=heading_rad, length_m=(150.0, 230.0)),
+            _wave(rng, 0.15 * grade, direction_rad=across, length_m=(220.0, 380.0)),
+        )
+    )
+
+
+def _wave(rng: Rng, grade: float, *, direction_rad: float, length_m: tuple[float, float]) -> TerrainWave:
+    """Return a wave of any phase that is as steep as `grade`, of a length between two."""
+    k = 2 * np.pi / float(rng.uniform(*length_m))
+    return TerrainWave(
+        grade / k,
+        float(k * np.cos(direction_rad)),
+        float(k * np.sin(direction_rad)),
+        float(rng.uniform(0, 2 * np.pi)),
+    )
+
+
+def new_draft(
+    rng: Rng, *, grade: float = 0.015, scenery: str | None = None, ground: Terrain | None = None
+) -> Draft:
+    """Return an empty draft by day, on gently rolling ground if none is given."""
+    ground = terrain(rng, grade) if ground is None else ground
     draft = Draft(rng=rng, terrain=ground, builder=MapBuilder(ground), environment=day(rng))
     draft.scenery = scenery or ("city", "suburb", "suburb", "country")[int(rng.integers(4))]
     if draft.scenery == "country":
         draft.verge, draft.verge_m = "dirt", 1.5
     return draft
+
+
+def any_start(rng: Rng) -> Pose:
+    """Return x, y, yaw for a main street to start at."""
+    return float(rng.uniform(-50, 50)), float(rng.uniform(-50, 50)), float(rng.uniform(-np.pi, np.pi))
 
 
 @dataclass(eq=False)
@@ -117,10 +141,11 @@ def main_street(
     parking_left_m: float = 0.0,
     marked: bool = True,
     ego_lane: int | None = None,
+    start: Pose | None = None,
 ) -> Stage:
-    """Add the main street, its line through `pieces` in a random direction, and the route along it."""
+    """Add the main street, its line through `pieces`, and the route along it. It may start anywhere."""
     rng = draft.rng
-    start = (float(rng.uniform(-50, 50)), float(rng.uniform(-50, 50)), float(rng.uniform(-np.pi, np.pi)))
+    start = any_start(rng) if start is None else start
     street = Street(
         "main",
         from_curvature(start, pieces),
