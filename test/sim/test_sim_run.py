@@ -197,7 +197,7 @@ def test_impossible_options_are_refused(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["sim", "--scenarios", "conez", "--out", str(tmp_path)]) == 2
     assert "roundabout" in capsys.readouterr().err
     assert main(["sim", "--scenarios", "1", "--planner", "nobody", "--out", str(tmp_path)]) == 2
-    assert "expected expert, constant or a checkpoint's folder" in capsys.readouterr().err
+    assert "expected expert, constant, a checkpoint's folder" in capsys.readouterr().err
     (tmp_path / "file").touch()
     for arguments, said in (
         (["--out", str(tmp_path / "file")], "out: expected a folder that can be written"),

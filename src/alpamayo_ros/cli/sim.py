@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--planner",
         default="expert",
         metavar="WHAT",
-        help="expert (knows the world; the default), constant (velocity), or a checkpoint's folder",
+        help="expert (knows the world; the default), constant (velocity), or a checkpoint's folder or hub id",
     )
     parser.add_argument(
         "--backbone",
@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of what a checkpoint draws (default: 0)"
     )
-    parser.add_argument("--out", type=Path, default=Path("sim"), metavar="DIR", help="results (default: sim)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/sim"), metavar="DIR", help="results (default: out/sim)"
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     parser.add_argument(
         "--no-report", action="store_true", help="leave out report.html (--video makes it all the same)"
@@ -174,7 +176,7 @@ def _source(arguments: argparse.Namespace) -> PlannerSource:
         return SOURCES[arguments.planner]
     from alpamayo_ros.cli.sim_checkpoint import CheckpointSource
 
-    source = CheckpointSource(Path(arguments.planner), backbone=arguments.backbone)
+    source = CheckpointSource(arguments.planner, backbone=arguments.backbone)
     source.check()
     return source
 

@@ -32,17 +32,17 @@ class SeededPlanner:
 
 @dataclass(frozen=True)
 class CheckpointSource:
-    """A checkpoint's folder; the model is loaded once a process, when its first rollout begins.
+    """A checkpoint; the model is loaded once a process, when its first rollout begins.
 
     Attributes:
-        folder: the checkpoint.
+        checkpoint: its folder or hub id.
         backbone: folder or hub id of its config and tokenizer; None takes config.json's.
         options: how plans are sampled; their seeds come from the rollouts'.
         camera_ids: what it looks at.
         device: "cpu", "cuda", ... or "auto".
     """
 
-    folder: Path
+    checkpoint: str
     backbone: str | None = None
     options: PlanOptions = field(default_factory=PlanOptions)
     camera_ids: tuple[int, ...] = USUAL_CAMERA_IDS
@@ -50,22 +50,23 @@ class CheckpointSource:
     _loaded: list[Alpamayo] = field(default_factory=list, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not (self.folder / "config.json").is_file():
+        folder = Path(self.checkpoint).expanduser()
+        if not (folder / "config.json").is_file() and (folder.exists() or "/" not in self.checkpoint):
             raise InvalidInput(
-                f"--planner: expected expert, constant or a checkpoint's folder with config.json, "
-                f"got {str(self.folder)!r}"
+                f"--planner: expected expert, constant, a checkpoint's folder with config.json or a hub id "
+                f"like nvidia/Alpamayo-1.5-10B, got {self.checkpoint!r}"
             )
 
     @property
     def name(self) -> str:
-        """The folder's name."""
-        return self.folder.resolve().name
+        """The name of its folder, or of the checkpoint at the hub."""
+        return Path(self.checkpoint).expanduser().resolve().name
 
     def check(self) -> None:
         """Raise CheckpointError (InvalidInput) unless config, backbone and weights fit; loads none."""
         from alpamayo_ros.model.loading import open_checkpoint
 
-        open_checkpoint(str(self.folder), self.backbone)
+        open_checkpoint(self.checkpoint, self.backbone)
 
     def start(self, world: ProceduralWorld, *, seed: int) -> Planner:
         """Return a planner that draws from `seed`; it sees nothing of the world but its observations."""
@@ -80,7 +81,7 @@ class CheckpointSource:
 
         if not self._loaded:
             model = Alpamayo.from_pretrained(
-                self.folder, backbone=self.backbone, device=self.device, dtype="auto"
+                self.checkpoint, backbone=self.backbone, device=self.device, dtype="auto"
             )
             self._loaded.append(model)
         return self._loaded[0]
