@@ -20,6 +20,7 @@ from alpamayo_ros.sim.render import shaders
 from alpamayo_ros.sim.render.ground_tiles import TILE_PX, GroundTiles, noise_picture
 from alpamayo_ros.sim.render.lens import RADIAL_SAMPLES, GpuLens, gpu_lens
 from alpamayo_ros.sim.render.mesh_library import MeshLibrary, build_library
+from alpamayo_ros.sim.render.mipmaps import upload_mipmaps
 from alpamayo_ros.sim.render.pictures import all_pictures
 from alpamayo_ros.sim.render.terrain_mesh import TerrainMesh, terrain_mesh
 
@@ -106,7 +107,7 @@ class Gpu:
             ) from error
         self.library: MeshLibrary = build_library()
         self.terrain: TerrainMesh = terrain_mesh()
-        self._targets: OrderedDict[tuple[int, int], Target] = OrderedDict()
+        self._targets: OrderedDict[tuple[int, int, int], Target] = OrderedDict()
         self._lenses: OrderedDict[CameraModel, LensOnGpu] = OrderedDict()
         self.alive = 0
         """Scenes' grounds that are on the GPU."""
@@ -212,15 +213,16 @@ class Gpu:
 
     # ------------------------------------------------------------------------------------------ resources
 
-    def target(self, size: tuple[int, int]) -> Target:
-        """Return a framebuffer of a size; the least recently used of too many are freed."""
-        if size not in self._targets:
+    def target(self, size: tuple[int, int], number: int = 0) -> Target:
+        """Return one of several framebuffers of a size; the least recently used of too many are freed."""
+        key = (*size, number)
+        if key not in self._targets:
             while len(self._targets) >= _MAX_TARGETS:
                 self._targets.popitem(last=False)[1].release()
             colour, depth = self.context.texture(size, 4), self.context.depth_renderbuffer(size)
-            self._targets[size] = Target(self.context.framebuffer([colour], depth), (colour, depth))
-        self._targets.move_to_end(size)
-        return self._targets[size]
+            self._targets[key] = Target(self.context.framebuffer([colour], depth), (colour, depth))
+        self._targets.move_to_end(key)
+        return self._targets[key]
 
     def lens(self, model: CameraModel) -> LensOnGpu:
         """Return a camera model's lens; raises InvalidInput for one that cannot be drawn with."""
@@ -244,7 +246,7 @@ class Gpu:
     def upload_ground(self, ground: GroundTiles) -> GroundOnGpu:
         """Bring a scene's ground to the GPU; release it when the scene goes."""
         tiles = self.context.texture_array((TILE_PX, TILE_PX, len(ground.tiles)), 4, ground.tiles.tobytes())
-        tiles.build_mipmaps()
+        upload_mipmaps(tiles, ground.tiles)
         tiles.filter = (moderngl.LINEAR_MIPMAP_NEAREST, moderngl.LINEAR)
         tiles.repeat_x = tiles.repeat_y = False
         height, width = ground.pages.shape

@@ -57,6 +57,8 @@ UInt8Array = NDArray[np.uint8]
 Shapes = Literal["drawn", "box"]
 
 _HIDDEN_BELOW_M = 20.0
+_IN_FLIGHT = 4
+"""How many views are drawn before the first of them is read; each has a framebuffer."""
 _GL_CLIP_DISTANCE0 = 0x3000
 _SKY_CLEAR = {"day": 1.0, "dusk": 0.55}
 
@@ -184,15 +186,21 @@ class SceneRenderer:
         gpu.use_textures(ground)
         self._use_environment(gpu)
         images: list[UInt8Array] = []
-        for index, view in enumerate(views):
-            on_gpu = gpu.lens(view.model)
-            target = gpu.target(on_gpu.lens.size)
-            target.framebuffer.use()
-            self._draw(gpu, view, on_gpu, target, ground)
-            image = _read(target.framebuffer, on_gpu)
-            images.append(image)
-            if finished is not None:
-                finished(index, image)
+        for first in range(0, len(views), _IN_FLIGHT):
+            # Reading waits for all that was drawn, so a view's vertices are worked on while the pixels of the
+            # one before are filled only if none is read in between.
+            drawn = []
+            for number, view in enumerate(views[first : first + _IN_FLIGHT]):
+                on_gpu = gpu.lens(view.model)
+                target = gpu.target(on_gpu.lens.size, number)
+                target.framebuffer.use()
+                self._draw(gpu, view, on_gpu, target, ground)
+                drawn.append((target, on_gpu))
+            for target, on_gpu in drawn:
+                image = _read(target.framebuffer, on_gpu)
+                images.append(image)
+                if finished is not None:
+                    finished(len(images) - 1, image)
         return images
 
     def _draw(self, gpu: Gpu, view: View, on_gpu: LensOnGpu, target: Target, ground: GroundOnGpu) -> None:
