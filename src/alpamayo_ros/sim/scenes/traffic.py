@@ -43,7 +43,12 @@ _EGO_CAN_BRAKE = 3.5
 _SWEEP_DISCS = 16
 
 
-_IDM_FIELDS = ("accel_mps2", "decel_mps2", "headway_s", "gap_m")
+_IDM_ATTRIBUTES = {
+    "accel_mps2": "accel_mps2",
+    "decel_mps2": "decel_mps2",
+    "headway_s": "headway_s",
+    "standstill_m": "gap_m",
+}
 
 
 @dataclass(eq=False)
@@ -60,8 +65,10 @@ class Tables:
     zones: list[list[tuple[int, list[Zone]]]]
     """By agent: (index of the one to yield to, -1 for the ego; zones)."""
     on_foot: NDArray[np.bool_]
-    blocked_s: list[float]
+    blocked_s: Float64Array
     """By agent: where an obstacle that never moves stands in its way (centre's arc length; inf if none)."""
+    idm: dict[str, Float64Array]
+    """By name of interaction()'s parameters: each agent's."""
 
 
 def prepare(script: TrafficScript) -> Tables:
@@ -93,7 +100,11 @@ def prepare(script: TrafficScript) -> Tables:
         disc_radius=np.array([discs_of(a.size_xyz_m)[1] for a in agents]),
         on_foot=np.array([a.kind == "pedestrian" for a in agents], dtype=np.bool_),
         zones=[_zones_of(script, i) for i in range(len(agents))],
-        blocked_s=blocked,
+        blocked_s=np.array(blocked),
+        idm={
+            name: np.array([getattr(agent, attribute) for agent in agents])
+            for name, attribute in _IDM_ATTRIBUTES.items()
+        },
     )
 
 
@@ -147,6 +158,8 @@ class Traffic:
     time_s: float = 0.0
     ego_s_m: float = 0.0
     ego_mps: float = 0.0
+    _poses: Float64Array | None = None
+    """Of the present step, once somebody has asked."""
 
     def __post_init__(self) -> None:
         agents = self.script.agents
@@ -167,10 +180,10 @@ class Traffic:
 
     def poses(self) -> Float64Array:
         """Return x, y, yaw [A, 3] of the agents' centres."""
-        result = np.zeros((len(self.script.agents), 3))
-        for i, agent in enumerate(self.script.agents):
-            result[i] = agent.path.pose(float(self.s_m[i]))
-        return result
+        if self._poses is None:
+            agents = zip(self.script.agents, self.s_m.tolist(), strict=True)
+            self._poses = np.array([agent.path.pose(s_m) for agent, s_m in agents]).reshape(-1, 3)
+        return self._poses
 
     def bodies(self, ego: EgoMotion | None = None) -> Bodies:
         """Return the discs of the agents (owner: index) and of the ego (owner -1)."""
@@ -221,6 +234,7 @@ class Traffic:
             for i, agent in enumerate(agents):
                 if self.s_m[i] > agent.path.length_m:
                     self.s_m[i], self.speed_mps[i] = agent.path.length_m, 0.0
+            self._poses = None
         self.time_s += duration_s
 
     def likely_mps(self, index: int, to_m: float) -> float:
@@ -250,8 +264,8 @@ class Traffic:
             limit = float(self.tables.limits[i, min(ahead, self.tables.limits.shape[1] - 1)])
             if limit < wish[i]:
                 wish[i], rate[i] = limit, max(rate[i], 2.5)
-        accel = np.array([a.accel_mps2 for a in agents])
-        return np.clip((wish - self.speed_mps) / 0.6, -rate, np.minimum(accel, np.maximum(rate, 1.0)))
+        most = np.minimum(self.tables.idm["accel_mps2"], np.maximum(rate, 1.0))
+        return np.clip((wish - self.speed_mps) / 0.6, -rate, most)
 
     def _following(self, ego: EgoMotion) -> Float64Array:
         agents = self.script.agents
@@ -273,27 +287,11 @@ class Traffic:
         gap[~self.tables.on_foot, count:] = np.inf
         # What is abreast or behind does not lead.
         gap[gap < -self.tables.front[:, None] * 1.2] = np.inf
-        column = [np.array([getattr(a, name) for a in agents])[:, None] for name in _IDM_FIELDS]
-        pull = interaction(
-            self.speed_mps[:, None],
-            gap,
-            lead,
-            accel_mps2=column[0],
-            decel_mps2=column[1],
-            headway_s=column[2],
-            standstill_m=column[3],
-        )
+        columns = {name: values[:, None] for name, values in self.tables.idm.items()}
+        pull = interaction(self.speed_mps[:, None], gap, lead, **columns)
         pull[~np.isfinite(gap)] = np.inf
-        blocked = np.array(self.tables.blocked_s) - self.s_m - (self.tables.front - self.tables.half_width)
-        still = interaction(
-            self.speed_mps,
-            blocked,
-            0.0,
-            accel_mps2=column[0][:, 0],
-            decel_mps2=column[1][:, 0],
-            headway_s=column[2][:, 0],
-            standstill_m=column[3][:, 0],
-        )
+        blocked = self.tables.blocked_s - self.s_m - (self.tables.front - self.tables.half_width)
+        still = interaction(self.speed_mps, blocked, 0.0, **self.tables.idm)
         return np.minimum(pull.min(axis=1), still)
 
     @staticmethod
