@@ -80,6 +80,14 @@ def overridable() -> QoSOverridingOptions:
     )
 
 
+def no_publisher_events() -> PublisherEventCallbacks:
+    """Return callbacks of a publisher that has none, not even rclpy's own warnings of QoS that do not match.
+
+    Each event of each publisher makes every round of the executor dearer. Subscriptions still warn.
+    """
+    return PublisherEventCallbacks(use_default_callbacks=False)
+
+
 def on_missed_deadline(callback: Callable[[int], None]) -> PublisherEventCallbacks:
     """Return a publisher's event callbacks: `callback` gets how many deadlines it has newly missed."""
     return PublisherEventCallbacks(deadline=lambda event: callback(int(event.total_count_change)))

@@ -210,7 +210,8 @@ def run_nodes(
                     executor.add_node(node)
             if start is not None:
                 start(nodes)
-            while not stop and rclpy.ok() and not _over(nodes):
+            finite = [node for node in nodes if isinstance(node, Finite)]
+            while not stop and rclpy.ok() and not _over(finite):
                 executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
         except (InvalidInput, ParameterException, NameValidationException) as refusal:
             print(refusal, file=sys.stderr)
@@ -227,12 +228,11 @@ def run_nodes(
     return code or (1 if errors else 0)
 
 
-def _over(nodes: Sequence[Any]) -> bool:
-    """Return whether all Finite nodes of one class are done."""
+def _over(nodes: Sequence[Finite]) -> bool:
+    """Return whether all nodes of one class are done."""
     done: dict[type, bool] = {}
     for node in nodes:
-        if isinstance(node, Finite):
-            done[type(node)] = done.get(type(node), True) and node.done
+        done[type(node)] = done.get(type(node), True) and node.done
     return any(done.values())
 
 

@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 
 from alpamayo_ros.ros.conversions import text_to_ros
-from alpamayo_ros.ros.qos import latched_qos, output_qos, overridable
+from alpamayo_ros.ros.qos import latched_qos, no_publisher_events, output_qos, overridable
 from alpamayo_ros.ros.sim_markers import actors_to_markers, map_to_markers
 from alpamayo_ros.ros.sim_messages import (
     camera_info_msg,
@@ -63,9 +63,12 @@ class SimOutputs:
 
         self._node = node
         self.rig = rig
+        quiet = no_publisher_events()
 
         def add(message: Any, topic: str, qos: Any) -> Publisher:
-            return node.create_publisher(message, topic, qos, qos_overriding_options=overridable())
+            return node.create_publisher(
+                message, topic, qos, qos_overriding_options=overridable(), event_callbacks=quiet
+            )
 
         self._images: dict[int, Publisher] = {}
         self._infos: dict[int, Publisher] = {}
