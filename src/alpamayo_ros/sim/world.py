@@ -12,7 +12,8 @@ from alpamayo_ros.sim.scene import EGO_BOX_IN_RIG_M, Scene
 from alpamayo_ros.sim.scenes.agents import EgoMotion, TrafficScript
 from alpamayo_ros.sim.scenes.assembly import box_on_ground
 from alpamayo_ros.sim.scenes.navigation import Maneuver, instruction_at, maneuvers_of
-from alpamayo_ros.sim.scenes.traffic import STEP_S, Traffic
+from alpamayo_ros.sim.scenes.paths import Path
+from alpamayo_ros.sim.scenes.traffic import EGO_CAN_BRAKE_MPS2, STEP_S, Traffic
 from alpamayo_ros.sim.state import ActorState, EgoState
 from alpamayo_ros.types import InvalidInput
 
@@ -137,7 +138,8 @@ class ProceduralWorld:
             horizon_s: how far ahead.
             step_s: distance in time of the poses that are returned, a multiple of 0.1 s.
             ego: what the ego will do, a state every 0.1 s from now on; None: it goes on along the route
-                at the speed that it was last seen with.
+                at the speed that it was last seen with, but people on foot walk as if it gave way to them,
+                unless it could no longer stop.
         """
         every = round(step_s / STEP_S)
         if every < 1 or abs(every * STEP_S - step_s) > 1e-9:
@@ -148,11 +150,13 @@ class ProceduralWorld:
         start_s, speed = traffic.ego_s_m, traffic.ego_mps
         for k in range(round(horizon_s / STEP_S)):
             if motions is None:
-                x, y, yaw = traffic.script.ego_path.pose(start_s + speed * STEP_S * k)
-                motion = EgoMotion(x, y, yaw, speed)
+                path, after_s = traffic.script.ego_path, STEP_S * k
+                traffic.step(
+                    EgoMotion(*path.pose(start_s + speed * after_s), speed),
+                    seen_on_foot=_giving_way(path, start_s, speed, after_s),
+                )
             else:
-                motion = motions[min(k, len(motions) - 1)]
-            traffic.step(motion)
+                traffic.step(motions[min(k, len(motions) - 1)])
             poses.append(traffic.poses())
             speeds.append(traffic.speed_mps.copy())
         all_poses, all_speeds = np.stack(poses)[::every], np.stack(speeds)[::every]
@@ -173,6 +177,13 @@ class ProceduralWorld:
                 float(self._traffic.speed_mps[i]),
             )
         return tuple(states[actor_id] for actor_id in sorted(states))
+
+
+def _giving_way(path: Path, start_s_m: float, speed_mps: float, after_s: float) -> EgoMotion:
+    """Return the ego some time after it began to brake for those on foot, on the route's path."""
+    braked_s = min(after_s, speed_mps / EGO_CAN_BRAKE_MPS2)
+    s_m = start_s_m + speed_mps * braked_s - EGO_CAN_BRAKE_MPS2 * braked_s**2 / 2
+    return EgoMotion(*path.pose(s_m), max(0.0, speed_mps - EGO_CAN_BRAKE_MPS2 * after_s))
 
 
 def motion_of(ego: EgoState) -> EgoMotion:

@@ -37,7 +37,8 @@ _LOOK_AHEAD_M = 72
 _HARDEST_BRAKING = 8.0
 
 
-_EGO_CAN_BRAKE = 3.5
+EGO_CAN_BRAKE_MPS2 = 3.5
+"""What people on foot count on: they do not step where the ego could only stop harder than this."""
 
 
 _SWEEP_DISCS = 16
@@ -211,15 +212,20 @@ class Traffic:
             np.array([ego.x_m, ego.y_m]), self.ego_s_m - 10.0, to_m=self.ego_s_m + 30.0
         )
 
-    def step(self, ego: EgoMotion, duration_s: float = STEP_S) -> None:
-        """Move all agents on by `duration_s`, given the ego as it is now."""
+    def step(
+        self, ego: EgoMotion, duration_s: float = STEP_S, *, seen_on_foot: EgoMotion | None = None
+    ) -> None:
+        """Move all agents on by `duration_s`, given the ego as it is now.
+
+        `seen_on_foot` is the ego as people on foot see it, where that is not the same.
+        """
         self.locate_ego(ego)
         self.ego_mps = ego.speed_mps
         agents = self.script.agents
         if agents:
             self._start(ego)
             wanted = self._free(agents)
-            wanted = np.minimum(wanted, self._following(ego))
+            wanted = np.minimum(wanted, self._following(ego, seen_on_foot))
             for i, agent in enumerate(agents):
                 gap = self._stop_distance(i, agent, ego, duration_s)
                 if gap < np.inf:
@@ -267,12 +273,11 @@ class Traffic:
         most = np.minimum(self.tables.idm["accel_mps2"], np.maximum(rate, 1.0))
         return np.clip((wish - self.speed_mps) / 0.6, -rate, most)
 
-    def _following(self, ego: EgoMotion) -> Float64Array:
+    def _following(self, ego: EgoMotion, seen_on_foot: EgoMotion | None) -> Float64Array:
         agents = self.script.agents
         bodies = self.bodies(ego)
-        sweep = self._sweep(ego)
         count = len(bodies.radius)
-        bodies = Bodies(*(np.concatenate(pair) for pair in zip(_fields(bodies), _fields(sweep), strict=True)))
+        bodies = _joined(bodies, self._sweep(ego if seen_on_foot is None else seen_on_foot))
         first = (self.s_m / GRID_M).astype(np.int64)
         span = first[:, None] + np.arange(_LOOK_AHEAD_M)[None, :]
         span = np.minimum(span, self.tables.way_xy.shape[1] - 1)
@@ -285,6 +290,8 @@ class Traffic:
         gap = gap - (self.tables.front - self.tables.half_width)[:, None]
         gap[own] = np.inf
         gap[~self.tables.on_foot, count:] = np.inf
+        if seen_on_foot is not None:
+            gap[self.tables.on_foot, count - DISCS : count] = np.inf  # the ego's own discs
         # What is abreast or behind does not lead.
         gap[gap < -self.tables.front[:, None] * 1.2] = np.inf
         columns = {name: values[:, None] for name, values in self.tables.idm.items()}
@@ -297,7 +304,7 @@ class Traffic:
     @staticmethod
     def _sweep(ego: EgoMotion) -> Bodies:
         """Return discs over the ground that the ego cannot help reaching: nobody on foot steps there."""
-        reach = ego.speed_mps**2 / (2 * _EGO_CAN_BRAKE)
+        reach = ego.speed_mps**2 / (2 * EGO_CAN_BRAKE_MPS2)
         ahead = np.linspace(0.0, reach, _SWEEP_DISCS) + EGO_SIZE_XYZ_M[0] / 2 - EGO_RADIUS_M
         forward = np.array([np.cos(ego.yaw_rad), np.sin(ego.yaw_rad)])
         return Bodies(
@@ -371,5 +378,10 @@ class Traffic:
         return float(nearest)
 
 
-def _fields(bodies: Bodies) -> tuple[NDArray[np.generic], ...]:
-    return bodies.centre, bodies.radius, bodies.velocity, bodies.owner
+def _joined(first: Bodies, second: Bodies) -> Bodies:
+    return Bodies(
+        np.concatenate([first.centre, second.centre]),
+        np.concatenate([first.radius, second.radius]),
+        np.concatenate([first.velocity, second.velocity]),
+        np.concatenate([first.owner, second.owner]),
+    )
