@@ -34,6 +34,7 @@ from alpamayo_ros.ros.sim_plans import Interrupted, PlanInbox
 from alpamayo_ros.ros.sim_results import ResultsFolder, summary, timing
 from alpamayo_ros.ros.sim_rollout import FAILURES, PlannerGone, StepRules, TopicRollout
 from alpamayo_ros.sensing.rig import load_rig
+from alpamayo_ros.sim.observations import observe
 from alpamayo_ros.sim.protocol.channel import ServiceError
 from alpamayo_ros.sim.record import RolloutRecord
 from alpamayo_ros.sim.renderer_link import LinkImages, RendererLink, link_to_renderer
@@ -140,6 +141,11 @@ class SimBridgeNode(Node):
         """Keep the hosted planner from looking at the world while it moves."""
         return nullcontext() if self.hosted is None else self.hosted.moving()
 
+    def think_ahead(self, loop: ClosedLoop) -> None:
+        """Let a hosted planner begin before the images are there."""
+        if self.hosted is not None:
+            self.hosted.think_ahead(observe(loop.history(16), None, instruction=loop.instruction()))
+
     def start(self) -> None:
         """Begin the rollouts in a thread of their own."""
         self._thread.start()
@@ -157,6 +163,8 @@ class SimBridgeNode(Node):
     def destroy_node(self) -> None:
         """Stop, and take the node off the graph."""
         self.stop()
+        if self.hosted is not None:
+            self.hosted.close()
         super().destroy_node()
 
     # The driving thread.

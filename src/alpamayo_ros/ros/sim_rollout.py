@@ -66,6 +66,10 @@ class Planners(Protocol):
         """Keep a planner that knows the world from looking at it while it moves."""
         ...
 
+    def think_ahead(self, loop: ClosedLoop) -> None:
+        """Let a planner that looks at no images begin before they are there."""
+        ...
+
 
 @dataclass(frozen=True)
 class StepRules:
@@ -170,6 +174,8 @@ class TopicRollout:
         time_us, ego, actors = loop.time_us, loop.ego, loop.actors
         rendering = self._renderer.submit(self._images.render, time_us, ego, actors)
         self._inbox.expect(time_us * NS_PER_US)
+        if not loop.warming_up:
+            self._planners.think_ahead(loop)
         with stages.stage("publish"):
             # While the renderer draws; what comes first must be there when the images are.
             outputs.state(ego)
