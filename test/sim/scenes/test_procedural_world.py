@@ -91,6 +91,30 @@ def test_the_prediction_comes_true_if_the_ego_does_as_was_said() -> None:
     assert intentions["side_0"].yields_to_ego
 
 
+def test_people_on_foot_are_foreseen_to_walk_on_while_the_ego_can_still_stop() -> None:
+    scene = make_scene("pedestrian-31")
+    stamps = scene.reference.stamps_us
+    world = ProceduralWorld(scene)
+    for index, stamp in enumerate(stamps[1:]):
+        world.step(reference_state(scene, int(stamps[index])), int(stamp))
+        walker = next(actor for actor in world.actors if actor.actor_id == "crossing_0")
+        if walker.speed_mps > 0.5:
+            break
+    ego = reference_state(scene, world.time_us)
+    assert ego.speed_mps > 7.0, "the reference has not braked yet"
+    assert world.predict(6.0)["crossing_0"].speed_mps[1:].min() > 0.5
+    # An ego that is known to drive on is waited for.
+    onward = [replace(ego, time_us=ego.time_us + 100_000 * k, local_from_rig=_on(ego, k)) for k in range(61)]
+    assert world.predict(6.0, ego=onward)["crossing_0"].speed_mps[1:].min() < 0.5
+
+
+def _on(ego: EgoState, steps: int) -> np.ndarray:
+    """Return the pose of an ego that has driven straight on for some steps of 0.1 s."""
+    pose = ego.local_from_rig.copy()
+    pose[:3, 3] += pose[:3, 0] * ego.speed_mps * 0.1 * steps
+    return pose
+
+
 def test_looking_ahead_leaves_the_world_as_it_is() -> None:
     scene = make_scene("traffic_light-14")
     stamps = scene.reference.stamps_us

@@ -12,6 +12,7 @@ from typing import Literal
 
 Governor = Literal["free", "leader", "light", "sign", "crossing", "oncoming", "bend", "collision"]
 
+_CREEPING_MPS = 1.0
 _NAMES = {
     "car": "car",
     "van": "van",
@@ -79,6 +80,8 @@ def _along(cause: Cause) -> str:
         verb = "Stop"
     elif slowing:
         verb = "Slow down"
+    elif cause.speed_mps < _CREEPING_MPS:
+        verb = "Creep forward"
     else:
         verb = "Keep a moderate speed"
     what = _NAMES.get(cause.kind, "obstacle")
