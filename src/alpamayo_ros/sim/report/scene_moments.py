@@ -172,7 +172,7 @@ _CHOOSERS: dict[str, Callable[[RolloutRecord], int | None]] = {
     "cut_in": _actor_at("cutter", 10.0, 1.2),
     "lead_braking": _brakes("lead"),
     "queue": _actor_ahead("queue", 12.0),
-    "pedestrian": _actor_at("crossing", 9.0, 0.5),
+    "pedestrian": _actor_at("crossing", 9.0, 2.2),
     "cyclist": _actor_ahead("cyclist", 8.0),
     "oncoming": _actor_ahead("oncoming", 11.0),
     "traffic_light": _red_light,

@@ -1,7 +1,8 @@
-"""One picture of each family of scenes, for docs/SCENES.md.
+"""One picture of each family of scenes, for docs/SCENES.md, and README's of a rollout.
 
 `python -m alpamayo_ros.sim.report.scene_pictures DIR` drives a scene of each family with the expert and
 writes DIR/FAMILY.jpg: the front camera and the surroundings from above, at the moment that tells most.
+With `--film` it writes DIR/FAMILY.png, the film's frame of that moment.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from alpamayo_ros.sim.planner_sources import ExpertSource
 from alpamayo_ros.sim.record import RolloutRecord
 from alpamayo_ros.sim.report.drawn_pictures import DrawnPictures
+from alpamayo_ros.sim.report.film import still
 from alpamayo_ros.sim.report.live_map import LiveMap
 from alpamayo_ros.sim.report.pictures import PictureSource, jpeg, strip
 from alpamayo_ros.sim.report.scene_moments import telling_step
@@ -24,8 +27,7 @@ from alpamayo_ros.types import UInt8Array
 
 SEEDS = {
     **dict(zip(FAMILIES, range(len(FAMILIES)), strict=True)),
-    "hills": 263,
-    "pedestrian": 31,
+    "pedestrian": 111,
     "oncoming": 53,
 }
 """The scene that is shown of each family: its first seed, or one that shows better what it is about."""
@@ -39,14 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write one picture of each family of scenes.")
     parser.add_argument("out", type=Path, metavar="DIR", help="folder to write to")
     parser.add_argument("families", nargs="*", metavar="FAMILY", help="of these only")
+    parser.add_argument("--film", action="store_true", help="write the film's frame, as PNG, instead")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     with DrawnPictures() as images:
         for family in options.families or FAMILIES:
             record = drive_rollout(Job(scene_id_of(f"{family}-{SEEDS[family]}")), ExpertSource())
             step = telling_step(record)
-            path = options.out / f"{family}.jpg"
-            path.write_bytes(small_jpeg(scene_picture(record, step, images)))
+            path = options.out / f"{family}.{'png' if options.film else 'jpg'}"
+            path.write_bytes(
+                png(still(record, step, images))
+                if options.film
+                else small_jpeg(scene_picture(record, step, images))
+            )
             print(f"{path}: {record.scene.scene_id} at {step / 10:.1f} s. {record.scene.description}")
     return 0
 
@@ -67,6 +74,12 @@ def small_jpeg(image: UInt8Array) -> bytes:
         if len(data) <= _MOST_BYTES:
             break
     return data
+
+
+def png(image: UInt8Array) -> bytes:
+    """Return a picture [H, W, 3] RGB as PNG."""
+    _, data = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    return data.tobytes()
 
 
 if __name__ == "__main__":
