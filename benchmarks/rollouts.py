@@ -90,8 +90,8 @@ def main() -> None:
             print(
                 f"{name:<9} a plan: CPU {np.mean(source.cpu_ms):.2f} ms, 95 % under "
                 f"{np.percentile(source.cpu_ms, 95):.2f}; wall {np.mean(wall_ms):.2f} ms\n"
-                f"{'':<9} {simulated_s:.0f} s driven: {drive_s:.1f} s of driving, {score_s:.1f} s of scoring, "
-                f"{log_s:.1f} s of logging; {1 / a_second[name]:.1f} times as fast as real time on one core"
+                f"{'':<9} {simulated_s:.0f} s driven: CPU {drive_s:.1f} s of driving, {score_s:.1f} s of "
+                f"scoring, {log_s:.1f} s of logging; {1 / a_second[name]:.1f} times real time on one core"
             )
     print(f"expert / constant, a second of driving: {a_second['expert'] / a_second['constant']:.2f}")
 

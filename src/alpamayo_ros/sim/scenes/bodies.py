@@ -82,15 +82,16 @@ def first_on_way(
         body's speed along the way there [A, D].
     """
     reach = half_width_m[:, None] + bodies.radius[None, :] + _CLEARANCE_M
-    dx = bodies.centre[None, None, :, 0] - way_xy[:, :, None, 0]
-    dy = bodies.centre[None, None, :, 1] - way_xy[:, :, None, 1]
-    touch = dx * dx + dy * dy < (reach**2)[:, None, :]
-    hit = touch.any(axis=1)
-    first = touch.argmax(axis=1)
+    dx = bodies.centre[None, :, None, 0] - way_xy[:, None, :, 0]
+    dy = bodies.centre[None, :, None, 1] - way_xy[:, None, :, 1]
+    touch = dx * dx + dy * dy < (reach**2)[:, :, None]
+    first = touch.argmax(axis=2)
     rows = np.arange(len(way_xy))[:, None]
     columns = np.arange(len(bodies.radius))[None, :]
-    cos, sin = np.cos(way_yaw[rows, first]), np.sin(way_yaw[rows, first])
-    rest_x, rest_y = dx[rows, first, columns], dy[rows, first, columns]
+    hit = touch[rows, columns, first]
+    yaw = way_yaw[rows, first]
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    rest_x, rest_y = dx[rows, columns, first], dy[rows, columns, first]
     along = cos * rest_x + sin * rest_y
     across = cos * rest_y - sin * rest_x
     distance = first * GRID_M + along - np.sqrt(np.maximum(reach**2 - across**2, 0.0))

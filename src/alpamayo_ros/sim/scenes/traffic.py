@@ -274,32 +274,43 @@ class Traffic:
         return np.clip((wish - self.speed_mps) / 0.6, -rate, most)
 
     def _following(self, ego: EgoMotion, seen_on_foot: EgoMotion | None) -> Float64Array:
-        agents = self.script.agents
         bodies = self.bodies(ego)
-        count = len(bodies.radius)
-        bodies = _joined(bodies, self._sweep(ego if seen_on_foot is None else seen_on_foot))
-        first = (self.s_m / GRID_M).astype(np.int64)
-        span = first[:, None] + np.arange(_LOOK_AHEAD_M)[None, :]
-        span = np.minimum(span, self.tables.way_xy.shape[1] - 1)
-        rows = np.arange(len(agents))[:, None]
-        distance, lead = first_on_way(
-            self.tables.way_xy[rows, span], self.tables.way_yaw[rows, span], self.tables.half_width, bodies
-        )
-        own = bodies.owner[None, :] == np.arange(len(agents))[:, None]
-        gap = distance - (self.s_m - first * GRID_M)[:, None]
-        gap = gap - (self.tables.front - self.tables.half_width)[:, None]
+        gap, lead = self._gaps(np.arange(len(self.s_m)), bodies)
+        own = bodies.owner[None, :] == np.arange(len(self.s_m))[:, None]
         gap[own] = np.inf
-        gap[~self.tables.on_foot, count:] = np.inf
         if seen_on_foot is not None:
-            gap[self.tables.on_foot, count - DISCS : count] = np.inf  # the ego's own discs
-        # What is abreast or behind does not lead.
-        gap[gap < -self.tables.front[:, None] * 1.2] = np.inf
+            gap[self.tables.on_foot, -DISCS:] = np.inf  # the ego's own discs
         columns = {name: values[:, None] for name, values in self.tables.idm.items()}
         pull = interaction(self.speed_mps[:, None], gap, lead, **columns)
         pull[~np.isfinite(gap)] = np.inf
+        nearest = pull.min(axis=1)
+        on_foot = np.flatnonzero(self.tables.on_foot)
+        if len(on_foot):
+            gap, lead = self._gaps(on_foot, self._sweep(ego if seen_on_foot is None else seen_on_foot))
+            columns = {name: values[on_foot] for name, values in columns.items()}
+            pull = interaction(self.speed_mps[on_foot, None], gap, lead, **columns)
+            pull[~np.isfinite(gap)] = np.inf
+            nearest[on_foot] = np.minimum(nearest[on_foot], pull.min(axis=1))
         blocked = self.tables.blocked_s - self.s_m - (self.tables.front - self.tables.half_width)
         still = interaction(self.speed_mps, blocked, 0.0, **self.tables.idm)
-        return np.minimum(pull.min(axis=1), still)
+        return np.minimum(nearest, still)
+
+    def _gaps(self, rows: NDArray[np.int64], bodies: Bodies) -> tuple[Float64Array, Float64Array]:
+        """Return how far some agents [R] can go before they touch bodies [D], and their speeds: [R, D] each.
+
+        A gap is infinite where that never happens, and to what is abreast or behind: that does not lead.
+        """
+        tables = self.tables
+        first = (self.s_m[rows] / GRID_M).astype(np.int64)
+        span = first[:, None] + np.arange(_LOOK_AHEAD_M)[None, :]
+        span = np.minimum(span, tables.way_xy.shape[1] - 1)
+        way = rows[:, None], span
+        half_m = tables.half_width[rows]
+        distance, lead = first_on_way(tables.way_xy[way], tables.way_yaw[way], half_m, bodies)
+        gap = distance - (self.s_m[rows] - first * GRID_M)[:, None]
+        gap = gap - (tables.front[rows] - half_m)[:, None]
+        gap[gap < -tables.front[rows, None] * 1.2] = np.inf
+        return gap, lead
 
     @staticmethod
     def _sweep(ego: EgoMotion) -> Bodies:
@@ -376,12 +387,3 @@ class Traffic:
                 if not may_enter(zone, me, other, accel_mps2=agent.accel_mps2, margin_s=agent.margin_s):
                     nearest = min(nearest, distance - 1.0)
         return float(nearest)
-
-
-def _joined(first: Bodies, second: Bodies) -> Bodies:
-    return Bodies(
-        np.concatenate([first.centre, second.centre]),
-        np.concatenate([first.radius, second.radius]),
-        np.concatenate([first.velocity, second.velocity]),
-        np.concatenate([first.owner, second.owner]),
-    )
