@@ -93,7 +93,7 @@ def test_edges_as_they_are_drawn_follow_the_lens_within_half_a_pixel(
         side_m=side,
         near_m=near_distance_m(boxes),
         radius_px=radius_px,
-        pixels_per_rad=lens.pixels_per_rad,
+        bend_px=lens.bend_px,
     )
     worst = 0.0
     for box, level in zip(boxes, levels, strict=True):

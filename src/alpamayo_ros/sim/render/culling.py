@@ -15,6 +15,7 @@ from alpamayo_ros.sim.roads import Float64Array
 
 INSTANCE_FLOATS = 22
 _DISTORTION_MARGIN = 1.6
+_ANGLES = np.linspace(0.0, np.pi, RADIAL_SAMPLES)
 MIN_RADIUS_PX = 0.7
 """Smaller things are not drawn."""
 
@@ -52,9 +53,9 @@ def footprint_px(
     around = np.where(theta > np.pi / 2, np.maximum(around, np.sin(spread)), around)
     radius_px = np.maximum(np.maximum(r_high - r0, r0 - r_low), r_high * np.minimum(around, 1.0))
     direction = centres[:, :2] / np.maximum(flat, 1e-9)[:, None]
-    linear = lens.linear / np.sqrt(abs(np.linalg.det(lens.linear)))
+    linear = lens.linear / lens.plane_scale
     pixel = (direction * r0[:, None]) @ linear.T + lens.centre_px
-    stretch = float(np.linalg.norm(linear, 2))
+    stretch = lens.plane_stretch
     if any(lens.distortion):
         angle = np.minimum(theta, limit)
         rays = np.concatenate([direction * np.sin(angle)[:, None], np.cos(angle)[:, None]], axis=1)
@@ -71,11 +72,9 @@ def footprint_px(
 
 def _radius_px(lens: GpuLens, theta: Float64Array) -> Float64Array:
     """Return the radius in the image at angles to the axis, distortion of a pinhole left out."""
-    scale = np.sqrt(abs(np.linalg.det(lens.linear)))
     if lens.kind == 0:
-        at = np.linspace(0.0, np.pi, RADIAL_SAMPLES)
-        return np.asarray(np.interp(theta, at, lens.radius) * scale)
-    return np.asarray(np.tan(theta) * scale)
+        return np.asarray(np.interp(theta, _ANGLES, lens.radius) * lens.plane_scale)
+    return np.asarray(np.tan(theta) * lens.plane_scale)
 
 
 def near_distance_m(camera_from_model: Float64Array) -> Float64Array:
@@ -105,7 +104,7 @@ def draw_list(
         side_m=instances.side_m[chosen],
         near_m=near_m,
         radius_px=radius_px[chosen],
-        pixels_per_rad=lens.pixels_per_rad,
+        bend_px=lens.bend_px,
     )
     # Instances of one mesh at one level are one command; commands go by their nearest instance.
     shape = library.levels.shape

@@ -7,6 +7,7 @@ render_thread.py.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +26,7 @@ from alpamayo_ros.sim.render.pictures import all_pictures
 from alpamayo_ros.sim.render.terrain_mesh import TerrainMesh, terrain_mesh
 
 _MAX_TARGETS, _MAX_LENSES = 12, 32
-_PICTURES, _TILES, _PAGES, _NOISE, _RADIUS = range(5)
+_PICTURES, _TILES, _PAGES, _NOISE, _RADIUS, _SKY = range(6)
 _MESH_INPUTS = ("position", "normal", "paint", "texcoord")
 _INSTANCE_INPUTS = ("row0", "row1", "row2", "tint", "tint2", "extra")
 _DECAL_GRID = 8
@@ -111,6 +112,7 @@ class Gpu:
         self._lenses: OrderedDict[CameraModel, LensOnGpu] = OrderedDict()
         self.alive = 0
         """Scenes' grounds that are on the GPU."""
+        self._uniforms: dict[str, list[moderngl.Uniform]] = {}
         self._compile()
         self._upload()
         self.context.front_face = "cw"  # images are drawn upside down
@@ -121,7 +123,10 @@ class Gpu:
     def _compile(self) -> None:
         c = self.context
         s = shaders
-        self.sky = c.program(vertex_shader=s.BACKGROUND_VERTEX, fragment_shader=s.SKY_FRAGMENT)
+        self.sky = c.program(vertex_shader=s.SKY_VERTEX, fragment_shader=s.SKY_FRAGMENT)
+        self.sky_picture = c.program(
+            vertex_shader=s.SKY_PICTURE_VERTEX, fragment_shader=s.SKY_PICTURE_FRAGMENT
+        )
         self.ground = c.program(vertex_shader=s.TERRAIN_VERTEX, fragment_shader=s.TERRAIN_FRAGMENT)
         self.plain = c.program(vertex_shader=s.mesh_vertex(textured=False), fragment_shader=s.MESH_FRAGMENT)
         self.textured = c.program(
@@ -139,17 +144,21 @@ class Gpu:
             "pages": _PAGES,
             "noise": _NOISE,
             "lens_radius": _RADIUS,
+            "sky": _SKY,
         }
         for program in self.programs:
-            for name, unit in units.items():
-                set_uniform(program, name, unit)
+            for name in program:
+                member = program[name]
+                if isinstance(member, moderngl.Uniform):
+                    self._uniforms.setdefault(name, []).append(member)
+        self.set_uniforms(units)
 
     @property
     def programs(self) -> tuple[moderngl.Program, ...]:
         """Every program."""
         return (
-            self.sky, self.ground, self.plain, self.textured, self.ids, self.id_ground, self.decals,
-            self.glows, self.rain, self.project,
+            self.sky, self.sky_picture, self.ground, self.plain, self.textured, self.ids, self.id_ground,
+            self.decals, self.glows, self.rain, self.project,
         )  # fmt: skip
 
     def _upload(self) -> None:
@@ -189,12 +198,18 @@ class Gpu:
             c.buffer(triangles.tobytes()),
             index_element_size=4,
         )
+        self.sky_array = c.vertex_array(
+            self.sky_picture,
+            [(c.buffer(corners.tobytes()), "2f", "corner")],
+            c.buffer(triangles.tobytes()),
+            index_element_size=4,
+        )
         self.rain_array = c.vertex_array(self.rain, [(self.rain_rows.buffer, "3f", "streak")])
         self.project_array = c.vertex_array(self.project, [(self.points.buffer, "3f", "point")])
         pictures, self.picture_layers = all_pictures()
         count, height, width, _ = pictures.shape
         self.pictures = c.texture_array((width, height, count), 4, pictures.tobytes())
-        self.pictures.build_mipmaps()
+        upload_mipmaps(self.pictures, pictures)
         self.pictures.filter = (moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR)
         noise = noise_picture()
         self.noise = c.texture((noise.shape[1], noise.shape[0]), 4, noise.tobytes())
@@ -256,6 +271,20 @@ class Gpu:
         self.alive += 1
         return GroundOnGpu(tiles, pages, ground)
 
+    def draw_sky(self) -> moderngl.Texture:
+        """Return the sky's picture by the environment in the uniforms; release it when the scene goes."""
+        side = shaders.SKY_PICTURE_PX
+        picture = self.context.texture((side, side), 4)
+        picture.repeat_x = picture.repeat_y = False
+        picture.filter = (moderngl.LINEAR, moderngl.LINEAR)
+        framebuffer = self.context.framebuffer([picture])
+        framebuffer.use()
+        self.noise.use(_NOISE)
+        self.context.enable_only(moderngl.NOTHING)
+        self.sky_array.render()
+        framebuffer.release()
+        return picture
+
     def free_ground(self, ground: GroundOnGpu) -> None:
         """Take a scene's ground off the GPU."""
         ground.release()
@@ -263,22 +292,31 @@ class Gpu:
 
     # -------------------------------------------------------------------------------------------- drawing
 
-    def use_lens(self, on_gpu: LensOnGpu, programs: tuple[moderngl.Program, ...]) -> None:
-        """Give a lens to programs."""
+    def set_uniforms(self, values: Mapping[str, object]) -> None:
+        """Set uniforms by name in all programs that have them."""
+        for name, value in values.items():
+            for member in self._uniforms.get(name, ()):
+                member.value = value
+
+    def use_lens(self, on_gpu: LensOnGpu) -> None:
+        """Give a lens to all programs."""
         lens = on_gpu.lens
         on_gpu.radius.use(_RADIUS)
-        linear = tuple(lens.linear.ravel())
-        for program in programs:
-            set_uniform(program, "lens_kind", lens.kind)
-            set_uniform(program, "lens_linear", linear)
-            set_uniform(program, "lens_centre", lens.centre_px)
-            set_uniform(program, "lens_size", (float(lens.size[0]), float(lens.size[1])))
-            set_uniform(program, "lens_angles", lens.angles_rad)
-            set_uniform(program, "lens_distortion", lens.distortion)
-            set_uniform(program, "pixels_per_rad", lens.pixels_per_rad)
+        self.set_uniforms(
+            {
+                "lens_kind": lens.kind,
+                "lens_linear": tuple(lens.linear.ravel()),
+                "lens_centre": lens.centre_px,
+                "lens_size": (float(lens.size[0]), float(lens.size[1])),
+                "lens_angles": lens.angles_rad,
+                "lens_distortion": lens.distortion,
+                "pixels_per_rad": lens.pixels_per_rad,
+            }
+        )
 
-    def use_textures(self, ground: GroundOnGpu) -> None:
+    def use_textures(self, ground: GroundOnGpu, sky: moderngl.Texture) -> None:
         """Bind what the programs sample."""
+        sky.use(_SKY)
         self.pictures.use(_PICTURES)
         ground.tiles.use(_TILES)
         ground.pages.use(_PAGES)
@@ -296,7 +334,7 @@ class Gpu:
         """Return the pixels [N, 2] at which the vertex stage puts points [N, 3], by transform feedback."""
         points = np.ascontiguousarray(points_in_camera, np.float32)
         self.target((16, 16)).framebuffer.use()  # without one nothing is drawn, not even to a buffer
-        self.use_lens(self.lens(model), (self.project,))
+        self.use_lens(self.lens(model))
         self.points.write(points)
         out = self.context.buffer(reserve=len(points) * 8)
         try:
@@ -314,13 +352,6 @@ class Gpu:
         self._targets.clear()
         self._lenses.clear()
         self.context.release()
-
-
-def set_uniform(program: moderngl.Program, name: str, value: object) -> None:
-    """Set a uniform, if the program has kept it."""
-    member = program.get(name, None)
-    if isinstance(member, moderngl.Uniform):
-        member.value = value
 
 
 def matrix_uniform(rotation: NDArray[np.float64]) -> tuple[float, ...]:

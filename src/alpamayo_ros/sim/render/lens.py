@@ -8,7 +8,7 @@ pinhole image that would have to be warped.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +123,8 @@ class GpuLens:
         radius: float32 [RADIAL_SAMPLES] in pixels (or of the unit plane, for a fisheye).
         max_angle_rad: nothing in the image is at a larger angle to the axis.
         pixels_per_rad: at the centre, for levels of detail.
+        bend_px: how strongly the lens bends straight lines: one that spans an angle phi is at most
+            phi^2 / 8 * bend_px pixels away from its chord in the image. 0 for an ideal pinhole.
         grid: rays over the image; cells that the lens does not reach are left out.
         unmapped: bool [H, W], pixels that the lens does not reach; None if it reaches all.
     """
@@ -136,8 +138,19 @@ class GpuLens:
     radius: NDArray[np.float32]
     max_angle_rad: float
     pixels_per_rad: float
+    bend_px: float
     grid: RayGrid
     unmapped: NDArray[np.bool_] | None
+
+    @cached_property
+    def plane_scale(self) -> float:
+        """Pixels per unit of the plane, of equal area."""
+        return float(np.sqrt(abs(np.linalg.det(self.linear))))
+
+    @cached_property
+    def plane_stretch(self) -> float:
+        """How much longer than that the longest unit of the plane is in the image."""
+        return float(np.linalg.norm(self.linear / self.plane_scale, 2))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -189,6 +202,7 @@ def _gpu_lens(model: Pinhole | Fisheye | FTheta) -> GpuLens:
         radius=radius,
         max_angle_rad=min(widest, limit),
         pixels_per_rad=_pixels_per_rad(model),
+        bend_px=_bend_px(model, min(widest, limit)),
         grid=grid,
         unmapped=unmapped,
     )
@@ -206,6 +220,33 @@ def _pixels_per_rad(model: CameraModel) -> float:
     points = np.array([[0, 0, 1], [np.tan(step), 0, 1], [0, np.tan(step), 1]])
     pixels, _ = model.project(points)
     return float(np.linalg.norm(pixels[1:] - pixels[0], axis=1).max() / step)
+
+
+def _bend_px(model: CameraModel, widest_rad: float) -> float:
+    """Return GpuLens.bend_px, by looking at how short straight lines all over the image are bent.
+
+    A line through a direction is a great circle; the part of its image's second derivative that is across the
+    line's image is what bends it, and the distance to the chord is an eighth of that times the span squared.
+    """
+    step = 0.01
+    theta, turn, way = (
+        a.ravel()
+        for a in np.meshgrid(
+            np.linspace(0.02, max(widest_rad - step, 0.03), 24),
+            np.linspace(0.0, 2 * np.pi, 12, endpoint=False),
+            np.linspace(0.0, np.pi, 12, endpoint=False),
+        )
+    )
+    ahead = np.stack([np.sin(theta) * np.cos(turn), np.sin(theta) * np.sin(turn), np.cos(theta)], axis=1)
+    outwards = np.stack([np.cos(theta) * np.cos(turn), np.cos(theta) * np.sin(turn), -np.sin(theta)], axis=1)
+    along = outwards * np.cos(way)[:, None] + np.cross(ahead, outwards) * np.sin(way)[:, None]
+    before, at, after = (
+        model.project(ahead * np.cos(k * step) + along * np.sin(k * step))[0] for k in (-1, 0, 1)
+    )
+    first, second = (after - before) / (2 * step), (after - 2 * at + before) / step**2
+    across = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])
+    bend = across / np.maximum(np.linalg.norm(first, axis=1), 1e-9)
+    return float(np.nanmax(bend, initial=0.0))
 
 
 def _radius_over_angle(

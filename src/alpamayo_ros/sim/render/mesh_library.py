@@ -1,9 +1,9 @@
 """All meshes in one vertex and one index buffer, each cut as finely as its distance asks for.
 
 A straight edge between two projected vertices leaves the curve that a wide-angle lens makes of it by at most
-f * phi^2 / 8 * k pixels, phi being the angle that the edge spans and k a number that the tests bound. So
-for each mesh there are levels with ever shorter edges, and `LevelTable.choose` takes the coarsest that stays
-within what its kind allows: a quarter of a pixel, more for leaves.
+phi^2 / 8 * bend_px pixels, phi being the angle that the edge spans (see lens.GpuLens). So for each mesh there
+are levels with ever shorter edges, and `MeshLibrary.choose` takes the coarsest that stays within what its
+kind allows: a quarter of a pixel for boxes, more for leaves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from alpamayo_ros.sim.render.mesh import VERTEX_DTYPE, Mesh
 from alpamayo_ros.sim.roads import Float64Array
 
 _LOOSE_PX = 2.5
-_CURVATURE = 1.3
 _LEVELS = 6
 _FINEST_TRIANGLES = 12_500
 
@@ -151,11 +150,14 @@ class MeshLibrary:
         side_m: Float64Array,
         near_m: Float64Array,
         radius_px: Float64Array,
-        pixels_per_rad: float,
+        bend_px: float,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return detail and level [N] for instances: longest side, nearest distance, radius in the image."""
+        """Return detail and level [N] for instances: longest side, nearest distance, radius in the image.
+
+        `bend_px` is the lens' (see lens.GpuLens).
+        """
         detail = np.argmax(radius_px[:, None] >= self.detail_px[kind], axis=1)
-        widest_rad = np.sqrt(8 * self.curve_px[kind] / (_CURVATURE * pixels_per_rad))
+        widest_rad = np.sqrt(8 * self.curve_px[kind] / max(bend_px, 1e-3))
         allowed = widest_rad * near_m / side_m
         fine = self.edge[kind, detail] <= allowed[:, None]
         level = np.where(fine.any(axis=1), np.argmax(fine, axis=1), self.edge.shape[2] - 1)

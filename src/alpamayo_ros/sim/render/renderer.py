@@ -26,7 +26,6 @@ from alpamayo_ros.sim.render.gpu import (
     Target,
     camera_from,
     matrix_uniform,
-    set_uniform,
 )
 from alpamayo_ros.sim.render.ground_tiles import (
     BORDER_PX,
@@ -121,6 +120,7 @@ class SceneRenderer:
             raise InvalidInput(f"terrain: expected at most {MAX_WAVES} waves, got {len(scene.terrain.waves)}")
         self._baked: GroundTiles | None = bake_ground(scene)
         self._ground: GroundOnGpu | None = None
+        self._sky: moderngl.Texture | None = None
         self._static: Instances | None = None
         self._braking = {actor_id: RecordedBraking(spec) for actor_id, spec in scene.actors.items()}
         self._lamps = tuple(lights.scene_sources(scene))
@@ -167,7 +167,9 @@ class SceneRenderer:
     def _free(self, gpu: Gpu) -> None:
         if self._ground is not None:
             gpu.free_ground(self._ground)
-        self._ground = self._static = self._moment = None
+        if self._sky is not None:
+            self._sky.release()
+        self._ground = self._static = self._moment = self._sky = None
 
     def _prepare(self, gpu: Gpu) -> GroundOnGpu:
         if self._released:
@@ -183,8 +185,10 @@ class SceneRenderer:
         self, gpu: Gpu, views: Sequence[View], finished: Callable[[int, UInt8Array], None] | None
     ) -> list[UInt8Array]:
         ground = self._prepare(gpu)
-        gpu.use_textures(ground)
         self._use_environment(gpu)
+        if self._sky is None:
+            self._sky = gpu.draw_sky()
+        gpu.use_textures(ground, self._sky)
         images: list[UInt8Array] = []
         for first in range(0, len(views), _IN_FLIGHT):
             # Reading waits for all that was drawn, so a view's vertices are worked on while the pixels of the
@@ -421,12 +425,10 @@ class SceneRenderer:
         for row, wave in enumerate(self.scene.terrain.waves):
             waves[row] = wave.amplitude_m, wave.kx_per_m, wave.ky_per_m, wave.phase_rad
         values["waves"] = [tuple(row) for row in waves]
-        for program in gpu.programs:
-            for name, value in values.items():
-                set_uniform(program, name, value)
+        gpu.set_uniforms(values)
 
     def _use_camera(self, gpu: Gpu, view: View, on_gpu: LensOnGpu, ground: GroundOnGpu) -> None:
-        gpu.use_lens(on_gpu, gpu.programs)
+        gpu.use_lens(on_gpu)
         pose = view.local_from_camera
         rotation, at = pose[:3, :3], pose[:3, 3]
         to_sun = -np.array(self.scene.environment.sun_direction)
@@ -444,9 +446,7 @@ class SceneRenderer:
             "tile_inside": (INNER_PX / TILE_PX, BORDER_PX / TILE_PX, 1.0 / INNER_PX),
             "lod_per_m": 1.0 / (on_gpu.lens.pixels_per_rad * TEXEL_M),
         }
-        for program in gpu.programs:
-            for name, value in values.items():
-                set_uniform(program, name, value)
+        gpu.set_uniforms(values)
 
 
 @contextmanager

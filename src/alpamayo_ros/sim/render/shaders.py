@@ -12,6 +12,9 @@ VERSION = "#version 330\n"
 
 MAX_WAVES = 8
 
+SKY_PICTURE_PX = 1536
+_SKY_REACH = 1.05  # of the sky's picture: the horizon is at 1
+
 _WORLD = """
 uniform vec3 sun_strength;       // linear, times the sun's colour
 uniform vec3 sky_top;            // encoded
@@ -39,19 +42,31 @@ float terrain_height(vec2 xy) {{
 
 # ---------------------------------------------------------------------------------------------- sky, ground
 
-BACKGROUND_VERTEX = (
+SKY_VERTEX = (
     VERSION
     + """
 in vec2 ndc;
 in vec3 ray;
 uniform mat3 local_from_camera;
-out vec3 ray_in_local;
+out vec2 place;
 void main() {
     gl_Position = vec4(ndc, 1.0, 1.0);  // behind everything
-    ray_in_local = local_from_camera * ray;
+    vec3 d = local_from_camera * ray;
+    // Straight down is infinitely far out, and never sky.
+    place = d.xy / (1.0 + max(d.z, -0.5)) * (0.5 / SKY_REACH) + 0.5;
 }
+""".replace("SKY_REACH", f"{_SKY_REACH:.6f}")
+)
+SKY_FRAGMENT = (
+    VERSION
+    + """
+in vec2 place;
+uniform sampler2D sky;
+out vec4 colour;
+void main() { colour = texture(sky, place); }
 """
 )
+"""The sky is drawn once a scene, by SKY_PICTURE_*: a stereographic picture with the zenith in its middle."""
 
 _SKY = """
 uniform vec3 sun_in_local;       // towards the sun
@@ -82,15 +97,22 @@ vec3 sky_colour(vec3 ray) {
 }
 """
 
-SKY_FRAGMENT = (
+SKY_PICTURE_VERTEX = (
+    VERSION
+    + "in vec2 corner; out vec2 at;\nvoid main() { gl_Position = vec4(corner, 0.0, 1.0); at = corner; }\n"
+)
+SKY_PICTURE_FRAGMENT = (
     VERSION
     + _WORLD
     + _SKY
     + """
-in vec3 ray_in_local;
+in vec2 at;
 out vec4 colour;
-void main() { colour = vec4(sky_colour(ray_in_local), 1.0); }
-"""
+void main() {
+    vec2 p = at * SKY_REACH;
+    colour = vec4(sky_colour(vec3(2.0 * p, 1.0 - dot(p, p))), 1.0);
+}
+""".replace("SKY_REACH", f"{_SKY_REACH:.6f}")
 )
 
 _GROUND = """
@@ -116,7 +138,11 @@ vec3 ground_colour(vec2 from_camera, float d, float drop) {
     float texels = graze * d * lod_per_m;
     vec2 along = from_camera * (0.28 * texels * tile_inside.z / max(length(from_camera), 0.01));
     vec2 place = camera_in_tiles + from_camera * tiles_per_m;
-    vec4 albedo = 0.5 * (albedo_at(place + along, lod) + albedo_at(place - along, lod));
+    vec4 albedo;
+    if (texels > 1.2)
+        albedo = 0.5 * (albedo_at(place + along, lod) + albedo_at(place - along, lod));
+    else
+        albedo = albedo_at(place, lod);
     float wide = textureLod(noise, place * 0.21, max(lod - 2.0, 0.0)).g;
     float fine = textureLod(noise, place * 7.0, max(fine_lod + 3.0, 0.0)).r;
     vec3 c = albedo.rgb * (0.86 + 0.18 * wide + 0.12 * fine) * mix(shade_factor, light_factor, albedo.a);
@@ -151,7 +177,7 @@ void main() {
 TERRAIN_FRAGMENT = (
     VERSION
     + _WORLD
-    + _SKY
+    + "uniform sampler2D noise;\n"
     + _GROUND
     + """
 in vec4 ground;
