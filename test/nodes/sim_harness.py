@@ -78,12 +78,14 @@ class Listener:
 
 
 @contextmanager
-def renderer(told: sensorsim_fakes.ScriptedRenderer | None = None, **attributes: Any) -> Iterator[Any]:
+def renderer(
+    told: sensorsim_fakes.ScriptedRenderer | None = None, *, tls: Any = None, **attributes: Any
+) -> Iterator[Any]:
     """Serve a renderer that is told what to do; `address` is where."""
     told = told or sensorsim_fakes.ScriptedRenderer()
     for name, value in attributes.items():
         setattr(told, name, value)
-    running = sensorsim_fakes.start(told)
+    running = sensorsim_fakes.start(told, tls=tls)
     told.address = f"127.0.0.1:{running.port}"  # type: ignore[attr-defined]
     try:
         yield told

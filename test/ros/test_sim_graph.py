@@ -62,6 +62,7 @@ def test_settings_are_the_parameters():
         ({"scenarios": "  "}, "scenarios: expected at least one"),
         ({"world": "recorded"}, "world: expected procedural scenes of the embedded renderer"),
         ({"usdz": "a.usdz"}, "name a renderer that serves it"),
+        ({"renderer_ca": "ca.pem"}, "renderer_ca, _cert, _key: expected a renderer by its address"),
         ({"renderer": "a:1", "world": "procedural", "usdz": "a.usdz"}, "usdz: expected none for procedural"),
     ],
 )

@@ -96,7 +96,7 @@ class SimBridgeNode(Node):
 
         declare(self, PARAMETERS)
         self.settings = BridgeSettings.from_values(values(self, PARAMETERS))
-        self._link = partial(link, self.settings)
+        self._link = partial(link, self.settings, tls=self.settings.tls())
         self._rig = load_rig(self.settings.rig)
         self._results = ResultsFolder(
             self.settings.out,

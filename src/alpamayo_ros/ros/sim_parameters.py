@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from alpamayo_ros.ros.parameters import Changes, ParameterSpec
+from alpamayo_ros.sim.protocol.channel import ClientTls
 from alpamayo_ros.types import InvalidInput
 
 HOSTED_PLANNERS = ("", "expert", "constant")
@@ -31,6 +33,11 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         choices=HOSTED_PLANNERS,
     ),
     _start("renderer", "", "HOST:PORT of a SensorsimService; empty starts the embedded renderer."),
+    _start(
+        "renderer_ca", "", "PEM file: who signed the renderer's certificate; any of these three means TLS."
+    ),
+    _start("renderer_cert", "", "PEM file: our certificate, where the renderer asks for one."),
+    _start("renderer_key", "", "PEM file: the key of our certificate."),
     _start(
         "world",
         "auto",
@@ -103,6 +110,9 @@ class BridgeSettings:
     scenarios: str
     planner: str
     renderer: str
+    renderer_ca: str
+    renderer_cert: str
+    renderer_key: str
     world: str
     usdz: str
     rig: str
@@ -127,6 +137,19 @@ class BridgeSettings:
             )
         if self.world == "procedural" and self.usdz:
             raise InvalidInput("usdz: expected none for procedural scenes, got one")
+        if any(self._tls_files) and not self.renderer:
+            raise InvalidInput("renderer_ca, _cert, _key: expected a renderer by its address too, got none")
+
+    @property
+    def _tls_files(self) -> tuple[str, str, str]:
+        return self.renderer_ca, self.renderer_cert, self.renderer_key
+
+    def tls(self) -> ClientTls | None:
+        """Return how calls of the renderer are encrypted, None for not; raises InvalidInput for bad files."""
+        if not any(self._tls_files):
+            return None
+        authority, certificate, key = (Path(name) if name else None for name in self._tls_files)
+        return ClientTls.from_files(authority=authority, certificate=certificate, key=key)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> BridgeSettings:

@@ -28,6 +28,7 @@ RENDERER_ERRORS: tuple[type[Exception], ...] = (ServiceError, RenderError, Rende
 """What a renderer can do to its user, beside refusing input."""
 
 _SHOWN_SCENES = 5
+_ANSWER_S = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +107,8 @@ class RendererLink:
     @cached_property
     def version(self) -> RendererVersion:
         """What the renderer says of itself; the first question, and so the one that finds nobody there."""
-        return self._client.version(deadline_s=self._settings.renderer_timeout_s)
+        # An absent renderer is told from one that does not answer only once it was waited for.
+        return self._client.version(deadline_s=self._settings.renderer_timeout_s + _ANSWER_S)
 
     @property
     def description(self) -> str:
