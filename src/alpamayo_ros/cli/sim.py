@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from alpamayo_ros.sim.protocol.channel import ClientTls
     from alpamayo_ros.sim.rollout_driver import PlannerSource
     from alpamayo_ros.sim.run import RunResult
+    from alpamayo_ros.sim.scoring import RolloutScore
     from alpamayo_ros.sim.workers import Outcome, RunOptions
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
@@ -83,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.asl is not None:
         _require_no_driving(arguments)
-        return _score_log(arguments.asl, arguments.out)
+        return _score_log(arguments.asl, arguments.out, no_report=arguments.no_report)
     options = _options(arguments)
     source = _source(arguments)
     video_of = _video_of(arguments.video, options)
@@ -114,7 +116,7 @@ def _require_no_driving(arguments: argparse.Namespace) -> None:
         raise InvalidInput(f"--asl: expected no options for driving beside it, got {', '.join(given)}")
 
 
-def _score_log(log: Path, out: Path) -> int:
+def _score_log(log: Path, out: Path, *, no_report: bool) -> int:
     from alpamayo_ros.sim.asl_score import score_log
     from alpamayo_ros.sim.json_file import write_json
     from alpamayo_ros.sim.run import prepare_folder
@@ -127,8 +129,21 @@ def _score_log(log: Path, out: Path) -> int:
     print(describe(summary))
     for name, value in score.metrics.items():
         print(f"  {name:<34} {_said(value)}")
-    print(f"results        {out}/scores.json")
+    made = [] if no_report else _report_log(log, out, score, summary)
+    print(f"results        {out}/scores.json{''.join(f', {path.name}' for path in made)}")
     return 0
+
+
+def _report_log(log: Path, out: Path, score: RolloutScore, summary: dict[str, Any]) -> list[Path]:
+    """Show a log's rollout: with the pictures that it holds, else, if it is ours, rendered again."""
+    from alpamayo_ros.sim.report import ReportOptions, show_results
+    from alpamayo_ros.sim.report.logged import read_rollout
+
+    logged = read_rollout(log, score)
+    options = ReportOptions(command=f"alpamayo sim --asl {shlex.quote(str(log))}")
+    return list(
+        show_results(out, [logged.record], [score], summary=summary, images=logged.pictures, options=options)
+    )
 
 
 def _options(arguments: argparse.Namespace) -> RunOptions:

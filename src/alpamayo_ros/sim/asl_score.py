@@ -93,7 +93,7 @@ def _score_input(
     ego_size = sizes.pop(EGO_ID, None)
     if ego_size is None:
         raise InvalidInput(f"log {path}: expected the size of {EGO_ID} among the actors, got none")
-    scene = _own_scene(metadata)
+    scene = own_scene(metadata)
     return ScoreInput(
         scene_id=session.scene_id,
         stamps_us=np.array([poses[index].timestamp_us for index in driven], np.int64),
@@ -117,7 +117,7 @@ def _score_input(
     )
 
 
-def _own_scene(metadata: logging_pb2.RolloutMetadata) -> Scene | None:
+def own_scene(metadata: logging_pb2.RolloutMetadata) -> Scene | None:
     """Return the scene of a log that we wrote, None for another's."""
     session = metadata.session_metadata
     if session.session_uuid != session_uuid(session.scene_id, metadata.rollout_index):

@@ -34,7 +34,8 @@ class ReportOptions:
         detailed: how many rollouts, those of the lowest scores first, are unfolded and show the side cameras
             too; of the others the front camera is shown.
         sections: how many rollouts, likewise, get a section of their own; None for all.
-        command: what was run, without scenarios; said with each rollout's scene as the way to repeat it.
+        command: what was run, without scenarios; said with each rollout's scene as the way to repeat it
+            (alone with a rollout that took no time: it was read from a log).
         notice: said at the top, if anything (e.g. that the planner's weights are random).
         video: file name, beside the page, of a video of one rollout, if there is one.
         video_of: the name of that rollout.

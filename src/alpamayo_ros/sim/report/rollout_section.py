@@ -16,7 +16,6 @@ from alpamayo_ros.sim.report.style import (
     WARM_UP,
     WARN,
 )
-from alpamayo_ros.sim.scene import STEP_US
 from alpamayo_ros.sim.scoring import RolloutScore
 
 _LEGEND = (
@@ -73,6 +72,7 @@ def rollout_section(
     scene = record.scene
     bad_end = record.end_reason in ("collision", "off_road", "failed")
     seconds = (record.ego[-1].time_us - scene.start_us) * 1e-6
+    took = f"{seconds:.1f} s simulated in {record.wall_s:.1f} s" if record.wall_s else f"{seconds:.1f} s"
     parts = [
         f'<details class="rollout" id="{esc(anchor)}"{" open" if unfolded else ""}>',
         f"<summary><h2>{esc(scene.scene_id)} <small>rollout {record.rollout_index}</small> "
@@ -86,8 +86,8 @@ def rollout_section(
         f"</div><div><h3>Events</h3>{_events(record, score)}<h3>Metrics</h3>{_metrics(score)}</div></div>",
         _reasoning(record),
         _all_metrics(score),
-        f'<h3>To repeat it</h3><p><code>{esc(_repeat(record, command))}</code> <span class="faint">'
-        f"{seconds:.1f} s simulated in {record.wall_s:.1f} s</span></p>",
+        f"<h3>To repeat it</h3><p><code>{esc(_repeat(record, command))}</code> "
+        f'<span class="faint">{took}</span></p>',
         '<p><a href="#rollouts">↑ all rollouts</a></p></details>',
     ]
     return "\n".join(parts)
@@ -105,7 +105,7 @@ def _legend(record: RolloutRecord) -> str:
 
 def _events(record: RolloutRecord, score: RolloutScore) -> str:
     rows = [
-        f"<li><time>{_seconds(moment.step)}</time><span>{esc(moment.text)}</span></li>"
+        f"<li><time>{_seconds(record, moment.step)}</time><span>{esc(moment.text)}</span></li>"
         for moment in events(record, score)
     ]
     return f'<ol class="events">{"".join(rows)}</ol>'
@@ -135,7 +135,7 @@ def _strips(record: RolloutRecord, shown: Shown) -> str:
 def _strip(record: RolloutRecord, moment: Moment, uri: str) -> str:
     ego = record.ego[moment.step]
     drive = record.drives[min(moment.step, len(record.drives) - 1)] if record.drives else None
-    facts = [f"{_seconds(moment.step)}", moment.text, f"{ego.speed_mps * 3.6:.0f} km/h"]
+    facts = [f"{_seconds(record, moment.step)}", moment.text, f"{ego.speed_mps * 3.6:.0f} km/h"]
     if drive is not None and drive.instruction:
         facts.append(f"instruction: {drive.instruction}")
     caption = esc("  ·  ".join(fact for fact in facts if fact))
@@ -155,7 +155,7 @@ def _reasoning(record: RolloutRecord) -> str:
     rows, step = [], 0
     for (source, instruction, text), group in groupby(record.drives, key=key):
         count = sum(1 for _ in group)
-        span = f"{_seconds(step)} – {_seconds(step + count)}"
+        span = f"{_seconds(record, step)} – {_seconds(record, step + count)}"
         rows.append(
             cell(span)
             + cell(_SOURCES[source], left=True)
@@ -171,9 +171,12 @@ def _reasoning(record: RolloutRecord) -> str:
 
 
 def _repeat(record: RolloutRecord, command: str) -> str:
+    """Return how to have this again: a log is read, another rollout driven."""
+    if record.wall_s == 0.0:
+        return command
     scene = shlex.quote(record.scene.scene_id)
     return f"{command} --scenarios {scene} --rollouts {record.rollout_index + 1}"
 
 
-def _seconds(step: int) -> str:
-    return f"{step * STEP_US * 1e-6:.1f} s"
+def _seconds(record: RolloutRecord, step: int) -> str:
+    return f"{(record.ego[step].time_us - record.ego[0].time_us) * 1e-6:.1f} s"

@@ -110,7 +110,7 @@ def rollout_table(scores: Sequence[RolloutScore], *, anchors: Sequence[str | Non
         '<p class="faint">The worst first; click on a head to sort. Speed: by the reference drive’s in the '
         "same time. Astray: farthest from the reference drive. Nearest: to another road user. Rough: share "
         "of steps over a comfort limit. "
-        f"“{UNKNOWN}”: this renderer does not tell what it takes to know.{unseen}</p>"
+        f"“{UNKNOWN}”: the renderer or the log does not tell what it takes to know.{unseen}</p>"
         "</section>"
     )
 

@@ -56,7 +56,7 @@ def draw_steering(axes: Axes, record: RolloutRecord) -> None:
     style_axes(axes, "steering, degrees (left is positive)")
     degrees = np.degrees([state.steer_rad for state in record.ego])
     axes.plot(seconds(record), degrees, color=INK, linewidth=1.4)
-    reach = max(5.0, float(np.abs(degrees).max(initial=0.0)) * 1.1)
+    reach = max(5.0, float(np.abs(degrees[np.isfinite(degrees)]).max(initial=0.0)) * 1.1)
     axes.set_ylim(-reach, reach)
     axes.margins(x=0)
 
@@ -85,7 +85,9 @@ def timeline_picture(record: RolloutRecord, moments: Iterable[Moment]) -> UInt8A
 
 def draw_timeline(figure: Figure, record: RolloutRecord, moments: Iterable[Moment] = ()) -> None:
     """Draw a rollout's plots below each other into an empty figure."""
-    drawers = [draw_speed, draw_acceleration, draw_steering]
+    drawers = [draw_speed, draw_acceleration]
+    if any(np.isfinite(state.steer_rad) for state in record.ego):
+        drawers.append(draw_steering)
     if any(drive.latency_ms > 0 for drive in record.drives):
         drawers.append(draw_latency)
     rows = len(drawers)
