@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Make sure that the system has what cannot come from PyPI: a C and C++ compiler, and the Python's own
-# headers and ensurepip. Only what is missing is installed, through apt-get where that is allowed;
-# elsewhere one line says what to install.
+# Make sure that the system has what cannot come from PyPI: a C and C++ compiler, the Python's own headers
+# and ensurepip, and OpenGL without a screen (EGL; Mesa's where there is no GPU), which the simulator draws
+# with. Only what is missing is installed, through apt-get where that is allowed; elsewhere one line says
+# what to install. Without OpenGL all but the simulator works, so that alone is no reason to stop.
 #
 # usage: system_packages.sh PYTHON
 set -euo pipefail
@@ -26,7 +27,16 @@ case "$base" in
         fi
         ;;
 esac
+needed=${#missing[@]}
+"$python" "$(dirname "$0")/has_egl.py" || missing+=(libegl1 libgl1-mesa-dri)
 [ ${#missing[@]} -gt 0 ] || exit 0
+
+# Exit with 1 if what is missing is needed for everything, with 0 if only the simulator's pictures need it.
+stop() {
+    [ "$needed" -eq 0 ] || exit 1
+    echo "Going on without: only the simulator's pictures need it" >&2
+    exit 0
+}
 
 install="apt-get install --yes --no-install-recommends ${missing[*]}"
 if command -v apt-get >/dev/null; then
@@ -36,13 +46,13 @@ if command -v apt-get >/dev/null; then
         run=(sudo --non-interactive)
     else
         echo "Missing on this system, and installing it needs root: run  sudo $install" >&2
-        exit 1
+        stop
     fi
     echo "Missing on this system: ${missing[*]}; installing"
     export DEBIAN_FRONTEND=noninteractive
-    "${run[@]}" apt-get update --quiet
     # shellcheck disable=SC2086
-    exec "${run[@]}" $install
+    "${run[@]}" apt-get update --quiet && "${run[@]}" $install || stop
+    exit 0
 fi
 echo "Missing on this system: what Debian calls ${missing[*]}; install it with your package manager" >&2
-exit 1
+stop

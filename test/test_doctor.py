@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from alpamayo_ros.cli import doctor, doctor_model, doctor_ros
+from alpamayo_ros.cli import doctor, doctor_model, doctor_ros, doctor_sim
 from alpamayo_ros.cli.doctor_report import Finding, Status, fail, format_line, ok, warn
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -333,7 +333,20 @@ def test_an_offline_user_is_not_sent_to_the_hub(monkeypatch: pytest.MonkeyPatch,
     assert "not asked (HF_HUB_OFFLINE)" in finding.detail
 
 
+def test_what_draws_is_named() -> None:
+    finding = doctor_sim.check_egl()
+    if finding.status is Status.WARN and not os.environ.get("CI"):
+        pytest.skip(finding.detail)
+    assert finding.status is Status.OK and "OpenGL 4" in finding.detail
+
+
 def test_no_egl_is_a_warning() -> None:
-    finding = doctor_model.check_egl("libNoSuchEGL.so.1")
+    """With a vendor's list that names nothing, libEGL finds nothing, as on a machine without Mesa."""
+    finding = doctor_sim.check_egl({**os.environ, "__EGL_VENDOR_LIBRARY_FILENAMES": os.devnull})
     assert finding.status is Status.WARN
-    assert "libegl1" in finding.remedy
+    assert "no OpenGL 4.3 context" in finding.detail
+    assert "libegl1 libgl1-mesa-dri" in finding.remedy
+
+
+def test_a_driver_that_hangs_is_a_warning() -> None:
+    assert doctor_sim.check_egl(timeout_s=0.01).detail == "no OpenGL context within 0.01 s"

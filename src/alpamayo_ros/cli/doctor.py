@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
-from alpamayo_ros.cli import doctor_model, doctor_ros
+from alpamayo_ros.cli import doctor_model, doctor_ros, doctor_sim
 from alpamayo_ros.cli.doctor_report import Finding, Status, format_line
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
@@ -29,7 +29,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     doctor_model.check_gpu,
     doctor_model.check_transformers,
     doctor_model.check_hub,
-    doctor_model.check_egl,
+    doctor_sim.check_egl,
 )
 
 

@@ -1,14 +1,13 @@
-"""What `alpamayo doctor` looks at of Python, the model's libraries, the GPU, the hub, and rendering."""
+"""What `alpamayo doctor` looks at of Python, the model's libraries, the GPU and the hub."""
 
 from __future__ import annotations
 
-import ctypes
 import platform
 import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,7 +33,6 @@ LIBRARIES = {
     "rich": "rich",
     "tqdm": "tqdm",
 }
-_EGL_PLATFORM_SURFACELESS = 0x31DD
 
 
 def version_tuple(version: str) -> tuple[int, ...]:
@@ -196,31 +194,3 @@ def _ask_hub(url: str, token: str | None, timeout_s: float) -> int | str:
     thread.start()
     thread.join(timeout_s)
     return answer[0] if answer else f"no answer within {timeout_s:g} s"
-
-
-def check_egl(library: str = "libEGL.so.1") -> Finding:
-    """Open an EGL display without a screen, as the simulator's renderer does."""
-    remedy = "only the simulator needs it: apt-get install libegl1 libgl1-mesa-dri"
-    try:
-        egl = ctypes.CDLL(library)
-    except OSError as error:
-        return warn("egl", str(error), remedy)
-    egl.eglGetProcAddress.restype = ctypes.c_void_p
-    egl.eglGetDisplay.restype = ctypes.c_void_p
-    egl.eglGetDisplay.argtypes = [ctypes.c_void_p]
-    egl.eglQueryString.restype = ctypes.c_char_p
-    egl.eglQueryString.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    egl.eglInitialize.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
-    egl.eglTerminate.argtypes = [ctypes.c_void_p]
-    displays: list[Callable[[], int | None]] = [lambda: egl.eglGetDisplay(None)]
-    address = egl.eglGetProcAddress(b"eglGetPlatformDisplayEXT")
-    if address:
-        prototype = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p)
-        displays.insert(0, lambda: prototype(address)(_EGL_PLATFORM_SURFACELESS, None, None))
-    for display_of in displays:
-        display = display_of()
-        if display and egl.eglInitialize(display, None, None):
-            vendor, version = (egl.eglQueryString(display, code) or b"?" for code in (0x3053, 0x3054))
-            egl.eglTerminate(display)
-            return ok("egl", f"{vendor.decode()} {version.decode()}")
-    return warn("egl", f"{library} opens no display without a screen", remedy)

@@ -37,6 +37,17 @@ class RendererUnavailable(RuntimeError):
     """OpenGL cannot be had on this machine; the message says what to install."""
 
 
+def open_context() -> moderngl.Context:
+    """Make a context without a screen; it belongs to this thread. Raises RendererUnavailable."""
+    try:
+        return moderngl.create_context(standalone=True, require=430, **_EGL)
+    except Exception as error:  # moderngl raises plain Exception and ValueError
+        raise RendererUnavailable(
+            f"no OpenGL 4.3 context through EGL ({error}); on Debian and Ubuntu: "
+            "apt-get install libegl1 libgl1-mesa-dri"
+        ) from error
+
+
 @dataclass(frozen=True, eq=False)
 class Target:
     """A framebuffer of one size."""
@@ -99,13 +110,7 @@ class Gpu:
     """The context and what all scenes share."""
 
     def __init__(self) -> None:
-        try:
-            self.context = moderngl.create_context(standalone=True, require=430, **_EGL)
-        except Exception as error:  # moderngl raises plain Exception and ValueError
-            raise RendererUnavailable(
-                f"no OpenGL 4.3 context through EGL ({error}); on Debian and Ubuntu: "
-                "apt-get install libegl1 libgl1-mesa-dri"
-            ) from error
+        self.context = open_context()
         self.library: MeshLibrary = build_library()
         self.terrain: TerrainMesh = terrain_mesh()
         self._targets: OrderedDict[tuple[int, int, int], Target] = OrderedDict()
