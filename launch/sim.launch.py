@@ -2,8 +2,9 @@
 
 ros2 launch alpamayo_ros sim.launch.py scenarios:=cut_in-8 checkpoint:=nvidia/Alpamayo-1.5-10B out:=out/sim
 ros2 launch alpamayo_ros sim.launch.py planner:=expert rviz:=true
-Ends with the last rollout. Several rollouts at once (rollouts:=2) have a namespace each, and /clock, /tf,
-/tf_static and /diagnostics in it.
+Ends with the last rollout, with exit code 1 if one failed. Several rollouts at once (rollouts:=2) have a
+namespace each, and /clock, /tf, /tf_static and /diagnostics in it. Where tools insist on the usual names,
+start one launch a ROS_DOMAIN_ID instead.
 """
 
 from __future__ import annotations
@@ -136,10 +137,17 @@ def _rollouts(context: LaunchContext) -> list[Any]:
 
     actions: list[Any] = []
     running: list[Any] = []
+    failed: list[str] = []
 
     def on_exit(event: Any, context: LaunchContext) -> list[Any]:
         running.pop()
-        return [] if running else [Shutdown(reason="all rollouts are over")]
+        if event.returncode != 0 and not context.is_shutdown:
+            failed.append(f"{event.process_name} ended with exit code {event.returncode}")
+        if running:
+            return []
+        if failed:  # an exception is what gives `ros2 launch` an exit code of its own
+            raise RuntimeError("; ".join(failed))
+        return [Shutdown(reason="all rollouts are over")]
 
     for index, corner in enumerate(corners(text("namespace"), int(text("rollouts")))):
         common: dict[str, Any] = {
