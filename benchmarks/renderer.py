@@ -1,10 +1,14 @@
-"""Measure how many sets of camera images a second `alpamayo sim-renderer` gives; prints JSON.
+"""Measure how many sets of camera images a second the embedded renderer gives; prints JSON, one line a size.
 
-    python benchmarks/renderer.py [--scene junction_4way-5] [--size 576x320] [--sets 60] [--log LOG]
+    python benchmarks/renderer.py [--scene junction_4way-5] [--sizes 576x320 1920x1080] [--sets 40]
 
-A client asks a renderer in another process over gRPC, set after set, along the scene's reference drive, with
-all moving actors as dynamic objects, JPEG 95. The cameras are those of an AlpaSim log, by default of
-$ALPAMAYO_GOLDEN/alpasim/rollout.asl, or without one the simulator's own usual four.
+A client asks `alpamayo sim-renderer`, another process, over gRPC, set after set, along the scene's reference
+drive, with all moving actors as dynamic objects, JPEG 95. The cameras are those of an AlpaSim log, by default
+of $ALPAMAYO_GOLDEN/alpasim/rollout.asl, or without one the simulator's own usual four.
+
+In the same run, round by round, the same views are drawn in this process: as the server draws them but
+neither encoded nor sent ("drawn"), and without culling, everything at its finest level ("naive").
+Times are medians over sets; CPU times are of all threads, and tell more where other programs run.
 """
 
 from __future__ import annotations
@@ -14,7 +18,10 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import grpc
@@ -24,11 +31,14 @@ from alpamayo_ros.cli.bag import image_size
 from alpamayo_ros.sim.cameras import USUAL_CAMERA_IDS, SimCamera, default_cameras
 from alpamayo_ros.sim.protocol.convert import camera_spec, pose_message
 from alpamayo_ros.sim.protocol.generated import sensorsim_pb2, sensorsim_pb2_grpc
+from alpamayo_ros.sim.render import culling, renderer
 from alpamayo_ros.sim.render.instances import actor_pose_at
 from alpamayo_ros.sim.render.process import RendererProcess
+from alpamayo_ros.sim.render.requests import parse_request
 from alpamayo_ros.sim.scene import STEP_US, Scene
 from alpamayo_ros.sim.scenes import make_scene
 
+ROUND = 10
 LIMIT_BYTES = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
 
 
@@ -91,14 +101,57 @@ def check(answer: sensorsim_pb2.BatchRGBRenderReturn, size: tuple[int, int]) -> 
             raise SystemExit(f"{item.camera_name}: expected {size[0]}x{size[1]} pixels")
 
 
+class _Rates:
+    """Wall time of each set, and the CPU time of all of them, of one way to get images."""
+
+    def __init__(self) -> None:
+        self.each_s: list[float] = []
+        self.cpu_s = 0.0
+
+    def time(self, run: Callable[[], object], cpu_of: Callable[[], float]) -> None:
+        before, start = cpu_of(), time.perf_counter()
+        run()
+        self.each_s.append(time.perf_counter() - start)
+        self.cpu_s += cpu_of() - before
+
+    def report(self, name: str) -> dict[str, float]:
+        median_s = statistics.median(self.each_s)
+        return {
+            f"{name}_ms": round(median_s * 1e3, 1),
+            f"{name}_best_ms": round(min(self.each_s) * 1e3, 1),
+            f"{name}_cpu_ms": round(self.cpu_s / len(self.each_s) * 1e3, 1),
+            f"{name}_sets_per_s": round(1 / median_s, 2),
+        }
+
+
+@contextmanager
+def without_culling() -> Iterator[None]:
+    """Draw everything, at the finest level: every sphere is in view, and fills it."""
+
+    def everything(lens: object, centres: np.ndarray, radius_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.full(len(centres), 1e6), np.ones(len(centres), bool)
+
+    with ExitStack() as stack:
+        for module in (culling, renderer):
+            stack.enter_context(mock.patch.object(module, "footprint_px", everything))
+        near = mock.patch.object(culling, "near_distance_m", lambda boxes: np.full(len(boxes), 1e-3))
+        stack.enter_context(near)
+        yield
+
+
 def measure(
     scene_id: str, cameras: tuple[SimCamera, ...], size: tuple[int, int], sets: int
 ) -> dict[str, object]:
     scene = make_scene(scene_id)
     first_us = int(scene.reference.stamps_us[0])
-    last_us = int(scene.reference.stamps_us[-1])
-    times = [first_us + (k * STEP_US) % (last_us - first_us) for k in range(sets)]
-    batches = [batch_at(scene, cameras, time_us, size) for time_us in times]
+    span_us = int(scene.reference.stamps_us[-1]) - first_us
+    batches = [
+        batch_at(scene, cameras, first_us + k * span_us // sets // STEP_US * STEP_US, size)
+        for k in range(sets)
+    ]
+    views = [[parse_request(item.request).view for item in batch.items] for batch in batches]
+    here = renderer.SceneRenderer(scene)
+    server, drawn, naive = _Rates(), _Rates(), _Rates()
     with RendererProcess() as process, grpc.insecure_channel(process.address, options=LIMIT_BYTES) as channel:
         stub = sensorsim_pb2_grpc.SensorsimServiceStub(channel)
         began = time.perf_counter()
@@ -106,24 +159,28 @@ def measure(
         first_s = time.perf_counter() - began
         for batch in batches[:3]:
             stub.batch_render_rgb(batch)
-        cpu0, began = cpu_s(process.pid), time.perf_counter()
-        each = []
-        for batch in batches:
-            start = time.perf_counter()
-            stub.batch_render_rgb(batch)
-            each.append(time.perf_counter() - start)
-        wall = time.perf_counter() - began
-        cpu = cpu_s(process.pid) - cpu0
+        here.render_rgba(views[0])
+        for start in range(0, sets, ROUND):
+            for batch in batches[start : start + ROUND]:
+                server.time(lambda batch=batch: stub.batch_render_rgb(batch), lambda: cpu_s(process.pid))
+            for view in views[start : start + ROUND]:
+                drawn.time(lambda view=view: here.render_rgba(view), time.process_time)
+            with without_culling():
+                for view in views[start : start + 2]:
+                    naive.time(lambda view=view: here.render_rgba(view), time.process_time)
+    here.release()
+    both = [statistics.median(rates.each_s) for rates in (server, drawn, naive)]
     return {
         "scene": scene_id,
         "size": f"{size[0]}x{size[1]}",
         "cameras": len(cameras),
         "instances": len(scene.props) + len(scene.actors),
         "sets": sets,
-        "sets_per_s": round(sets / wall, 2),
-        "median_ms": round(statistics.median(each) * 1e3, 1),
-        "best_ms": round(min(each) * 1e3, 1),
-        "server_cpu_ms_per_set": round(cpu / sets * 1e3, 1),
+        **server.report("server"),
+        **drawn.report("drawn"),
+        **naive.report("naive"),
+        "server_to_drawn": round(both[0] / both[1], 2),
+        "naive_to_drawn": round(both[2] / both[1], 2),
         "first_set_s": round(first_s, 2),
     }
 
@@ -132,11 +189,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     golden = Path(os.environ.get("ALPAMAYO_GOLDEN", "../shared/golden")) / "alpasim" / "rollout.asl"
     parser.add_argument("--scene", default="junction_4way-5")
-    parser.add_argument("--size", type=image_size, default=(576, 320))
-    parser.add_argument("--sets", type=int, default=60)
+    parser.add_argument("--sizes", type=image_size, nargs="+", default=[(576, 320), (1920, 1080)])
+    parser.add_argument("--sets", type=int, default=40)
     parser.add_argument("--log", type=Path, default=golden if golden.is_file() else None)
     args = parser.parse_args()
-    print(json.dumps(measure(args.scene, cameras_of(args.log), args.size, args.sets)))
+    for size in args.sizes:
+        print(json.dumps(measure(args.scene, cameras_of(args.log), size, args.sets)), flush=True)
     return 0
 
 
