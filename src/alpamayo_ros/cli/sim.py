@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         _require_no_driving(arguments)
         return _score_log(arguments.asl, arguments.out, no_report=arguments.no_report)
     options = _options(arguments)
-    source = _source(arguments)
+    source, notice = _source(arguments)
     video_of = _video_of(arguments.video, options)
     try:
         result = _drive(options, source)
@@ -95,8 +95,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"alpamayo sim: {error}", file=sys.stderr)
         return EXIT_FAILED
     print(describe(result.summary))
-    made = _report(arguments, options, result, video_of=video_of)
+    made = _report(arguments, options, result, video_of=video_of, notice=notice)
     print(f"results        {options.out}/scores.json, rollouts/{''.join(f', {path.name}' for path in made)}")
+    if notice:
+        print(notice)
     if result.interrupted:
         return EXIT_INTERRUPTED
     return EXIT_FAILED if result.summary["failed"] else 0
@@ -182,18 +184,18 @@ def _tls(arguments: argparse.Namespace) -> ClientTls | None:
     return ClientTls.from_files(authority=authority, certificate=certificate, key=key)
 
 
-def _source(arguments: argparse.Namespace) -> PlannerSource:
+def _source(arguments: argparse.Namespace) -> tuple[PlannerSource, str]:
+    """Return who makes the planners, and what people must know of them, if anything."""
     from alpamayo_ros.sim.planner_sources import SOURCES
 
     if arguments.planner in SOURCES:
         if arguments.backbone is not None:
             raise InvalidInput(f"--backbone: expected a checkpoint as planner, got {arguments.planner}")
-        return SOURCES[arguments.planner]
+        return SOURCES[arguments.planner], ""
     from alpamayo_ros.cli.sim_checkpoint import CheckpointSource
 
     source = CheckpointSource(arguments.planner, backbone=arguments.backbone)
-    source.check()
-    return source
+    return source, source.check()
 
 
 def _drive(options: RunOptions, source: PlannerSource) -> RunResult:
@@ -236,7 +238,7 @@ def _video_of(asked: str | None, options: RunOptions) -> str:
 
 
 def _report(
-    arguments: argparse.Namespace, options: RunOptions, result: RunResult, *, video_of: str
+    arguments: argparse.Namespace, options: RunOptions, result: RunResult, *, video_of: str, notice: str
 ) -> list[Path]:
     """Write what people look at, unless --no-report; of an interrupted run what there is, without a film."""
     if arguments.no_report and not video_of:
@@ -248,7 +250,8 @@ def _report(
     done, asked = len(result.outcomes), len(options.work)
     if not done:
         return []
-    notice = f"Interrupted after {done} of {asked} rollouts." if result.interrupted else ""
+    if result.interrupted:
+        notice = f"Interrupted after {done} of {asked} rollouts. {notice}".strip()
     console = Console(stderr=True)
     with console.status("report") as status:
         made = show_results(
@@ -281,7 +284,7 @@ def describe(summary: dict[str, Any]) -> str:
     lines = [
         f"planner        {summary['planner']}",
         f"scene score    {mean}",
-        f"AlpaSim score  {km['text']} between incidents",
+        f"AlpaSim score  {km['text']}{'' if km['km'] is None else ' between incidents'}",
         f"incidents      {_said(summary['at_fault'])} at fault, {_said(summary['offroad'])} off-road, "
         f"{_said(summary['red_light_runs'])} red lights, {_said(summary['stop_sign_runs'])} stop signs run",
         f"speed          {_said(summary['speed_rel_to_reference'])} of the reference drive's",

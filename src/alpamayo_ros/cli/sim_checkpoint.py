@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from alpamayo_ros.model import Alpamayo
     from alpamayo_ros.sim.world import ProceduralWorld
 
+RANDOM_NOTICE = "The weights are RANDOM: plans and reasoning mean nothing; everything else is real."
+
 
 class SeededPlanner:
     """Plans with seeds of its own: one rollout's plans are the same in every process."""
@@ -62,11 +64,16 @@ class CheckpointSource:
         """The name of its folder, or of the checkpoint at the hub."""
         return Path(self.checkpoint).expanduser().resolve().name
 
-    def check(self) -> None:
-        """Raise CheckpointError (InvalidInput) unless config, backbone and weights fit; loads none."""
+    def check(self) -> str:
+        """Return what people must know of its plans, "" for nothing; loads no weights.
+
+        Raises:
+            CheckpointError: an InvalidInput, unless config, backbone and weights fit.
+        """
         from alpamayo_ros.model.loading import open_checkpoint
 
-        open_checkpoint(self.checkpoint, self.backbone)
+        opened = open_checkpoint(self.checkpoint, self.backbone)
+        return "" if opened.random_seed is None else RANDOM_NOTICE
 
     def start(self, world: ProceduralWorld, *, seed: int) -> Planner:
         """Return a planner that draws from `seed`; it sees nothing of the world but its observations."""
