@@ -55,10 +55,11 @@ def _split(
 ) -> tuple[NDArray[np.void], NDArray[np.int32]]:
     """Halve the marked edges [T, 3] (0-1, 1-2, 2-0) of triangles."""
     starts, ends = triangles, np.roll(triangles, -1, axis=1)
-    keys = np.stack([np.minimum(starts, ends), np.maximum(starts, ends)], axis=2)
-    wanted, inverse = np.unique(keys[split], axis=0, return_inverse=True)
+    # One number an edge: NumPy sorts those several times as fast as pairs.
+    keys = np.minimum(starts, ends).astype(np.int64) * len(vertices) + np.maximum(starts, ends)
+    wanted, inverse = np.unique(keys[split], return_inverse=True)
     middle = np.zeros(len(wanted), vertices.dtype)
-    a, b = vertices[wanted[:, 0]], vertices[wanted[:, 1]]
+    a, b = vertices[wanted // len(vertices)], vertices[wanted % len(vertices)]
     for name in ("position", "texcoord"):
         middle[name] = (a[name] + b[name]) / 2
     normal = a["normal"] + b["normal"]
