@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +179,28 @@ def test_no_renderer_no_run(tmp_path: Path, capsys, monkeypatch, jobs: int) -> N
     with pytest.raises(CannotStart, match=f"nothing answers at {address}"):
         run(options, _LookingSource())
     assert not list(tmp_path.iterdir()), "nothing was driven, nothing is left behind"
+
+
+def test_what_was_driven_before_an_interrupt_is_kept(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "alpamayo_ros.cli.main", "sim", "--scenarios", "straight-0,1-9"]
+    command += ["--planner", "constant", "--jobs", "2", "--no-report", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("rollouts/*/rollout.asl"))) < 2:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    content = json.loads((tmp_path / "scores.json").read_text())
+    driven = [rollout["scene_id"] for rollout in content["rollouts"]]
+    assert content["interrupted"] and 2 <= len(driven) < 10
+    assert {path.parent.name for path in tmp_path.glob("rollouts/*/score.json")} == set(driven)
 
 
 def test_seeds_differ_by_run_scene_and_rollout_and_stay() -> None:

@@ -57,10 +57,8 @@ def run(
             if not outcomes:
                 scores.unlink(missing_ok=True)  # an earlier run's: the rollouts are no longer its own
             outcomes.append(outcome)
+            interrupted |= outcome.score.end_reason == "interrupted"
             progress(outcome)
-            if outcome.score.end_reason == "interrupted":
-                interrupted = True
-                break
     except KeyboardInterrupt:
         interrupted = True
     wall_s = time.perf_counter() - started_s

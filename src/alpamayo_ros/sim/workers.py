@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,7 +86,10 @@ class Outcome:
 def drive_all(options: RunOptions, source: PlannerSource) -> Iterator[Outcome]:
     """Yield the outcomes in the order of the work, each with score.json and rollout.asl in its folder.
 
+    After Ctrl-C come the one that it interrupted and those that were done in other processes, and no more.
+
     Raises:
+        KeyboardInterrupt: after Ctrl-C, when these have come.
         InvalidInput: for what is no renderer's address.
         CannotStart: for a renderer that does not answer or does not start.
     """
@@ -94,15 +99,23 @@ def drive_all(options: RunOptions, source: PlannerSource) -> Iterator[Outcome]:
     with Worker(options, source) as worker:
         for job in options.work:
             yield worker.outcome(job)
+            if worker.interrupted:
+                raise KeyboardInterrupt
 
 
 class Worker:
-    """Drives rollouts in one process, with one connection to a renderer where the planner needs pictures."""
+    """Drives rollouts in one process, with one connection to a renderer where the planner needs pictures.
+
+    Attributes:
+        interrupted: whether Ctrl-C has come during a rollout; what was driven is scored and written all the
+            same.
+    """
 
     def __init__(self, options: RunOptions, source: PlannerSource) -> None:
         self._options, self._source = options, source
         self._stack = ExitStack()
         self._client: SensorsimClient | None = None
+        self.interrupted = False
 
     def __enter__(self) -> Worker:
         if self._source.camera_ids:
@@ -129,10 +142,16 @@ class Worker:
         try:
             cameras = self._cameras(job)
             record = drive_rollout(job, self._source, cameras)
-            score = score_rollout(record)
         except Exception as error:
             score = _failed(job, self._source.name, error)
-        write_outcome(self._options.out, job, score, record, cameras)
+        with _interrupts_held_back() as interrupts:
+            if record is not None:
+                try:
+                    score = score_rollout(record)
+                except Exception as error:
+                    score = _failed(job, self._source.name, error)
+            write_outcome(self._options.out, job, score, record, cameras)
+        self.interrupted |= bool(interrupts) or score.end_reason == "interrupted"
         return Outcome(job, score, record, time.perf_counter() - started_s)
 
     def _cameras(self, job: Job) -> SceneCameras | None:
@@ -143,6 +162,20 @@ class Worker:
 
         width, height = self._options.image_size
         return SceneCameras(self._client, job.scene_id, width=width, height=height)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[list[int]]:
+    """Hold Ctrl-C back until the block is left; yields a list that gets one number for each that comes."""
+    seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield seen  # Ctrl-C goes to the main thread
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def write_outcome(
@@ -218,8 +251,19 @@ def _pooled(options: RunOptions, source: PlannerSource, work: Sequence[Job]) -> 
         initializer=_start_worker,
         initargs=(options, source),
     )
+    futures = [pool.submit(_work, job) for job in work]
+    yielded = 0
     try:
-        yield from pool.map(_work, work)
+        for future in futures:
+            outcome = future.result()
+            yielded += 1
+            if outcome is not None:
+                yield outcome
+    except KeyboardInterrupt:
+        pool.shutdown(wait=True, cancel_futures=True)
+        ended = [f for f in futures[yielded:] if not f.cancelled() and f.exception() is None]
+        yield from (outcome for outcome in (future.result() for future in ended) if outcome is not None)
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -237,8 +281,9 @@ def _start_worker(options: RunOptions, source: PlannerSource) -> None:
         _refused = error
 
 
-def _work(job: Job) -> Outcome:
+def _work(job: Job) -> Outcome | None:
+    """Return the outcome of a job; None for one that is not begun any more, after Ctrl-C."""
     if _refused is not None:
         raise _refused
     assert _worker is not None
-    return _worker.outcome(job)
+    return None if _worker.interrupted else _worker.outcome(job)
