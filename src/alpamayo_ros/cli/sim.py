@@ -95,7 +95,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"alpamayo sim: {error}", file=sys.stderr)
         return EXIT_FAILED
     print(describe(result.summary))
-    made = _report(arguments, options, result, video_of=video_of, notice=notice)
+    try:
+        made = _report(arguments, options, result, video_of=video_of, notice=notice)
+    except KeyboardInterrupt:
+        print(f"results        {options.out}/scores.json, rollouts/; the report was interrupted")
+        return EXIT_INTERRUPTED
     print(f"results        {options.out}/scores.json, rollouts/{''.join(f', {path.name}' for path in made)}")
     if notice:
         print(notice)
