@@ -246,7 +246,7 @@ def test_loaded_scenes_are_the_last_used_ones(stub):
 
 def test_concurrent_clients_get_what_each_asked_for(server, stub):
     """Eight clients, more scenes than there is room for: nobody gets another one's picture."""
-    wanted = [request(f"plain-{k % 5}", size=(96 + 16 * (k % 3), 64)) for k in range(40)]
+    wanted = [request(f"plain-{k % 5}", size=(96 + 16 * (k % 3), 64)) for k in range(24)]
     alone = [stub.render_rgb(message).image_bytes for message in wanted]
     start = threading.Barrier(8)
 
