@@ -20,6 +20,8 @@ from alpamayo_ros.sim.render.mesh import VERTEX_DTYPE, Mesh
 from alpamayo_ros.sim.roads import Float64Array
 
 _LOOSE_PX = 2.5
+_WALLS_PX = 1.0
+"""Nobody measures houses; a plinth near by, cut to half a pixel, has more triangles than all cars."""
 _LEVELS = 6
 _FINEST_TRIANGLES = 12_500
 
@@ -110,10 +112,10 @@ def _kinds() -> tuple[MeshKind, ...]:
         MeshKind("traffic_light", (scenery.traffic_light,), (0.0,), scenery.LIGHT_SIZE_M),
         # A cube, so that it is cut finely enough along any of its sides, whatever its shape will be.
         MeshKind("box", (scenery.unit_box,), (0.0,), (1.0, 1.0, 1.0), curve_px=0.25),
-        MeshKind("block", (scenery.unit_box,), (0.0,), (4.0, 2.0, 2.0)),
-        MeshKind("building", (scenery.building,), (0.0,), (16.0, 12.0, 12.0), True),
-        MeshKind("roof_rim", (scenery.roof_rim,), (0.0,), (16.0, 12.0, 0.8)),
-        MeshKind("gable_roof", (scenery.gable_roof,), (0.0,), (16.0, 12.0, 3.0)),
+        MeshKind("block", (scenery.unit_box,), (0.0,), (4.0, 2.0, 2.0), curve_px=_WALLS_PX),
+        MeshKind("building", (scenery.building,), (0.0,), (16.0, 12.0, 12.0), True, curve_px=_WALLS_PX),
+        MeshKind("roof_rim", (scenery.roof_rim,), (0.0,), (16.0, 12.0, 0.8), curve_px=_WALLS_PX),
+        MeshKind("gable_roof", (scenery.gable_roof,), (0.0,), (16.0, 12.0, 3.0), curve_px=_WALLS_PX),
         MeshKind("mound", (islands.mound,), (0.0,), islands.MOUND_SIZE_M),
         *plates,
         *backs,
