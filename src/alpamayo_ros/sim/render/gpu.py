@@ -116,7 +116,7 @@ class Gpu:
         self._targets: OrderedDict[tuple[int, int, int], Target] = OrderedDict()
         self._lenses: OrderedDict[CameraModel, LensOnGpu] = OrderedDict()
         self.alive = 0
-        """Scenes' grounds that are on the GPU."""
+        """Grounds and skies of scenes that are on the GPU."""
         self._uniforms: dict[str, list[moderngl.Uniform]] = {}
         self._compile()
         self._upload()
@@ -288,7 +288,13 @@ class Gpu:
         self.context.enable_only(moderngl.NOTHING)
         self.sky_array.render()
         framebuffer.release()
+        self.alive += 1
         return picture
+
+    def free_sky(self, picture: moderngl.Texture) -> None:
+        """Take a scene's sky off the GPU."""
+        picture.release()
+        self.alive -= 1
 
     def free_ground(self, ground: GroundOnGpu) -> None:
         """Take a scene's ground off the GPU."""

@@ -168,7 +168,7 @@ class SceneRenderer:
         if self._ground is not None:
             gpu.free_ground(self._ground)
         if self._sky is not None:
-            self._sky.release()
+            gpu.free_sky(self._sky)
         self._ground = self._static = self._moment = self._sky = None
 
     def _prepare(self, gpu: Gpu) -> GroundOnGpu:
