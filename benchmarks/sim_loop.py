@@ -1,6 +1,6 @@
 """Measure the closed loop on ROS topics, and where its time goes; prints JSON.
 
-    python benchmarks/sim_loop.py [--scenarios cut_in-8,junction_4way-5,curve-1,straight-0] [--size 576x320] [--planner expert]
+    python benchmarks/sim_loop.py [--scenarios cut_in-8,junction_4way-5] [--size 576x320] [--planner expert]
 
 Processes as `sim.launch.py planner:=expert` starts them: the bridge, with the planner node that it hosts, and
 the embedded renderer, four f-theta cameras, JPEG 95 onto topics and from topics into the planner, in
@@ -60,7 +60,9 @@ def headless(scene_id: str, planner: str) -> dict[str, float]:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--scenarios", default="cut_in-8,junction_4way-5,curve-1,straight-0", metavar="SCENARIOS")
+    parser.add_argument(
+        "--scenarios", default="cut_in-8,junction_4way-5,curve-1,straight-0", metavar="SCENARIOS"
+    )
     parser.add_argument("--planner", choices=("expert", "constant"), default="expert")
     parser.add_argument("--size", type=image_size, default=(576, 320), metavar="WxH")
     arguments = parser.parse_args()

@@ -212,6 +212,7 @@ def test_a_planner_sees_the_vehicle_as_it_is(corner):
     assert latencies and min(latencies) > 0
 
 
+@pytest.mark.long
 def test_a_rollout_that_goes_nowhere_ends_by_time(corner):
     graph, _ = corner
     planner = ScriptedPlanner()
