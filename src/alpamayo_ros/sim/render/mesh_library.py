@@ -23,7 +23,7 @@ _LOOSE_PX = 2.5
 _WALLS_PX = 1.0
 """Nobody measures houses; a plinth near by, cut to half a pixel, has more triangles than all cars."""
 _LEVELS = 6
-_FINEST_TRIANGLES = 12_500
+_FINEST_TRIANGLES = 3_500
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class MeshKind:
         size_m: nominal size, in which edges are measured.
         textured: drawn with pictures.
         curve_px: how far an edge may be from where the lens has it.
+        finest: triangles that no level exceeds, however near it is.
     """
 
     name: str
@@ -45,6 +46,7 @@ class MeshKind:
     size_m: tuple[float, float, float]
     textured: bool = False
     curve_px: float = 0.5
+    finest: int = _FINEST_TRIANGLES
 
 
 def _details(make: Callable[..., Mesh], details: tuple[int, ...]) -> tuple[Callable[[], Mesh], ...]:
@@ -56,7 +58,7 @@ def _vehicle(name: str, profile: vehicles._Profile) -> MeshKind:
     return MeshKind(
         name,
         _details(partial(vehicles.car, profile), (2, 1, 0)),
-        (34.0, 11.0, 0.0),
+        (40.0, 16.0, 0.0),
         profile.size_m,
     )
 
@@ -75,7 +77,7 @@ def _kinds() -> tuple[MeshKind, ...]:
         MeshKind(
             f"tree{seed}",
             _details(partial(scenery.leafy_tree, seed), (2, 1, 0)),
-            (55.0, 18.0, 0.0),
+            (70.0, 26.0, 0.0),
             (4.0, 4.0, 8.0),
             curve_px=_LOOSE_PX,
         )
@@ -104,14 +106,14 @@ def _kinds() -> tuple[MeshKind, ...]:
         *trees,
         MeshKind("conifer", _details(scenery.conifer, (1, 0)), (14.0, 0.0),
                  (3.0, 3.0, 8.0), curve_px=_LOOSE_PX),
-        MeshKind("bush", _details(scenery.bush, (1, 0)), (10.0, 0.0), (1.2, 1.2, 1.0),
+        MeshKind("bush", _details(scenery.bush, (1, 0)), (16.0, 0.0), (1.2, 1.2, 1.0),
                  curve_px=_LOOSE_PX),
         MeshKind("post", (scenery.post,), (0.0,), (0.12, 0.12, 6.0)),
         MeshKind("lamp_post", (scenery.lamp_post,), (0.0,), (2.0, 0.5, 7.5)),
         MeshKind("barrier", (scenery.barrier,), (0.0,), (0.5, 2.0, 1.0)),
         MeshKind("traffic_light", (scenery.traffic_light,), (0.0,), scenery.LIGHT_SIZE_M),
         # A cube, so that it is cut finely enough along any of its sides, whatever its shape will be.
-        MeshKind("box", (scenery.unit_box,), (0.0,), (1.0, 1.0, 1.0), curve_px=0.25),
+        MeshKind("box", (scenery.unit_box,), (0.0,), (1.0, 1.0, 1.0), curve_px=0.25, finest=12_500),
         MeshKind("block", (scenery.unit_box,), (0.0,), (4.0, 2.0, 2.0), curve_px=_WALLS_PX),
         MeshKind("building", (scenery.building,), (0.0,), (16.0, 12.0, 12.0), True, curve_px=_WALLS_PX),
         MeshKind("roof_rim", (scenery.roof_rim,), (0.0,), (16.0, 12.0, 0.8), curve_px=_WALLS_PX),
@@ -182,9 +184,9 @@ def build_library() -> MeshLibrary:
             detail_px[k, d] = kind.detail_px[d]
             mesh = make()
             for level in range(_LEVELS):
-                if level and len(mesh.triangles) * 2 <= _FINEST_TRIANGLES:
+                if level and len(mesh.triangles) * 2 <= kind.finest:
                     finer = mesh.subdivided(_longest_edge(mesh, kind.size_m) / 2, kind.size_m)
-                    if len(finer.triangles) <= _FINEST_TRIANGLES:
+                    if len(finer.triangles) <= kind.finest:
                         mesh = finer
                     else:
                         levels[k, d, level], edge[k, d, level] = (
