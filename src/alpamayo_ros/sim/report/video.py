@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from alpamayo_ros.sim.record import RolloutRecord
 from alpamayo_ros.sim.report.film import film_frames
@@ -71,8 +73,16 @@ def write_webm(path: Path, frames: Iterable[UInt8Array], *, frames_a_second: flo
     try:
         if not writer.isOpened():
             raise InvalidInput("video: expected an OpenCV that writes VP8 in WebM; write .webp with this one")
-        for frame in frames:
-            writer.write(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)[..., ::-1])
+        # The next frame is drawn while one is encoded: either takes about as long.
+        with ThreadPoolExecutor(1) as encoder:
+            busy: Future[None] | None = None
+            for frame in frames:
+                small = np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+                if busy is not None:
+                    busy.result()
+                busy = encoder.submit(_encode, writer, small)
+            if busy is not None:
+                busy.result()
     finally:
         writer.release()
 
@@ -97,6 +107,10 @@ def write_webp(path: Path, frames: Iterable[UInt8Array], *, frames_a_second: flo
         quality=_WEBP_QUALITY,
         method=2,
     )
+
+
+def _encode(writer: cv2.VideoWriter, frame: UInt8Array) -> None:
+    writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
 
 
 def _even(pixels: float) -> int:
