@@ -19,6 +19,7 @@ from alpamayo_ros.sim.protocol.server import NotFound
 from alpamayo_ros.sim.render import lights
 from alpamayo_ros.sim.render.brake_lamps import RecordedBraking
 from alpamayo_ros.sim.render.culling import draw_list, footprint_px
+from alpamayo_ros.sim.render.environment import environment_uniforms, sight_m
 from alpamayo_ros.sim.render.gpu import (
     Gpu,
     GroundOnGpu,
@@ -59,7 +60,6 @@ _HIDDEN_BELOW_M = 20.0
 _IN_FLIGHT = 4
 """How many views are drawn before the first of them is read; each has a framebuffer."""
 _GL_CLIP_DISTANCE0 = 0x3000
-_SKY_CLEAR = {"day": 1.0, "dusk": 0.55}
 
 
 class UnknownActor(NotFound):
@@ -217,7 +217,7 @@ class SceneRenderer:
             camera_from_local=inverse,
             lens=on_gpu.lens,
             library=gpu.library,
-            sight_m=_sight_m(environment),
+            sight_m=sight_m(environment),
         )
         self._use_camera(gpu, view, on_gpu, ground)
         target.framebuffer.clear(0.0, 0.0, 0.0, 1.0)
@@ -298,7 +298,7 @@ class SceneRenderer:
             camera_from_local=inverse,
             lens=on_gpu.lens,
             library=gpu.library,
-            sight_m=_sight_m(Environment()),
+            sight_m=sight_m(Environment()),
         )
         context.enable_only(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
         gpu.instances.write(drawn.instances)
@@ -402,30 +402,7 @@ class SceneRenderer:
     # --------------------------------------------------------------------------------------------- uniforms
 
     def _use_environment(self, gpu: Gpu) -> None:
-        environment = self.scene.environment
-        dark = 1.0 - 0.25 * environment.wetness
-        sun = np.array(environment.sun_strength * _sun_colour(environment))
-        to_sun = -np.array(environment.sun_direction) / np.linalg.norm(environment.sun_direction)
-        ambient = environment.ambient * _ambient_colour(environment) * dark
-        values: dict[str, object] = {
-            "sun_strength": tuple(sun),
-            "sky_top": tuple(_encode(np.array(environment.sky_top_rgb))),
-            "sky_horizon": tuple(_encode(np.array(environment.sky_horizon_rgb))),
-            "ambient": tuple(ambient),
-            "fog_per_m": environment.fog_per_m,
-            "wetness": environment.wetness,
-            "lamps_lit": 1.0 if environment.lamps_lit else 0.0,
-            "sun_in_local": tuple(to_sun),
-            "clouds": _SKY_CLEAR.get(environment.name, 0.0),
-            "light_factor": tuple(_encode(ambient + sun * max(to_sun[2], 0.0))),
-            "shade_factor": tuple(_encode(ambient * 0.9)),
-            "wave_count": len(self.scene.terrain.waves),
-        }
-        waves = np.zeros((MAX_WAVES, 4))
-        for row, wave in enumerate(self.scene.terrain.waves):
-            waves[row] = wave.amplitude_m, wave.kx_per_m, wave.ky_per_m, wave.phase_rad
-        values["waves"] = [tuple(row) for row in waves]
-        gpu.set_uniforms(values)
+        gpu.set_uniforms(environment_uniforms(self.scene))
 
     def _use_camera(self, gpu: Gpu, view: View, on_gpu: LensOnGpu, ground: GroundOnGpu) -> None:
         gpu.use_lens(on_gpu)
@@ -466,24 +443,3 @@ def _read(framebuffer: moderngl.Framebuffer, on_gpu: LensOnGpu) -> UInt8Array:
         image = image.copy()
         image[on_gpu.lens.unmapped] = 0
     return image
-
-
-def _sight_m(environment: Environment) -> float:
-    """Return how far things can be told from the fog."""
-    return min(900.0, 5.5 / environment.fog_per_m) if environment.fog_per_m > 0 else 900.0
-
-
-def _encode(linear: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.maximum(linear, 0.0) ** (1 / 2.2))
-
-
-def _sun_colour(environment: Environment) -> NDArray[np.float64]:
-    """Return the colour of the sun's light: warm when it is low."""
-    low = np.clip(1.0 - (-environment.sun_direction[2]) / 0.35, 0.0, 1.0)
-    return np.array([1.0, 0.97 - 0.25 * low, 0.90 - 0.5 * low])
-
-
-def _ambient_colour(environment: Environment) -> NDArray[np.float64]:
-    """Return the colour of the sky's light: half of the way from grey to its own hue."""
-    sky = 0.5 * (np.array(environment.sky_top_rgb) + np.array(environment.sky_horizon_rgb))
-    return np.asarray(0.6 + 0.4 * sky / max(float(sky.mean()), 1e-6))
