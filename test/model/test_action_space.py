@@ -62,7 +62,7 @@ def test_both_ways_are_the_references(golden) -> None:
 
 
 smooth = {
-    "speed": st.floats(2.0, 30.0),
+    "speed": st.floats(3.0, 30.0),  # slower ones end near a standstill, where curvature is smoothed away
     "accel": st.floats(-0.25, 2.0),
     "lateral": st.floats(-3.0, 3.0),
 }
