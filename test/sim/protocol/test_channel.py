@@ -200,6 +200,7 @@ def test_a_server_that_hangs_ends_at_the_deadline(children: list[Child]) -> None
     with connect(f"127.0.0.1:{port}", CallPolicy(connect_timeout_s=0.2)) as connection:
         connection.call("get_version", EMPTY)
         children[0].process.send_signal(signal.SIGSTOP)
+        os.waitpid(children[0].process.pid, os.WUNTRACED)  # until it stands still
         started_s = time.monotonic()
         with pytest.raises(ServiceError, match=r"get_version: no answer within 1 s"):
             connection.call("get_version", EMPTY, deadline_s=1.0)
