@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from alpamayo_ros.sim.navigation_text import BEGUN_RAD, STRAIGHT_TEXT, TURN_RAD, with_distance
 from alpamayo_ros.sim.scenes.agents import TrafficScript
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 ANNOUNCE_M = 80.0
 """How far ahead a maneuver is announced: as long as AlpaSim's route."""
-_TURN_RAD = np.radians(30.0)
-_BEGUN_RAD = np.radians(15.0)
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 
@@ -54,10 +53,10 @@ def maneuvers_of(scene: Scene) -> tuple[Maneuver, ...]:
         stations = np.arange(begin, end + 0.5, 0.5)
         _, yaw, _ = path.sample(stations)
         change = yaw - yaw[0]
-        if abs(change[-1]) <= _TURN_RAD:
-            found.append(Maneuver("Continue straight", begin, end))
+        if abs(change[-1]) <= TURN_RAD:
+            found.append(Maneuver(STRAIGHT_TEXT, begin, end))
             continue
-        begun = stations[int(np.argmax(np.abs(change) > _BEGUN_RAD))]
+        begun = stations[int(np.argmax(np.abs(change) > BEGUN_RAD))]
         side: Literal["left", "right"] = "left" if change[-1] > 0 else "right"
         found.append(Maneuver(f"Turn {side}", float(begun), end))
     return tuple(found)
@@ -71,8 +70,7 @@ def instruction_at(maneuvers: tuple[Maneuver, ...], s_m: float) -> str:
         ahead = maneuver.begin_s_m - s_m
         if ahead > ANNOUNCE_M:
             return ""
-        if maneuver.text == "Continue straight":
+        if maneuver.text == STRAIGHT_TEXT:
             return maneuver.text
-        distance = round(ahead / 5.0) * 5
-        return f"{maneuver.text} in {distance}m" if distance > 0 else maneuver.text
+        return with_distance(maneuver.text, ahead)
     return ""

@@ -1,0 +1,1 @@
+"""The planner as AlpaSim's driver: sessions with buffers of their own around one model."""
