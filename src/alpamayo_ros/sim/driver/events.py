@@ -52,7 +52,7 @@ class SessionWatcher(Protocol):
     """
 
     def frame(self, camera_id: int, stamp_us: int, image_bytes: bytes) -> None:
-        """Take a picture of a camera of the rig, one that could be decoded; the stamp is its exposure's end."""
+        """Take a picture of one of the rig's cameras that could be decoded, stamped at its exposure's end."""
         ...
 
     def egomotion(self, egomotion: Egomotion) -> None:
