@@ -9,6 +9,7 @@ import numpy as np
 from alpamayo_ros.sensing.rigid import invert
 from alpamayo_ros.sim.observations import FrameHistory, observe
 from alpamayo_ros.sim.planners import ConstantVelocityPlanner
+from alpamayo_ros.sim.protocol.egodriver import StillWanted
 from alpamayo_ros.sim.protocol.egodriver_messages import (
     CameraFrame,
     DriveAnswer,
@@ -63,7 +64,7 @@ class ConstantSession:
     def set_route(self, route: Route) -> None:
         self.routes.append(route)
 
-    def drive(self, now_us: int, query_us: int) -> DriveAnswer:
+    def drive(self, now_us: int, query_us: int, *, still_wanted: StillWanted) -> DriveAnswer:
         if not len(self._stamps_us) or self._stamps_us[-1] != now_us:
             raise InvalidInput(f"time_now_us: expected the newest egomotion's stamp, got {now_us} us")
         wanted = now_us - STEP_US * np.arange(NUM_HISTORY_POSES - 1, -1, -1)

@@ -19,6 +19,7 @@ from alpamayo_ros.sim.protocol.egodriver import (
     MAX_ANSWER_BYTES,
     EgodriverClient,
     EgodriverServicer,
+    StillWanted,
 )
 from alpamayo_ros.sim.protocol.egodriver_messages import (
     CameraFrame,
@@ -256,7 +257,7 @@ class Fixed:
     def start(self, session: DriveSession) -> Fixed:
         return self
 
-    def drive(self, now_us: int, query_us: int) -> DriveAnswer:
+    def drive(self, now_us: int, query_us: int, *, still_wanted: StillWanted) -> DriveAnswer:
         return self.answer
 
     def close(self) -> None:

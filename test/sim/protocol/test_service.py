@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from alpamayo_ros.sim.protocol.server import NotFound
+from alpamayo_ros.sim.protocol.server import AlreadyExists, NotFound
 from alpamayo_ros.sim.protocol.service import IDLE_S, Sessions
 from alpamayo_ros.types import InvalidInput
 
@@ -81,14 +81,30 @@ def test_ids_are_new_and_a_failed_start_leaves_none() -> None:
     with pytest.raises(InvalidInput, match="scene: unknown"):
         sessions.start("a", fails)
     sessions.start("a", Thing)
-    with pytest.raises(InvalidInput, match="expected a new id, got 'a'"):
+    with pytest.raises(AlreadyExists, match="expected a new id, got 'a'"):
         sessions.start("a", Thing)
 
     def started_meanwhile() -> Thing:
-        sessions.start("b", Thing)
-        return late
+        with pytest.raises(AlreadyExists, match="expected a new id, got 'b'"):
+            sessions.start("b", fails)
+        return Thing()
 
-    late = Thing()
-    with pytest.raises(InvalidInput, match="expected a new id, got 'b'"):
-        sessions.start("b", started_meanwhile)
-    assert late.closed == 1
+    sessions.start("b", started_meanwhile)
+    assert len(sessions) == 2
+
+
+def test_shared_calls_run_beside_the_one_that_has_its_turn_and_closing_waits_for_all() -> None:
+    sessions: Sessions[Thing] = Sessions()
+    thing = Thing()
+    sessions.start("a", lambda: thing)
+    closing = threading.Thread(target=sessions.close, args=("a",))
+    with sessions.use("a", shared=True), sessions.use("a", shared=True):
+        with sessions.use("a"):
+            closing.start()
+            closing.join(0.05)
+        closing.join(0.05)
+        assert closing.is_alive() and not thing.closed
+        with pytest.raises(NotFound), sessions.use("a", shared=True):
+            pass
+    closing.join(5.0)
+    assert thing.closed == 1

@@ -7,9 +7,10 @@ arrived it asks for a trajectory.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import grpc
 import numpy as np
@@ -34,8 +35,9 @@ from alpamayo_ros.sim.protocol.egodriver_messages import (
     session_of,
 )
 from alpamayo_ros.sim.protocol.generated import common_pb2, egodriver_pb2, egodriver_pb2_grpc
-from alpamayo_ros.sim.protocol.server import answering
+from alpamayo_ros.sim.protocol.server import Unwanted, answering
 from alpamayo_ros.sim.protocol.service import (
+    IDLE_S,
     OUR_VERSION,
     Closing,
     ServiceVersion,
@@ -52,8 +54,15 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024 - 1024
 """AlpaSim's runtime receives no more."""
 
 
+StillWanted: TypeAlias = Callable[[], bool]
+
+
 class DriverSession(Closing, Protocol):
-    """One rollout's driver. All raise InvalidInput for what does not belong here."""
+    """One rollout's driver. All raise InvalidInput for what does not belong here.
+
+    Pictures, poses and routes come in several threads at once and beside `drive`, which is called once at a
+    time: an implementation locks for itself.
+    """
 
     def add_frame(self, frame: CameraFrame) -> None:
         """Take a picture."""
@@ -67,10 +76,15 @@ class DriverSession(Closing, Protocol):
         """Take the route."""
         ...
 
-    def drive(self, now_us: int, query_us: int) -> DriveAnswer:
+    def drive(self, now_us: int, query_us: int, *, still_wanted: StillWanted) -> DriveAnswer:
         """Return a trajectory that begins at `now_us` at the newest egomotion's pose, 2 s long or longer.
 
         Also where history or pictures are still missing: an error ends the rollout.
+
+        Args:
+            now_us: where the trajectory begins.
+            query_us: the instant that the client will ask it for; now_us or later.
+            still_wanted: whether somebody waits for the answer; a client may die meanwhile.
         """
         ...
 
@@ -90,9 +104,11 @@ class EgodriverServicer(egodriver_pb2_grpc.EgodriverServiceServicer):
     accepted and goes no further: no planner sees it.
     """
 
-    def __init__(self, handler: DriverHandler, *, version_id: str = OUR_VERSION) -> None:
+    def __init__(
+        self, handler: DriverHandler, *, version_id: str = OUR_VERSION, idle_s: float = IDLE_S
+    ) -> None:
         self._handler, self._version_id = handler, version_id
-        self.sessions: Sessions[DriverSession] = Sessions()
+        self.sessions: Sessions[DriverSession] = Sessions(idle_s=idle_s)
 
     def register(self, server: grpc.Server) -> None:
         """Add this to a server; see server.serve, and give it sessions.close_all as `on_stop`."""
@@ -125,7 +141,7 @@ class EgodriverServicer(egodriver_pb2_grpc.EgodriverServiceServicer):
         """Take a picture."""
         with answering(context):
             frame = frame_of(request.camera_image)
-            with self.sessions.use(request.session_uuid) as session:
+            with self.sessions.use(request.session_uuid, shared=True) as session:
                 session.add_frame(frame)
             return common_pb2.Empty()
 
@@ -135,7 +151,7 @@ class EgodriverServicer(egodriver_pb2_grpc.EgodriverServiceServicer):
         """Take where the rig was."""
         with answering(context):
             egomotion = egomotion_of(request)
-            with self.sessions.use(request.session_uuid) as session:
+            with self.sessions.use(request.session_uuid, shared=True) as session:
                 session.add_egomotion(egomotion)
             return common_pb2.Empty()
 
@@ -145,7 +161,7 @@ class EgodriverServicer(egodriver_pb2_grpc.EgodriverServiceServicer):
         """Take the route."""
         with answering(context):
             route = route_of(request.route)
-            with self.sessions.use(request.session_uuid) as session:
+            with self.sessions.use(request.session_uuid, shared=True) as session:
                 session.set_route(route)
             return common_pb2.Empty()
 
@@ -153,7 +169,7 @@ class EgodriverServicer(egodriver_pb2_grpc.EgodriverServiceServicer):
         self, request: egodriver_pb2.GroundTruthRequest, context: grpc.ServicerContext
     ) -> common_pb2.Empty:
         """Accept the recorded drive, which is the answer, and keep it from the driver."""
-        with answering(context), self.sessions.use(request.session_uuid):
+        with answering(context), self.sessions.use(request.session_uuid, shared=True):
             return common_pb2.Empty()
 
     def drive(
@@ -165,8 +181,12 @@ class EgodriverServicer(egodriver_pb2_grpc.EgodriverServiceServicer):
             query_us = stamp_of(request.time_query_us, "time_query_us")
             if query_us < now_us:
                 raise InvalidInput(f"time_query_us: expected time_now_us, {now_us}, or later, got {query_us}")
+            gone = threading.Event()
+            if not context.add_callback(gone.set):
+                raise Unwanted("drive: expected a client that waits for the answer, got one that has gone")
             with self.sessions.use(request.session_uuid) as session:
-                return _checked_answer(session.drive(now_us, query_us), now_us)
+                answer = session.drive(now_us, query_us, still_wanted=lambda: not gone.is_set())
+                return _checked_answer(answer, now_us)
 
 
 class EgodriverClient:

@@ -22,11 +22,30 @@ class NotFound(InvalidInput):
     """Something that was named and is not here: a scene, a session, a track."""
 
 
+class AlreadyExists(InvalidInput):
+    """Something that was to be new and is here already: a session."""
+
+
+class Busy(InvalidInput):
+    """There is no room for another: it may be asked for again later."""
+
+
+class Unwanted(InvalidInput):
+    """Whoever asked has gone: there is nobody to answer."""
+
+
+_STATUSES: tuple[tuple[type[InvalidInput], grpc.StatusCode], ...] = (
+    (NotFound, grpc.StatusCode.NOT_FOUND),
+    (AlreadyExists, grpc.StatusCode.ALREADY_EXISTS),
+    (Busy, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (Unwanted, grpc.StatusCode.CANCELLED),
+    (InvalidInput, grpc.StatusCode.INVALID_ARGUMENT),
+)
+
+
 def status_of(error: Exception) -> grpc.StatusCode:
     """Return the status that tells a client of an error."""
-    if isinstance(error, NotFound):
-        return grpc.StatusCode.NOT_FOUND
-    return grpc.StatusCode.INVALID_ARGUMENT if isinstance(error, InvalidInput) else grpc.StatusCode.INTERNAL
+    return next((code for kind, code in _STATUSES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
 
 
 @contextmanager

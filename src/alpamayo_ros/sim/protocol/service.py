@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from alpamayo_ros import __version__
 from alpamayo_ros.sim.protocol.channel import Connection
 from alpamayo_ros.sim.protocol.generated import common_pb2
-from alpamayo_ros.sim.protocol.server import NotFound
+from alpamayo_ros.sim.protocol.server import AlreadyExists, NotFound
 from alpamayo_ros.types import InvalidInput
 
 OUR_VERSION = f"alpamayo_ros-{__version__}"
@@ -77,62 +77,79 @@ T = TypeVar("T", bound=Closing)
 class _Entry(Generic[T]):
     def __init__(self, session: T, now_s: float) -> None:
         self.session, self.used_s, self.users = session, now_s, 0
-        self.lock = threading.Lock()
+        self.turn = threading.Lock()
 
 
 class Sessions(Generic[T]):
-    """Open sessions by id; those that nobody has used for long are closed when another begins.
+    """Open sessions by id; those that nobody has used for long are closed by `expire`.
 
     Args:
         idle_s: how long one is kept unused.
         clock: seconds, rising.
+
+    Attributes:
+        expired: how many were closed for want of use.
     """
 
     def __init__(self, *, idle_s: float = IDLE_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._idle_s, self._clock = idle_s, clock
         self._entries: dict[str, _Entry[T]] = {}
-        self._lock = threading.Lock()
+        self._opening: set[str] = set()
+        self._changed = threading.Condition()
+        self.expired = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def start(self, session_uuid: str, make: Callable[[], T]) -> None:
-        """Open a session; raises InvalidInput for an id that is empty or in use, and what `make` raises."""
+        """Open a session.
+
+        Raises:
+            AlreadyExists: for an id that is in use.
+            InvalidInput: for an empty one, and what `make` raises.
+        """
         require_uuid(session_uuid)
-        self._expire()
-        if session_uuid in self._entries:
-            raise InvalidInput(f"session_uuid: expected a new id, got {session_uuid!r}, which is open")
-        session = make()
-        with self._lock:
-            mine = self._entries.setdefault(session_uuid, _Entry(session, self._clock()))
-        if mine.session is not session:  # another call was faster
-            session.close()
-            raise InvalidInput(f"session_uuid: expected a new id, got {session_uuid!r}, which is open")
+        self.expire()
+        with self._changed:
+            if session_uuid in self._entries or session_uuid in self._opening:
+                raise AlreadyExists(f"session_uuid: expected a new id, got {session_uuid!r}, which is open")
+            self._opening.add(session_uuid)
+        try:
+            session = make()
+            with self._changed:
+                self._entries[session_uuid] = _Entry(session, self._clock())
+        finally:
+            with self._changed:
+                self._opening.discard(session_uuid)
 
     @contextmanager
-    def use(self, session_uuid: str) -> Iterator[T]:
-        """Give an open session, to one call at a time; raises NotFound."""
-        with self._lock:
+    def use(self, session_uuid: str, *, shared: bool = False) -> Iterator[T]:
+        """Give an open session, to one call at a time, or `shared` beside all others; raises NotFound."""
+        with self._changed:
             entry = self._entries.get(session_uuid)
             if entry is None:
                 raise self._not_found(session_uuid)
             entry.users += 1
         try:
-            with entry.lock:
+            if shared:
                 yield entry.session
+            else:
+                with entry.turn:
+                    yield entry.session
         finally:
-            with self._lock:
+            with self._changed:
                 entry.users -= 1
                 entry.used_s = self._clock()
+                self._changed.notify_all()
 
     def close(self, session_uuid: str) -> None:
-        """End a session, after the call that uses it; raises NotFound."""
-        with self._lock:
+        """End a session, after the calls that use it; raises NotFound."""
+        with self._changed:
             entry = self._entries.pop(session_uuid, None)
-        if entry is None:
-            raise self._not_found(session_uuid)
-        with entry.lock:
-            entry.session.close()
+            if entry is None:
+                raise self._not_found(session_uuid)
+            self._changed.wait_for(lambda: not entry.users)
+        entry.session.close()
 
     def close_all(self) -> None:
         """End all sessions."""
@@ -142,11 +159,13 @@ class Sessions(Generic[T]):
             except NotFound:  # closed by its client meanwhile
                 continue
 
-    def _expire(self) -> None:
-        with self._lock:
+    def expire(self) -> None:
+        """End the sessions that nobody has used for long; called when another begins, too."""
+        with self._changed:
             until_s = self._clock() - self._idle_s
             old = [i for i, entry in self._entries.items() if not entry.users and entry.used_s < until_s]
             expired = [self._entries.pop(session_uuid) for session_uuid in old]
+            self.expired += len(expired)
         for entry in expired:
             entry.session.close()
 
