@@ -283,7 +283,7 @@ class ObservationAssembler:
         observation = Observation(
             t0_ns=t0_ns,
             camera_ids=ids,
-            frames=_stack(frames),
+            frames=stack_frames(frames),
             frame_stamps_ns=np.array([ready.stamps_ns[i] for i in ids], dtype=np.int64),
             history_xyz_in_rig_t0=ready.history.xyz_in_rig_t0,
             history_rot_in_rig_t0=ready.history.rot_in_rig_t0,
@@ -335,7 +335,7 @@ class ObservationAssembler:
             return self._counters.of(ODOMETRY, self._ego.buffer)
 
 
-def _stack(frames: list[list[UInt8Array]]) -> UInt8Array | tuple[UInt8Array, ...]:
+def stack_frames(frames: list[list[UInt8Array]]) -> UInt8Array | tuple[UInt8Array, ...]:
     """Return frames [C][T] of [3, H, W] as one array [C, T, 3, H, W], or a tuple where sizes differ.
 
     Pixels stay interleaved in memory ([.., H, W, 3], as decoders give them): resizing is faster so.
