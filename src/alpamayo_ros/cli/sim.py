@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alpamayo_ros.cli import export_usdz
 from alpamayo_ros.sim.scene import scene_id_of
 from alpamayo_ros.types import InvalidInput
 
@@ -77,12 +78,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LOG",
         help="score this rollout.asl instead of driving; of a log of another's making no map is known",
     )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="instead of driving")
+    export = commands.add_parser("export-usdz", help="write scenes as .usdz files that AlpaSim reads")
+    export_usdz.add_arguments(export)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Drive or read, score, write, print; return the exit code."""
     from alpamayo_ros.sim.workers import CannotStart
 
+    if arguments.command == "export-usdz":
+        return export_usdz.run(arguments)
     if arguments.asl is not None:
         _require_no_driving(arguments)
         return _score_log(arguments.asl, arguments.out, no_report=arguments.no_report)

@@ -1,0 +1,277 @@
+"""A road network as OpenDRIVE 1.6, shaped so that AlpaSim's reader finds our lanes and our road edges.
+
+Lanes side by side in one direction are one road; its reference line is the left border of the leftmost, and
+it carries the ground's height, with `shape` for the slope across. What AlpaSim's reader makes of a file
+asks for three things that others do not mind (see docs/SCENES.md):
+
+- It takes a road's outermost lane's border for the road's edge, but not that of a sidewalk. Ours end in a
+  sidewalk of no width, since between our lanes and the edge there is a shoulder.
+- It draws an edge along the reference line of every road outside of junctions that lacks one, but drops an
+  edge that a lane crosses. A lane of type none, 2 cm wide and 2 m long, crosses the line of each such road.
+- It takes no edge as such. Each of ours is a road with but a sidewalk beyond it: its reference line is
+  the edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from xml.etree import ElementTree
+
+import numpy as np
+import shapely
+from shapely.geometry import LineString, Polygon
+
+from alpamayo_ros.sim.export.geodesy import GEO_REFERENCE
+from alpamayo_ros.sim.export.reference_line import Piece, ReferenceLine, cubics, fit_arcs, fit_lines
+from alpamayo_ros.sim.export.topology import LaneRoad, Topology, topology_of
+from alpamayo_ros.sim.roads import Float64Array, RoadNetwork, Terrain
+from alpamayo_ros.types import InvalidInput
+
+Element = ElementTree.Element
+
+_CUBIC_M = 10.0
+_WIDTH_SPREAD_M = 0.01
+_EDGE_PIECE_M = 60.0
+_EDGE_TOLERANCE_M = 0.005
+_SIDEWALK_M = 1.5
+_CROSSING_M = 2.0
+_CROSSING_LEFT_M = 0.1
+_CROSSING_WIDTH_M = 0.02
+
+
+def opendrive(name: str, network: RoadNetwork, terrain: Terrain) -> str:
+    """Return a network as the text of an .xodr file, in local coordinates.
+
+    Raises:
+        InvalidInput: for lanes whose width changes, or links that OpenDRIVE cannot express (see topology.py).
+    """
+    topology = topology_of(network)
+    root = ElementTree.Element("OpenDRIVE")
+    _header(root, name, network)
+    ids = count(len(topology.roads) + 1)
+    for road in topology.roads.values():
+        line = _lane_road(root, network, terrain, topology, road)
+        if not road.connecting:
+            _crossing(root, terrain, next(ids), line)
+    for edge in _edge_pieces(network):
+        _edge_road(root, terrain, next(ids), edge)
+    for junction, connecting in topology.junctions.items():
+        _junction(root, network, topology, junction, connecting)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _header(root: Element, name: str, network: RoadNetwork) -> None:
+    points = [lane.centre for lane in network.lanes] + list(network.edges)
+    west, south = np.min([p[:, :2].min(axis=0) for p in points], axis=0)
+    east, north = np.max([p[:, :2].max(axis=0) for p in points], axis=0)
+    header = _add(
+        root,
+        "header",
+        revMajor=1,
+        revMinor=6,
+        name=name,
+        version="1.0",
+        north=north,
+        south=south,
+        east=east,
+        west=west,
+        vendor="alpamayo_ros",
+    )
+    _add(header, "geoReference").text = GEO_REFERENCE
+
+
+def _lane_road(
+    root: Element, network: RoadNetwork, terrain: Terrain, topology: Topology, road: LaneRoad
+) -> ReferenceLine:
+    lanes = [network.lane(lane_id) for lane_id in road.lane_ids]
+    left, right = lanes[0].left[:, :2], lanes[0].right[:, :2]
+    across = left - right
+    line = fit_arcs(left, np.arctan2(across[:, 1], across[:, 0]) - np.pi / 2)
+    widths = [_width(lane.lane_id, lane.left, lane.right) for lane in lanes]
+    element = _road(root, road.road_id, line, name=" ".join(road.lane_ids), junction=road.junction)
+    link = _add(element, "link")
+    for tag, others, junction, point in (
+        ("predecessor", road.before, road.junction_before, "end"),
+        ("successor", road.after, road.junction_after, "start"),
+    ):
+        if junction is not None:
+            _add(link, tag, elementType="junction", elementId=junction)
+        elif others:
+            _add(link, tag, elementType="road", elementId=others[0], contactPoint=point)
+    kind = _add(element, "type", s=0.0, type="town")
+    _add(kind, "speed", max=max(lane.speed_limit_mps for lane in lanes), unit="m/s")
+    _plan_view(element, line)
+    _heights(element, line, terrain, reach_m=(0.0, -sum(widths)))
+    section = _add(_add(element, "lanes"), "laneSection", s=0.0)
+    _add(_add(_add(section, "center"), "lane", id=0, type="none", level="false"), "link")
+    side = _add(section, "right")
+    for number, (lane, width) in enumerate(zip(lanes, widths, strict=True), 1):
+        one = _lane(side, -number, "driving", width)
+        lane_link = one.find("link")
+        assert lane_link is not None
+        for tag, links, junction in (
+            ("predecessor", lane.predecessors, road.junction_before),
+            ("successor", lane.successors, road.junction_after),
+        ):
+            if junction is None:
+                for other in links:
+                    _add(lane_link, tag, id=topology.place[other][1])
+        _add(one, "speed", sOffset=0.0, max=lane.speed_limit_mps, unit="m/s")
+    _lane(side, -len(lanes) - 1, "sidewalk", 0.0)
+    return line
+
+
+def _crossing(root: Element, terrain: Terrain, road_id: int, line: ReferenceLine) -> None:
+    """Add the lane of type none that crosses a road's line in its middle."""
+    xy, yaw = line.sample(np.array([line.length_m / 2]))
+    across = float(yaw[0]) - np.pi / 2
+    x, y = (xy[0] - _CROSSING_LEFT_M * np.array([np.cos(across), np.sin(across)])).tolist()
+    short = ReferenceLine((Piece(0.0, x, y, across, _CROSSING_M, 0.0),))
+    element = _road(root, road_id, short, name="")
+    _plan_view(element, short)
+    _heights(element, short, terrain, reach_m=(0.0, -_CROSSING_WIDTH_M))
+    section = _add(_add(element, "lanes"), "laneSection", s=0.0)
+    _add(_add(section, "center"), "lane", id=0, type="none", level="false")
+    _lane(_add(section, "right"), -1, "none", _CROSSING_WIDTH_M)
+
+
+def _edge_road(root: Element, terrain: Terrain, road_id: int, edge: tuple[Float64Array, bool]) -> None:
+    """Add a road edge: a sidewalk beyond it, on its left or right."""
+    xy, drivable_left = edge
+    line = fit_lines(xy)
+    element = _road(root, road_id, line, name="edge")
+    _plan_view(element, line)
+    _heights(element, line, terrain, reach_m=(0.0, -_SIDEWALK_M) if drivable_left else (_SIDEWALK_M, 0.0))
+    section = _add(_add(element, "lanes"), "laneSection", s=0.0)
+    if not drivable_left:
+        _lane(_add(section, "left"), 1, "sidewalk", _SIDEWALK_M)
+    _add(_add(section, "center"), "lane", id=0, type="none", level="false")
+    if drivable_left:
+        _lane(_add(section, "right"), -1, "sidewalk", _SIDEWALK_M)
+
+
+def _edge_pieces(network: RoadNetwork) -> list[tuple[Float64Array, bool]]:
+    """Return the edges [N, 2] in pieces of at most 60 m, and of each whether the road is on its left."""
+    roads = [Polygon(s.polygon).buffer(0) for s in network.surfaces if s.kind == "road"]
+    islands = [Polygon(s.polygon).buffer(0) for s in network.surfaces if s.kind == "island"]
+    paved = shapely.union_all(roads).difference(shapely.union_all(islands))
+    pieces = []
+    for edge in network.edges:
+        whole = LineString(edge[:, :2]).simplify(_EDGE_TOLERANCE_M)
+        parts = max(1, int(np.ceil(whole.length / _EDGE_PIECE_M)))
+        for k in range(parts):
+            part = shapely.ops.substring(whole, k / parts, (k + 1) / parts, normalized=True)
+            middle = part.parallel_offset(0.1, "left").interpolate(0.5, normalized=True)
+            pieces.append((np.asarray(part.coords), bool(paved.contains(middle))))
+    return pieces
+
+
+def _junction(
+    root: Element, network: RoadNetwork, topology: Topology, junction: int, connecting: Sequence[int]
+) -> None:
+    element = _add(root, "junction", id=junction, name=f"junction {junction}")
+    for number, road_id in enumerate(connecting):
+        road = topology.roads[road_id]
+        connection = _add(
+            element,
+            "connection",
+            id=number,
+            incomingRoad=road.before[0],
+            connectingRoad=road_id,
+            contactPoint="start",
+        )
+        for lane_id in road.lane_ids:
+            for source in network.lane(lane_id).predecessors:
+                _add(
+                    connection,
+                    "laneLink",
+                    **{"from": topology.place[source][1], "to": topology.place[lane_id][1]},
+                )
+
+
+def _road(
+    root: Element, road_id: int, line: ReferenceLine, *, name: str, junction: int | None = None
+) -> Element:
+    return _add(
+        root,
+        "road",
+        name=name,
+        length=line.length_m,
+        id=road_id,
+        junction=-1 if junction is None else junction,
+        rule="RHT",
+    )
+
+
+def _plan_view(road: Element, line: ReferenceLine) -> None:
+    view = _add(road, "planView")
+    for piece in line.pieces:
+        geometry = _add(
+            view,
+            "geometry",
+            s=piece.s_m,
+            x=piece.x_m,
+            y=piece.y_m,
+            hdg=piece.yaw_rad,
+            length=piece.length_m,
+        )
+        if piece.curvature_per_m:
+            _add(geometry, "arc", curvature=piece.curvature_per_m)
+        else:
+            _add(geometry, "line")
+
+
+def _heights(road: Element, line: ReferenceLine, terrain: Terrain, *, reach_m: tuple[float, float]) -> None:
+    """Add the ground's height along the line, and its slope to the left as `shape` (it keeps the plan).
+
+    Args:
+        road: to what.
+        line: its reference line.
+        terrain: the ground.
+        reach_m: leftmost and rightmost t of the road.
+    """
+
+    def profile(xy: Float64Array, yaw: Float64Array) -> Float64Array:
+        forward = np.stack([np.cos(yaw), np.sin(yaw)], axis=-1)
+        return np.stack([terrain.height_m(xy), np.sum(terrain.gradient(xy) * forward, axis=-1)], axis=-1)
+
+    elevation = _add(road, "elevationProfile")
+    for s, a, b, c, d in cubics(line, _CUBIC_M, profile):
+        _add(elevation, "elevation", s=s, a=a, b=b, c=c, d=d)
+    lateral = _add(road, "lateralProfile")
+    left_m, right_m = reach_m
+    stations = line.stations(_CUBIC_M)
+    xy, yaw = line.sample(stations)
+    slopes = np.sum(terrain.gradient(xy) * np.stack([-np.sin(yaw), np.cos(yaw)], axis=-1), axis=-1)
+    if not np.any(slopes):
+        return
+    for s, slope in zip(stations.tolist(), slopes.tolist(), strict=True):
+        _add(lateral, "shape", s=s, t=right_m, a=slope * right_m, b=slope, c=0.0, d=0.0)
+        _add(lateral, "shape", s=s, t=left_m, a=slope * left_m, b=slope, c=0.0, d=0.0)
+
+
+def _width(lane_id: str, left: Float64Array, right: Float64Array) -> float:
+    widths = np.linalg.norm((left - right)[:, :2], axis=1)
+    if np.ptp(widths) > _WIDTH_SPREAD_M:
+        raise InvalidInput(
+            f"lane {lane_id}: expected one width all along, got {widths.min():.3f} to {widths.max():.3f} m"
+        )
+    return float(np.mean(widths))
+
+
+def _lane(side: Element, number: int, kind: str, width_m: float) -> Element:
+    lane = _add(side, "lane", id=number, type=kind, level="false")
+    _add(lane, "link")
+    _add(lane, "width", sOffset=0.0, a=width_m, b=0.0, c=0.0, d=0.0)
+    return lane
+
+
+def _add(parent: Element, tag: str, **attributes: object) -> Element:
+    """Add an element; numbers are written so that they read back the same."""
+    text = {
+        key: repr(float(value)) if isinstance(value, float) else str(value)
+        for key, value in attributes.items()
+    }
+    return ElementTree.SubElement(parent, tag, text)
