@@ -136,8 +136,8 @@ def _why_missing(
         gap_ns = after - before if before is not None else 0
         dropped = interval_ns is None or gap_ns > 1.5 * interval_ns
         kind = "dropped" if dropped else "out_of_step"
-        # The next frame arrives before a late one is given up, so that frames may overtake each other.
-        may_come = newest_ns < instant_ns + tolerance_ns + (interval_ns or 0.0)
+        # Frames may overtake each other by as much as is not yet a backward jump of the clock.
+        may_come = newest_ns - timing.max_out_of_order_ms * NS_PER_MS < instant_ns + tolerance_ns
     rate = f", at {NS_PER_S / interval_ns:.2f} Hz" if interval_ns else ""
     problem = (
         f"expected a frame of its own within {timing.sync_tolerance_ms:g} ms of "
