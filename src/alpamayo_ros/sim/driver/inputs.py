@@ -1,0 +1,259 @@
+"""One session's pictures, poses and route: taken in any order, at hand when `drive` comes.
+
+Pictures are decoded and prepared when they arrive, by whichever thread brings them, and only what the planner
+sees is kept. When `drive` comes all of a step is there: nothing is waited for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from alpamayo_ros.sensing.assembly import stack_frames
+from alpamayo_ros.sensing.ego_history import EgoHistory
+from alpamayo_ros.sensing.frame_matching import FrameBuffer
+from alpamayo_ros.sensing.frame_pipeline import FramePipeline
+from alpamayo_ros.sensing.rig import Rig
+from alpamayo_ros.sensing.rigid import Matrix4, invert
+from alpamayo_ros.sensing.stamped_buffer import Added
+from alpamayo_ros.sensing.t0_state import NoT0, Ready, Waiting, judge_t0
+from alpamayo_ros.sensing.timing import NS_PER_MS, ObservationRefused, TimingConfig
+from alpamayo_ros.sim.driver.navigation import Guidance, guide
+from alpamayo_ros.sim.driver.settings import DriverSettings
+from alpamayo_ros.sim.images import image_size
+from alpamayo_ros.sim.protocol.convert import camera_model
+from alpamayo_ros.sim.protocol.egodriver_messages import CameraFrame, DriveSession, Egomotion, Route
+from alpamayo_ros.sim.state import EgoState
+from alpamayo_ros.sim.trajectories import interpolate_poses
+from alpamayo_ros.types import InvalidInput, Observation, PrepareFrame, camera_name
+
+_NS_PER_US = 1000
+_FRAMES_KEPT_MS = 600.0
+"""Four frames 0.1 s apart, and as much again for cameras that are out of step."""
+_SPEED_OVER_US = 200_000
+_ROUTE_AGE_US = 1_000_000
+"""A route is told every step; one that is older than this leads from another place."""
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """Why there is no observation; `starting` where the inputs do not reach back far enough yet."""
+
+    reason: str
+    starting: bool
+
+
+class SessionInputs:
+    """What one session has been told. Any thread may call anything.
+
+    Args:
+        session: with the cameras that the vehicle has; none where the client does not say.
+        rig: the cameras to use. A camera's lens is the session's, where it says one.
+        settings: limits, and what cameras are called.
+        prepare_frame: the planner's.
+        ignored: called with the logical id of each picture that is not used.
+
+    Raises:
+        InvalidInput: for a vehicle that lacks a camera of the rig, or a lens that cannot be warped from.
+    """
+
+    def __init__(
+        self,
+        session: DriveSession,
+        *,
+        rig: Rig,
+        settings: DriverSettings,
+        prepare_frame: PrepareFrame | None,
+        ignored: Callable[[str], None] = lambda logical_id: None,
+    ) -> None:
+        self._rig, self._settings, self._ignored = rig, settings, ignored
+        used = {name: i for name, i in settings.camera_ids().items() if i in rig.camera_ids}
+        if session.cameras:
+            missing = sorted(set(used) - set(session.cameras))
+            if missing:
+                raise InvalidInput(
+                    f"available_cameras: expected the rig's {', '.join(used)}, got none called "
+                    f"{', '.join(missing)}, but {', '.join(session.cameras)}"
+                )
+        self.camera_ids = used
+        self._pipelines = {
+            camera_id: _pipeline(rig, session, name, camera_id, prepare_frame)
+            for name, camera_id in used.items()
+        }
+        self._timing = TimingConfig(frame_buffer_ms=1000.0)
+        self._lock = threading.Lock()
+        self._frames = {
+            camera_id: FrameBuffer(round(_FRAMES_KEPT_MS * NS_PER_MS)) for camera_id in rig.camera_ids
+        }
+        self._ego = EgoHistory(self._timing)
+        self._routes: list[tuple[int, Guidance]] = []
+        self._last_t0_ns: int | None = None
+
+    def add_frame(self, frame: CameraFrame) -> int | None:
+        """Take a picture; returns its camera id, or None if it is of no use.
+
+        That is one of a camera that the rig does not use, or one that came before.
+
+        Raises:
+            InvalidInput: for a picture that is too large or cannot be decoded.
+        """
+        camera_id = self.camera_ids.get(frame.logical_id)
+        if camera_id is None:
+            self._ignored(frame.logical_id)
+            return None
+        self._check_size(frame)
+        try:
+            pixels = self._pipelines[camera_id].process_compressed(frame.image_bytes).frame
+        except InvalidInput as error:
+            raise InvalidInput(f"camera_image of {frame.logical_id!r}: {error}") from error
+        with self._lock:
+            added = self._frames[camera_id].add(frame.end_us * _NS_PER_US, pixels)
+        return camera_id if added is Added.KEPT else None
+
+    def _check_size(self, frame: CameraFrame) -> None:
+        name, limits = f"camera_image of {frame.logical_id!r}", self._settings
+        if len(frame.image_bytes) > limits.max_image_bytes:
+            raise InvalidInput(
+                f"{name}: expected at most {limits.max_image_bytes} bytes, got {len(frame.image_bytes)}"
+            )
+        try:
+            width, height = image_size(frame.image_bytes)
+        except InvalidInput as error:
+            raise InvalidInput(f"{name}: {error}") from error
+        if width * height > limits.max_image_pixels:
+            raise InvalidInput(
+                f"{name}: expected at most {limits.max_image_pixels} pixels, got {width}x{height}"
+            )
+
+    def add_egomotion(self, egomotion: Egomotion) -> None:
+        """Take poses; of two with one stamp the first stays."""
+        span_us = round(self._timing.odometry_buffer_ms * 1000)
+        first = int(np.searchsorted(egomotion.stamps_us, egomotion.stamps_us[-1] - span_us))
+        with self._lock:
+            for stamp_us, pose in zip(
+                egomotion.stamps_us[first:].tolist(), egomotion.local_from_rig[first:], strict=True
+            ):
+                self._ego.add(stamp_us * _NS_PER_US, pose)
+
+    def add_route(self, route: Route) -> Guidance:
+        """Take a route; returns what it says."""
+        guidance = guide(route)
+        with self._lock:
+            routes = {**dict(self._routes), route.time_us: guidance}
+            self._routes = sorted(routes.items(), key=lambda item: item[0])[-16:]
+        return guidance
+
+    def guidance_at(self, now_us: int) -> Guidance | None:
+        """Return what the newest route by then says, None where there is none of the last second."""
+        with self._lock:
+            for time_us, guidance in reversed(self._routes):
+                if time_us <= now_us:
+                    return guidance if now_us - time_us <= _ROUTE_AGE_US else None
+        return None
+
+    def ego_at(self, now_us: int) -> EgoState:
+        """Return where the rig is and how it moves, from its poses alone.
+
+        Between two poses it is interpolated; after the newest, that is held.
+
+        Raises:
+            InvalidInput: if there is no pose at or before that time.
+        """
+        with self._lock:
+            pose = self._pose_at(now_us)
+            first_ns = self._ego.buffer.first_ns or 0
+            before_us = max(now_us - _SPEED_OVER_US, -(-max(first_ns, self._oldest_ns()) // _NS_PER_US))
+            if now_us <= before_us:
+                return EgoState(now_us, pose)
+            step = invert(self._pose_at(before_us)) @ pose
+        over_s = (now_us - before_us) / 1e6
+        velocity = (float(step[0, 3]) / over_s, float(step[1, 3]) / over_s)
+        yaw_rate = float(np.arctan2(step[1, 0], step[0, 0])) / over_s
+        return EgoState(now_us, pose, velocity_in_rig_mps=velocity, yaw_rate_radps=yaw_rate)
+
+    def _oldest_ns(self) -> int:
+        stamps = self._ego.buffer.stamps
+        return stamps[0] if stamps else 0
+
+    def _pose_at(self, now_us: int) -> Matrix4:
+        now_ns = now_us * _NS_PER_US
+        before_ns, after_ns = self._ego.buffer.around(now_ns)
+        if before_ns is None:
+            told = "none" if after_ns is None else f"the first at {after_ns // _NS_PER_US} us"
+            raise InvalidInput(f"egomotion: expected a pose at or before {now_us} us, got {told}")
+        if after_ns is None or after_ns == before_ns:
+            return self._ego.buffer.at(before_ns)
+        stamps = np.array([before_ns, after_ns], np.int64)
+        poses = np.stack([self._ego.buffer.at(before_ns), self._ego.buffer.at(after_ns)])
+        return np.asarray(interpolate_poses(stamps, poses, np.array([now_ns]))[0])
+
+    def observe(self, now_us: int, *, instruction: str) -> Observation | Lacking:
+        """Return the newest observation by then, at the stamp of a frame of the rig's reference camera."""
+        with self._lock:
+            return self._observe(now_us * _NS_PER_US, instruction)
+
+    def _observe(self, now_ns: int, instruction: str) -> Observation | Lacking:
+        problem: Lacking | None = None
+        for t0_ns in reversed(self._frames[self._rig.reference_camera_id].stamps):
+            if t0_ns > now_ns:
+                continue
+            state = judge_t0(
+                t0_ns,
+                frames=self._frames,
+                ego=self._ego,
+                timing=self._timing,
+                last_good_ns=self._last_t0_ns,
+                good_enough=True,
+            )
+            if isinstance(state, Waiting):  # what has not come by now does not come
+                state = state.otherwise or NoT0(starting=False)
+            if isinstance(state, Ready):
+                self._last_t0_ns = t0_ns
+                return self._make(t0_ns, state, instruction)
+            if problem is None:
+                problem = self._explain(state)
+        return problem or Lacking(self._missing(), starting=True)
+
+    def _explain(self, state: ObservationRefused | NoT0) -> Lacking:
+        if isinstance(state, ObservationRefused):
+            return Lacking(str(state), starting=False)
+        if state.starting:
+            return Lacking(self._missing(), starting=True)
+        return Lacking("cameras are out of step", starting=False)
+
+    def _missing(self) -> str:
+        """Return what does not reach back far enough."""
+        silent = [camera_name(i) for i, buffer in self._frames.items() if buffer.first_ns is None]
+        if silent:
+            return f"expected frames of every camera, got none of {', '.join(silent)}"
+        return "expected 0.3 s of frames and 1.5 s of poses, got less so far"
+
+    def _make(self, t0_ns: int, ready: Ready, instruction: str) -> Observation:
+        ids = self._rig.camera_ids
+        frames = [[self._frames[i].at(stamp) for stamp in ready.stamps_ns[i]] for i in ids]
+        return Observation(
+            t0_ns=t0_ns,
+            camera_ids=ids,
+            frames=stack_frames(frames),
+            frame_stamps_ns=np.array([ready.stamps_ns[i] for i in ids], np.int64),
+            history_xyz_in_rig_t0=ready.history.xyz_in_rig_t0,
+            history_rot_in_rig_t0=ready.history.rot_in_rig_t0,
+            rig_pose_in_odom_at_t0=ready.history.rig_pose_in_odom_at_t0,
+            instruction=instruction or None,
+        )
+
+
+def _pipeline(
+    rig: Rig, session: DriveSession, logical_id: str, camera_id: int, prepare_frame: PrepareFrame | None
+) -> FramePipeline:
+    camera = rig.camera(camera_id)
+    if camera.model_camera is not None and logical_id in session.cameras:
+        try:
+            lens = camera_model(session.cameras[logical_id].intrinsics)
+        except InvalidInput as error:
+            raise InvalidInput(f"available_cameras: {logical_id}: {error}") from error
+        camera = replace(camera, intrinsics=lens)
+    return FramePipeline(camera, prepare_frame)

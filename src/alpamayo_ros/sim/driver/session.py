@@ -1,0 +1,238 @@
+"""One session of a driver: what it has been told, what it planned last, and an answer at every `drive`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from alpamayo_ros.sim.driver.answers import MadePlan, straight_on
+from alpamayo_ros.sim.driver.debug_info import describe, encode
+from alpamayo_ros.sim.driver.events import DriveOutcome, SessionWatcher
+from alpamayo_ros.sim.driver.fitness import Fitness, basic_fitness, with_fit_choice
+from alpamayo_ros.sim.driver.inputs import Lacking, SessionInputs
+from alpamayo_ros.sim.driver.navigation import Guidance
+from alpamayo_ros.sim.driver.planners import OneThread
+from alpamayo_ros.sim.driver.settings import DriverSettings
+from alpamayo_ros.sim.driver.statistics import DriverStatistics
+from alpamayo_ros.sim.protocol.egodriver import StillWanted
+from alpamayo_ros.sim.protocol.egodriver_messages import CameraFrame, DriveAnswer, Egomotion, Route
+from alpamayo_ros.sim.protocol.server import Unwanted
+from alpamayo_ros.sim.state import EgoState
+from alpamayo_ros.sim.trajectories import Trajectory, stop_trajectory
+from alpamayo_ros.types import InvalidInput, Observation, Planner, camera_name
+
+_log = logging.getLogger(__name__)
+
+
+class DrivingSession:
+    """A DriverSession (see sim/protocol/egodriver.py) around a planner.
+
+    Every `drive` is answered, in this order of preference: a plan for the newest pictures; the rest of the
+    last one, while it is young enough; constant speed, in the first seconds; a stop along the last path.
+
+    Args:
+        inputs: of this session alone.
+        planner: of this session alone; what it shares with others is asked in `thread`.
+        thread: where plans are made.
+        settings: how to drive.
+        navigate: whether routes become navigation text.
+        statistics: of the driver.
+        watcher: told of everything; None for nobody.
+        fitness: which samples may be driven.
+        on_close: called once, at the end.
+    """
+
+    def __init__(
+        self,
+        inputs: SessionInputs,
+        planner: Planner,
+        *,
+        thread: OneThread,
+        settings: DriverSettings,
+        navigate: bool,
+        statistics: DriverStatistics,
+        watcher: SessionWatcher | None = None,
+        fitness: Fitness = basic_fitness,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._inputs, self._planner, self._thread = inputs, planner, thread
+        self._settings, self._navigate, self._statistics = settings, navigate, statistics
+        self._watcher, self._fitness, self._on_close = watcher, fitness, on_close
+        self._first_us: int | None = None
+        self._last: tuple[int, DriveAnswer] | None = None
+        self._planned_t0_ns = -1
+        self._made: MadePlan | None = None
+
+    # What comes in.
+
+    def add_frame(self, frame: CameraFrame) -> None:
+        """Take a picture; see SessionInputs.add_frame."""
+        try:
+            camera_id = self._inputs.add_frame(frame)
+        except InvalidInput as error:
+            self._statistics.refused("image", str(error))
+            raise
+        if camera_id is not None:
+            self._statistics.frame(camera_name(camera_id))
+            self._tell(lambda watcher: watcher.frame(camera_id, frame.end_us, frame.image_bytes))
+
+    def add_egomotion(self, egomotion: Egomotion) -> None:
+        """Take poses."""
+        self._inputs.add_egomotion(egomotion)
+        self._tell(lambda watcher: watcher.egomotion(egomotion))
+
+    def set_route(self, route: Route) -> None:
+        """Take a route."""
+        guidance = self._inputs.add_route(route)
+        self._tell(lambda watcher: watcher.route(route.time_us, guidance))
+
+    # What goes out.
+
+    def drive(self, now_us: int, query_us: int, *, still_wanted: StillWanted) -> DriveAnswer:
+        """Return a trajectory from now on; the same question again gets the same answer.
+
+        Raises:
+            InvalidInput: for a time before the last one's, or before any pose.
+            Unwanted: where the client has gone before its turn came.
+        """
+        started_s = time.perf_counter()
+        if self._last is not None:
+            last_us, last_answer = self._last
+            if now_us == last_us:
+                return last_answer
+            if now_us < last_us:
+                raise InvalidInput(f"time_now_us: expected {last_us} us or later, got {now_us} us")
+        ego = self._inputs.ego_at(now_us)
+        self._tell(lambda watcher: watcher.driving(now_us))
+        if self._first_us is None:
+            self._first_us = now_us
+        guidance = self._inputs.guidance_at(now_us)
+        reason, starting, inference_ms = self._plan(now_us, guidance, still_wanted)
+        outcome, samples, chosen_sample = self._choose(ego, reason, starting=starting)
+        outcome = replace(
+            outcome, inference_ms=inference_ms, total_ms=(time.perf_counter() - started_s) * 1e3
+        )
+        info = describe(
+            outcome,
+            maneuver="none" if guidance is None else guidance.maneuver,
+            chosen_sample=chosen_sample,
+        )
+        answer = DriveAnswer(
+            outcome.trajectory, samples=samples, debug_info=encode(info, self._settings.debug_info)
+        )
+        self._last = (now_us, answer)
+        problem = "" if outcome.source in ("plan", "warm_up") else f"{outcome.source}: {outcome.reason}"
+        self._statistics.drove(
+            outcome.source, total_ms=outcome.total_ms, inference_ms=inference_ms, problem=problem
+        )
+        self._tell(lambda watcher: watcher.drove(outcome))
+        return answer
+
+    def _plan(
+        self, now_us: int, guidance: Guidance | None, still_wanted: StillWanted
+    ) -> tuple[str, bool, float]:
+        """Make a plan if there is something to make one from.
+
+        Returns:
+            Why there is none ("" if there is), whether that is for inputs that only begin, and how long the
+            planner took in ms.
+        """
+        text = guidance.instruction if guidance is not None and self._navigate else ""
+        observation = self._inputs.observe(now_us, instruction=text)
+        if isinstance(observation, Lacking):
+            return observation.reason, observation.starting, 0.0
+        age_s = (now_us * 1000 - observation.t0_ns) / 1e9
+        if age_s > self._settings.max_plan_age_s:
+            limit_s = self._settings.max_plan_age_s
+            return f"expected pictures at most {limit_s:g} s old, got {age_s:.2f} s", False, 0.0
+        if observation.t0_ns <= self._planned_t0_ns:
+            return f"expected newer pictures than {age_s:.2f} s ago, got none", False, 0.0
+        self._planned_t0_ns = observation.t0_ns
+        started_s = time.perf_counter()
+        reason = self._ask(observation, still_wanted)
+        return reason, False, (time.perf_counter() - started_s) * 1e3
+
+    def _ask(self, observation: Observation, still_wanted: StillWanted) -> str:
+        """Ask the planner, and keep what may be driven; returns why there is nothing, "" if there is."""
+        try:
+            plan = self._thread.run(lambda: self._planner.plan(observation), still_wanted=still_wanted)
+        except Unwanted:
+            self._planned_t0_ns = -1  # nobody saw an answer: whoever asks again gets it planned
+            raise
+        except Exception as error:
+            reason = "observation_refused" if isinstance(error, InvalidInput) else "inference_error"
+            problem = f"{type(error).__name__}: {error}"
+            self._statistics.refused(reason, problem)
+            if not isinstance(error, InvalidInput):
+                _log.exception("while planning")
+            return problem
+        if plan.t0_ns != observation.t0_ns:
+            problem = f"plan: expected t0 {observation.t0_ns} ns, got {plan.t0_ns} ns"
+            self._statistics.refused("plan_invalid", problem)
+            return problem
+        t0 = self._inputs.ego_at(observation.t0_ns // 1000)
+        fit = with_fit_choice(plan, self._fitness(plan, t0.speed_mps))
+        if fit is None:
+            problem = f"plan: expected a sample that may be driven, got none of {plan.num_samples}"
+            self._statistics.refused("plan_unfit", problem)
+            return problem
+        self._made = MadePlan(fit, observation.rig_pose_in_odom_at_t0, observation.instruction or "")
+        return ""
+
+    def _choose(
+        self, ego: EgoState, reason: str, *, starting: bool
+    ) -> tuple[DriveOutcome, tuple[Trajectory, ...], int]:
+        """Return the answer to give, its samples, and which of them it is."""
+        assert self._first_us is not None
+        made, settings, now_us = self._made, self._settings, ego.time_us
+        if made is not None and made.age_s(now_us) <= settings.max_plan_age_s:
+            samples, chosen = made.samples(ego)
+            outcome = DriveOutcome(
+                now_us=now_us,
+                source="held_plan" if reason else "plan",
+                reason=reason,
+                trajectory=samples[chosen],
+                local_from_rig_now=ego.local_from_rig,
+                plan=made.plan,
+                local_from_rig_t0=made.local_from_rig_t0,
+                instruction=made.instruction,
+            )
+            return outcome, samples, chosen
+        if starting and now_us - self._first_us <= settings.warm_up_s * 1e6:
+            trajectory = straight_on(ego)
+        else:
+            starting = False
+            trajectory = stop_trajectory(ego, None if made is None else made.path_xyz())
+        outcome = DriveOutcome(
+            now_us=now_us,
+            source="warm_up" if starting else "stop",
+            reason=reason,
+            trajectory=trajectory,
+            local_from_rig_now=ego.local_from_rig,
+        )
+        return outcome, (trajectory,), 0
+
+    # The end.
+
+    def close(self) -> None:
+        """End; the server closes each session once."""
+        close = getattr(self._planner, "close", None)
+        try:
+            if close is not None:
+                close()
+        finally:
+            self._tell(lambda watcher: watcher.close())
+            self._watcher = None
+            self._on_close()
+
+    def _tell(self, what: Callable[[SessionWatcher], None]) -> None:
+        """Tell the watcher; what it raises is its own fault, and no reason not to drive."""
+        if self._watcher is None:
+            return
+        try:
+            what(self._watcher)
+        except Exception as error:
+            self._statistics.refused("watcher", f"{type(error).__name__}: {error}")
+            _log.exception("while telling the watcher")
