@@ -18,7 +18,7 @@ _STANDING_MPS = 0.05
 
 @dataclass(frozen=True, eq=False)
 class MadePlan:
-    """A plan that may be driven, where it was made, and with which navigation text."""
+    """A plan, where it was made, and with which navigation text."""
 
     plan: Plan
     local_from_rig_t0: Matrix4
@@ -28,21 +28,23 @@ class MadePlan:
         """Return how long ago its t0 was."""
         return (now_us * 1000 - self.plan.t0_ns) / 1e9
 
-    def samples(self, ego: EgoState) -> tuple[tuple[Trajectory, ...], int]:
-        """Return all samples from now on, and which of these is the chosen one.
+    def trajectory(self, ego: EgoState) -> Trajectory:
+        """Return its chosen sample from now on, beginning where the rig is.
 
-        Those are left out that are not finite or no motion of a rig.
+        Raises:
+            InvalidInput: if it is not finite, is over, or is of the future.
         """
-        found: list[Trajectory] = []
-        chosen = 0
+        return self._sample(self.plan.chosen, ego)
+
+    def samples(self, ego: EgoState) -> dict[int, Trajectory]:
+        """Return all samples from now on, by index; those left out that are not finite or no motion."""
+        found: dict[int, Trajectory] = {}
         for index in range(self.plan.num_samples):
             try:
-                found.append(self._sample(index, ego))
+                found[index] = self._sample(index, ego)
             except InvalidInput:
                 continue
-            if index == self.plan.chosen:
-                chosen = len(found) - 1
-        return tuple(found), chosen
+        return found
 
     def path_xyz(self) -> Float64Array:
         """Return the chosen sample's path [65, 3] in local, from t0 on."""

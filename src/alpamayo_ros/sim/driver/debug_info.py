@@ -27,13 +27,13 @@ _WITHOUT_PLAN = {
 }
 
 
-def describe(outcome: DriveOutcome, *, maneuver: Maneuver, chosen_sample: int) -> dict[str, Any]:
+def describe(outcome: DriveOutcome, *, maneuver: Maneuver, chosen_sample: int | None) -> dict[str, Any]:
     """Return what an answer's debug info says: texts, numbers and lists, ready for JSON.
 
     Args:
         outcome: the answer.
         maneuver: of the route.
-        chosen_sample: which of the sampled trajectories that go along is the one to drive.
+        chosen_sample: which of the sampled trajectories that go along is the one to drive, None for none.
     """
     info: dict[str, Any] = {
         "reasoning_text": _WITHOUT_PLAN.get(outcome.source, ""),

@@ -64,6 +64,8 @@ class DrivingSession:
         self._last: tuple[int, DriveAnswer] | None = None
         self._planned_t0_ns = -1
         self._made: MadePlan | None = None
+        self._drawn: MadePlan | None = None
+        """The newest plan, which may be none that can be driven: its samples go along all the same."""
 
     # What comes in.
 
@@ -110,7 +112,8 @@ class DrivingSession:
             self._first_us = now_us
         guidance = self._inputs.guidance_at(now_us)
         reason, starting, inference_ms = self._plan(now_us, guidance, still_wanted)
-        outcome, samples, chosen_sample = self._choose(ego, reason, starting=starting)
+        outcome = self._choose(ego, reason, starting=starting)
+        samples, chosen_sample = self._samples(ego, outcome)
         outcome = replace(
             outcome, inference_ms=inference_ms, total_ms=(time.perf_counter() - started_s) * 1e3
         )
@@ -173,46 +176,58 @@ class DrivingSession:
             self._statistics.refused("plan_invalid", problem)
             return problem
         t0 = self._inputs.ego_at(observation.t0_ns // 1000)
+        self._drawn = MadePlan(plan, observation.rig_pose_in_odom_at_t0, observation.instruction or "")
         fit = with_fit_choice(plan, self._fitness(plan, t0.speed_mps))
         if fit is None:
             problem = f"plan: expected a sample that may be driven, got none of {plan.num_samples}"
             self._statistics.refused("plan_unfit", problem)
             return problem
-        self._made = MadePlan(fit, observation.rig_pose_in_odom_at_t0, observation.instruction or "")
+        self._made = self._drawn = replace(self._drawn, plan=fit)
         return ""
 
-    def _choose(
-        self, ego: EgoState, reason: str, *, starting: bool
-    ) -> tuple[DriveOutcome, tuple[Trajectory, ...], int]:
-        """Return the answer to give, its samples, and which of them it is."""
+    def _choose(self, ego: EgoState, reason: str, *, starting: bool) -> DriveOutcome:
+        """Return the answer to give."""
         assert self._first_us is not None
         made, settings, now_us = self._made, self._settings, ego.time_us
         if made is not None and made.age_s(now_us) <= settings.max_plan_age_s:
-            samples, chosen = made.samples(ego)
-            outcome = DriveOutcome(
+            return DriveOutcome(
                 now_us=now_us,
                 source="held_plan" if reason else "plan",
                 reason=reason,
-                trajectory=samples[chosen],
+                trajectory=made.trajectory(ego),
                 local_from_rig_now=ego.local_from_rig,
                 plan=made.plan,
                 local_from_rig_t0=made.local_from_rig_t0,
                 instruction=made.instruction,
             )
-            return outcome, samples, chosen
         if starting and now_us - self._first_us <= settings.warm_up_s * 1e6:
             trajectory = straight_on(ego)
         else:
             starting = False
             trajectory = stop_trajectory(ego, None if made is None else made.path_xyz())
-        outcome = DriveOutcome(
+        return DriveOutcome(
             now_us=now_us,
             source="warm_up" if starting else "stop",
             reason=reason,
             trajectory=trajectory,
             local_from_rig_now=ego.local_from_rig,
         )
-        return outcome, (trajectory,), 0
+
+    def _samples(self, ego: EgoState, outcome: DriveOutcome) -> tuple[tuple[Trajectory, ...], int | None]:
+        """Return what the planner drew last, all of it, and which of these is driven, None for none.
+
+        AlpaSim's minADE judges the planner by them. Where there is nothing of the last second, it is what is
+        driven instead.
+        """
+        drawn = self._drawn
+        samples: dict[int, Trajectory] = {}
+        if drawn is not None and drawn.age_s(ego.time_us) <= self._settings.max_plan_age_s:
+            samples = drawn.samples(ego)
+        if not samples:
+            return (outcome.trajectory,), 0
+        driven = outcome.plan is not None and drawn is self._made
+        chosen = list(samples).index(drawn.plan.chosen) if drawn is not None and driven else None
+        return tuple(samples.values()), chosen
 
     # The end.
 
