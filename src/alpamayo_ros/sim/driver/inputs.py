@@ -214,15 +214,23 @@ class SessionInputs:
                 self._last_t0_ns = t0_ns
                 return self._make(t0_ns, state, instruction)
             if problem is None:
-                problem = self._explain(state)
+                problem = self._explain(state, now_ns)
         return problem or Lacking(self._missing(), starting=True)
 
-    def _explain(self, state: ObservationRefused | NoT0) -> Lacking:
+    def _explain(self, state: ObservationRefused | NoT0, now_ns: int) -> Lacking:
         if isinstance(state, ObservationRefused):
             return Lacking(str(state), starting=False)
         if state.starting:
             return Lacking(self._missing(), starting=True)
-        return Lacking("cameras are out of step", starting=False)
+        ages_ms = {
+            camera_name(camera_id): (now_ns - buffer.newest_ns) / NS_PER_MS
+            for camera_id, buffer in self._frames.items()
+            if buffer.newest_ns is not None
+        }
+        ages = ", ".join(f"{name} {age_ms:.0f}" for name, age_ms in ages_ms.items())
+        return Lacking(
+            f"expected frames of all cameras in step, got the newest of {ages} ms ago", starting=False
+        )
 
     def _missing(self) -> str:
         """Return what does not reach back far enough."""
