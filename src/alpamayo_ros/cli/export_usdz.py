@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+HEEDED = ("scenes", "export_out", "force")
+"""What the options are called in the namespace: unlike those of `alpamayo sim`, which has an --out too."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `alpamayo sim export-usdz` takes."""

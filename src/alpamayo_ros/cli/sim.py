@@ -88,9 +88,10 @@ def run(arguments: argparse.Namespace) -> int:
     from alpamayo_ros.sim.workers import CannotStart
 
     if arguments.command == "export-usdz":
+        _require_no_driving(arguments, beside="export-usdz", heeded=("command", *export_usdz.HEEDED))
         return export_usdz.run(arguments)
     if arguments.asl is not None:
-        _require_no_driving(arguments)
+        _require_no_driving(arguments, beside="--asl", heeded=("asl", "out", "no_report"))
         return _score_log(arguments.asl, arguments.out, no_report=arguments.no_report)
     options = _options(arguments)
     source, notice = _source(arguments)
@@ -114,18 +115,17 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_FAILED if result.summary["failed"] else 0
 
 
-def _require_no_driving(arguments: argparse.Namespace) -> None:
-    """Raise InvalidInput for options that only driving heeds."""
+def _require_no_driving(arguments: argparse.Namespace, *, beside: str, heeded: tuple[str, ...]) -> None:
+    """Raise InvalidInput for options that only driving heeds, given beside something else."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    heeded = ("asl", "out", "no_report")
     given = [
         "--" + name.replace("_", "-")
         for name, value in vars(arguments).items()
         if name not in heeded and value != parser.get_default(name)
     ]
     if given:
-        raise InvalidInput(f"--asl: expected no options for driving beside it, got {', '.join(given)}")
+        raise InvalidInput(f"{beside}: expected no options for driving beside it, got {', '.join(given)}")
 
 
 def _score_log(log: Path, out: Path, *, no_report: bool) -> int:

@@ -17,8 +17,9 @@ from alpamayo_ros.types import InvalidInput
 _TOLERANCE_M = 0.002
 _TOLERANCE_RAD = 5e-4
 _LONGEST_M = 60.0
-STRAIGHT_PER_M = 1e-6
-"""A piece that bends less is a line."""
+_STRAIGHT_RAD = 2e-4
+"""A piece that turns less is a line: an arc's centre would be so far away that readers which calculate in
+float32 lose centimetres."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,9 @@ def _piece(xy: Float64Array, yaw_rad: Float64Array, first: int, last: int, *, s_
     turn = float((yaw_rad[last] - yaw_rad[first] + np.pi) % (2 * np.pi) - np.pi)
     direction = float(np.arctan2(step[1], step[0]))
     x, y = xy[first].tolist()
-    curvature = 2 * np.sin(turn / 2) / chord_m
-    if abs(curvature) < STRAIGHT_PER_M:
+    if abs(turn) < _STRAIGHT_RAD:
         return Piece(s_m, x, y, direction, chord_m, 0.0)
+    curvature = 2 * np.sin(turn / 2) / chord_m
     return Piece(s_m, x, y, direction - turn / 2, turn / curvature, curvature)
 
 

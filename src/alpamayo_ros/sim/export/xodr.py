@@ -224,7 +224,10 @@ def _plan_view(road: Element, line: ReferenceLine) -> None:
 
 
 def _heights(road: Element, line: ReferenceLine, terrain: Terrain, *, reach_m: tuple[float, float]) -> None:
-    """Add the ground's height along the line, and its slope to the left as `shape` (it keeps the plan).
+    """Add the ground's height, and as `shape` (which keeps the plan) its slope across.
+
+    The elevation is that in the road's middle, not on its line: many readers ignore `shape` and take it for
+    all lanes.
 
     Args:
         road: to what.
@@ -232,24 +235,31 @@ def _heights(road: Element, line: ReferenceLine, terrain: Terrain, *, reach_m: t
         terrain: the ground.
         reach_m: leftmost and rightmost t of the road.
     """
+    left_m, right_m = reach_m
+    middle_m = (left_m + right_m) / 2
 
     def profile(xy: Float64Array, yaw: Float64Array) -> Float64Array:
+        middle = xy + middle_m * _to_left(yaw)
         forward = np.stack([np.cos(yaw), np.sin(yaw)], axis=-1)
-        return np.stack([terrain.height_m(xy), np.sum(terrain.gradient(xy) * forward, axis=-1)], axis=-1)
+        return np.stack(
+            [terrain.height_m(middle), np.sum(terrain.gradient(middle) * forward, axis=-1)], axis=-1
+        )
 
     elevation = _add(road, "elevationProfile")
     for s, a, b, c, d in cubics(line, _CUBIC_M, profile):
         _add(elevation, "elevation", s=s, a=a, b=b, c=c, d=d)
     lateral = _add(road, "lateralProfile")
-    left_m, right_m = reach_m
     stations = line.stations(_CUBIC_M)
     xy, yaw = line.sample(stations)
-    slopes = np.sum(terrain.gradient(xy) * np.stack([-np.sin(yaw), np.cos(yaw)], axis=-1), axis=-1)
-    if not np.any(slopes):
-        return
+    left = _to_left(yaw)
+    slopes = np.sum(terrain.gradient(xy + middle_m * left) * left, axis=-1)
     for s, slope in zip(stations.tolist(), slopes.tolist(), strict=True):
-        _add(lateral, "shape", s=s, t=right_m, a=slope * right_m, b=slope, c=0.0, d=0.0)
-        _add(lateral, "shape", s=s, t=left_m, a=slope * left_m, b=slope, c=0.0, d=0.0)
+        for t in reversed(reach_m):
+            _add(lateral, "shape", s=s, t=t, a=slope * (t - middle_m), b=slope, c=0.0, d=0.0)
+
+
+def _to_left(yaw: Float64Array) -> Float64Array:
+    return np.stack([-np.sin(yaw), np.cos(yaw)], axis=-1)
 
 
 def _width(lane_id: str, left: Float64Array, right: Float64Array) -> float:
