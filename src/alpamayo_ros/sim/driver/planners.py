@@ -85,6 +85,11 @@ class OneThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return self._jobs.qsize()
+
     def run(self, work: Callable[[], T], *, still_wanted: Callable[[], bool] = lambda: True) -> T:
         """Return what `work` returns, or raise what it raises.
 
