@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "parameters": "print the parameters of our nodes as a Markdown table",
     "sim": "drive simulated scenes in closed loop and score the planner, or score a log",
     "sim-renderer": "serve our scenes' camera images by AlpaSim's protocol",
+    "alpasim-driver": "drive AlpaSim: serve its driver's protocol with the planner",
     "asl": "summarise AlpaSim's .asl logs",
 }
 """Subcommand -> one-line help. `alpamayo_ros.cli.NAME` has `add_arguments(parser)` and `run(args) -> int`."""
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="alpamayo",
         description="NVIDIA Alpamayo in ROS 2.",
-        epilog="\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items()),
+        epilog="\n".join(f"  {name:<14} {text}" for name, text in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"alpamayo_ros {__version__}")

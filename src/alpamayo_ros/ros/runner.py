@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -138,6 +139,11 @@ class StopSignals:
 
     def __bool__(self) -> bool:
         return self.count > 0
+
+    def wait(self) -> None:
+        """Return once a signal has come."""
+        while not self:
+            time.sleep(SPIN_TIMEOUT_S)
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
