@@ -1,1 +1,1 @@
-"""Replays the driver calls of a log into any driver of AlpaSim and checks each answer against the contract."""
+"""Replays the driver calls of a log into any driver of AlpaSim, and checks each answer."""
