@@ -108,7 +108,8 @@ class _Replay:
                     break
             else:
                 self._record.completed = True
-        self._call("close_session", Call("close_session", egodriver_pb2.DriveSessionCloseRequest()))
+        if not self._over:
+            self._call("close_session", Call("close_session", egodriver_pb2.DriveSessionCloseRequest()))
         return self._record
 
     def _step(self, pool: ThreadPoolExecutor, step: Step) -> None:
