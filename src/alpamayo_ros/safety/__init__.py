@@ -1,0 +1,1 @@
+"""What stands between a planner and a vehicle: gate, fallback, arbiter, monitor. numpy alone."""
