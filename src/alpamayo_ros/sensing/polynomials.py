@@ -30,6 +30,9 @@ def _slope_numerator(numerator: Sequence[float], denominator: Sequence[float]) -
 
 def _positive_roots(polynomial: Sequence[float] | NDArray[np.float64]) -> list[float]:
     trimmed = np.trim_zeros(np.asarray(polynomial, dtype=np.float64), "b")
+    with np.errstate(over="ignore"):  # a root that lies beyond all numbers is none
+        while len(trimmed) >= 2 and not np.isfinite(trimmed[:-1] / trimmed[-1]).all():
+            trimmed = np.trim_zeros(trimmed[:-1], "b")
     if len(trimmed) < 2:
         return []
     roots = P.polyroots(trimmed)
