@@ -17,18 +17,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import numpy as np
 import shapely
 from shapely.geometry import LineString, Polygon
 
+from alpamayo_ros.sim.export.elements import add
+from alpamayo_ros.sim.export.furniture import add_furniture
 from alpamayo_ros.sim.export.geodesy import GEO_REFERENCE
 from alpamayo_ros.sim.export.reference_line import Piece, ReferenceLine, cubics, fit_arcs, fit_lines
 from alpamayo_ros.sim.export.topology import LaneRoad, Topology, topology_of
 from alpamayo_ros.sim.roads import Float64Array, RoadNetwork, Terrain
 from alpamayo_ros.types import InvalidInput
-
-Element = ElementTree.Element
 
 _CUBIC_M = 10.0
 _WIDTH_SPREAD_M = 0.01
@@ -50,10 +51,15 @@ def opendrive(name: str, network: RoadNetwork, terrain: Terrain) -> str:
     root = ElementTree.Element("OpenDRIVE")
     _header(root, name, network)
     ids = count(len(topology.roads) + 1)
+    lines = {road.road_id: _reference_line(network, road) for road in topology.roads.values()}
+    roads = {
+        road.road_id: _lane_road(root, network, terrain, topology, road, line=lines[road.road_id])
+        for road in topology.roads.values()
+    }
+    add_furniture(roads, network, terrain, topology, lines=lines)
     for road in topology.roads.values():
-        line = _lane_road(root, network, terrain, topology, road)
         if not road.connecting:
-            _crossing(root, terrain, next(ids), line)
+            _crossing(root, terrain, next(ids), lines[road.road_id])
     for edge in _edge_pieces(network):
         _edge_road(root, terrain, next(ids), edge)
     for junction, connecting in topology.junctions.items():
@@ -66,7 +72,7 @@ def _header(root: Element, name: str, network: RoadNetwork) -> None:
     points = [lane.centre for lane in network.lanes] + list(network.edges)
     west, south = np.min([p[:, :2].min(axis=0) for p in points], axis=0)
     east, north = np.max([p[:, :2].max(axis=0) for p in points], axis=0)
-    header = _add(
+    header = add(
         root,
         "header",
         revMajor=1,
@@ -79,34 +85,44 @@ def _header(root: Element, name: str, network: RoadNetwork) -> None:
         west=west,
         vendor="alpamayo_ros",
     )
-    _add(header, "geoReference").text = GEO_REFERENCE
+    add(header, "geoReference").text = GEO_REFERENCE
+
+
+def _reference_line(network: RoadNetwork, road: LaneRoad) -> ReferenceLine:
+    """Return the left border of the leftmost lane; its points lie square to those of the right border."""
+    lane = network.lane(road.lane_ids[0])
+    across = (lane.left - lane.right)[:, :2]
+    return fit_arcs(lane.left[:, :2], np.arctan2(across[:, 1], across[:, 0]) - np.pi / 2)
 
 
 def _lane_road(
-    root: Element, network: RoadNetwork, terrain: Terrain, topology: Topology, road: LaneRoad
-) -> ReferenceLine:
+    root: Element,
+    network: RoadNetwork,
+    terrain: Terrain,
+    topology: Topology,
+    road: LaneRoad,
+    *,
+    line: ReferenceLine,
+) -> Element:
     lanes = [network.lane(lane_id) for lane_id in road.lane_ids]
-    left, right = lanes[0].left[:, :2], lanes[0].right[:, :2]
-    across = left - right
-    line = fit_arcs(left, np.arctan2(across[:, 1], across[:, 0]) - np.pi / 2)
     widths = [_width(lane.lane_id, lane.left, lane.right) for lane in lanes]
     element = _road(root, road.road_id, line, name=" ".join(road.lane_ids), junction=road.junction)
-    link = _add(element, "link")
+    link = add(element, "link")
     for tag, others, junction, point in (
         ("predecessor", road.before, road.junction_before, "end"),
         ("successor", road.after, road.junction_after, "start"),
     ):
         if junction is not None:
-            _add(link, tag, elementType="junction", elementId=junction)
+            add(link, tag, elementType="junction", elementId=junction)
         elif others:
-            _add(link, tag, elementType="road", elementId=others[0], contactPoint=point)
-    kind = _add(element, "type", s=0.0, type="town")
-    _add(kind, "speed", max=max(lane.speed_limit_mps for lane in lanes), unit="m/s")
+            add(link, tag, elementType="road", elementId=others[0], contactPoint=point)
+    kind = add(element, "type", s=0.0, type="town")
+    add(kind, "speed", max=max(lane.speed_limit_mps for lane in lanes), unit="m/s")
     _plan_view(element, line)
     _heights(element, line, terrain, reach_m=(0.0, -sum(widths)))
-    section = _add(_add(element, "lanes"), "laneSection", s=0.0)
-    _add(_add(_add(section, "center"), "lane", id=0, type="none", level="false"), "link")
-    side = _add(section, "right")
+    section = add(add(element, "lanes"), "laneSection", s=0.0)
+    add(add(add(section, "center"), "lane", id=0, type="none", level="false"), "link")
+    side = add(section, "right")
     for number, (lane, width) in enumerate(zip(lanes, widths, strict=True), 1):
         one = _lane(side, -number, "driving", width)
         lane_link = one.find("link")
@@ -117,10 +133,10 @@ def _lane_road(
         ):
             if junction is None:
                 for other in links:
-                    _add(lane_link, tag, id=topology.place[other][1])
-        _add(one, "speed", sOffset=0.0, max=lane.speed_limit_mps, unit="m/s")
+                    add(lane_link, tag, id=topology.place[other][1])
+        add(one, "speed", sOffset=0.0, max=lane.speed_limit_mps, unit="m/s")
     _lane(side, -len(lanes) - 1, "sidewalk", 0.0)
-    return line
+    return element
 
 
 def _crossing(root: Element, terrain: Terrain, road_id: int, line: ReferenceLine) -> None:
@@ -132,9 +148,9 @@ def _crossing(root: Element, terrain: Terrain, road_id: int, line: ReferenceLine
     element = _road(root, road_id, short, name="")
     _plan_view(element, short)
     _heights(element, short, terrain, reach_m=(0.0, -_CROSSING_WIDTH_M))
-    section = _add(_add(element, "lanes"), "laneSection", s=0.0)
-    _add(_add(section, "center"), "lane", id=0, type="none", level="false")
-    _lane(_add(section, "right"), -1, "none", _CROSSING_WIDTH_M)
+    section = add(add(element, "lanes"), "laneSection", s=0.0)
+    add(add(section, "center"), "lane", id=0, type="none", level="false")
+    _lane(add(section, "right"), -1, "none", _CROSSING_WIDTH_M)
 
 
 def _edge_road(root: Element, terrain: Terrain, road_id: int, edge: tuple[Float64Array, bool]) -> None:
@@ -144,12 +160,12 @@ def _edge_road(root: Element, terrain: Terrain, road_id: int, edge: tuple[Float6
     element = _road(root, road_id, line, name="edge")
     _plan_view(element, line)
     _heights(element, line, terrain, reach_m=(0.0, -_SIDEWALK_M) if drivable_left else (_SIDEWALK_M, 0.0))
-    section = _add(_add(element, "lanes"), "laneSection", s=0.0)
+    section = add(add(element, "lanes"), "laneSection", s=0.0)
     if not drivable_left:
-        _lane(_add(section, "left"), 1, "sidewalk", _SIDEWALK_M)
-    _add(_add(section, "center"), "lane", id=0, type="none", level="false")
+        _lane(add(section, "left"), 1, "sidewalk", _SIDEWALK_M)
+    add(add(section, "center"), "lane", id=0, type="none", level="false")
     if drivable_left:
-        _lane(_add(section, "right"), -1, "sidewalk", _SIDEWALK_M)
+        _lane(add(section, "right"), -1, "sidewalk", _SIDEWALK_M)
 
 
 def _edge_pieces(network: RoadNetwork) -> list[tuple[Float64Array, bool]]:
@@ -171,10 +187,10 @@ def _edge_pieces(network: RoadNetwork) -> list[tuple[Float64Array, bool]]:
 def _junction(
     root: Element, network: RoadNetwork, topology: Topology, junction: int, connecting: Sequence[int]
 ) -> None:
-    element = _add(root, "junction", id=junction, name=f"junction {junction}")
+    element = add(root, "junction", id=junction, name=f"junction {junction}")
     for number, road_id in enumerate(connecting):
         road = topology.roads[road_id]
-        connection = _add(
+        connection = add(
             element,
             "connection",
             id=number,
@@ -184,7 +200,7 @@ def _junction(
         )
         for lane_id in road.lane_ids:
             for source in network.lane(lane_id).predecessors:
-                _add(
+                add(
                     connection,
                     "laneLink",
                     **{"from": topology.place[source][1], "to": topology.place[lane_id][1]},
@@ -194,7 +210,7 @@ def _junction(
 def _road(
     root: Element, road_id: int, line: ReferenceLine, *, name: str, junction: int | None = None
 ) -> Element:
-    return _add(
+    return add(
         root,
         "road",
         name=name,
@@ -206,9 +222,9 @@ def _road(
 
 
 def _plan_view(road: Element, line: ReferenceLine) -> None:
-    view = _add(road, "planView")
+    view = add(road, "planView")
     for piece in line.pieces:
-        geometry = _add(
+        geometry = add(
             view,
             "geometry",
             s=piece.s_m,
@@ -218,9 +234,9 @@ def _plan_view(road: Element, line: ReferenceLine) -> None:
             length=piece.length_m,
         )
         if piece.curvature_per_m:
-            _add(geometry, "arc", curvature=piece.curvature_per_m)
+            add(geometry, "arc", curvature=piece.curvature_per_m)
         else:
-            _add(geometry, "line")
+            add(geometry, "line")
 
 
 def _heights(road: Element, line: ReferenceLine, terrain: Terrain, *, reach_m: tuple[float, float]) -> None:
@@ -245,17 +261,17 @@ def _heights(road: Element, line: ReferenceLine, terrain: Terrain, *, reach_m: t
             [terrain.height_m(middle), np.sum(terrain.gradient(middle) * forward, axis=-1)], axis=-1
         )
 
-    elevation = _add(road, "elevationProfile")
+    elevation = add(road, "elevationProfile")
     for s, a, b, c, d in cubics(line, _CUBIC_M, profile):
-        _add(elevation, "elevation", s=s, a=a, b=b, c=c, d=d)
-    lateral = _add(road, "lateralProfile")
+        add(elevation, "elevation", s=s, a=a, b=b, c=c, d=d)
+    lateral = add(road, "lateralProfile")
     stations = line.stations(_CUBIC_M)
     xy, yaw = line.sample(stations)
     left = _to_left(yaw)
     slopes = np.sum(terrain.gradient(xy + middle_m * left) * left, axis=-1)
     for s, slope in zip(stations.tolist(), slopes.tolist(), strict=True):
         for t in reversed(reach_m):
-            _add(lateral, "shape", s=s, t=t, a=slope * (t - middle_m), b=slope, c=0.0, d=0.0)
+            add(lateral, "shape", s=s, t=t, a=slope * (t - middle_m), b=slope, c=0.0, d=0.0)
 
 
 def _to_left(yaw: Float64Array) -> Float64Array:
@@ -272,16 +288,7 @@ def _width(lane_id: str, left: Float64Array, right: Float64Array) -> float:
 
 
 def _lane(side: Element, number: int, kind: str, width_m: float) -> Element:
-    lane = _add(side, "lane", id=number, type=kind, level="false")
-    _add(lane, "link")
-    _add(lane, "width", sOffset=0.0, a=width_m, b=0.0, c=0.0, d=0.0)
+    lane = add(side, "lane", id=number, type=kind, level="false")
+    add(lane, "link")
+    add(lane, "width", sOffset=0.0, a=width_m, b=0.0, c=0.0, d=0.0)
     return lane
-
-
-def _add(parent: Element, tag: str, **attributes: object) -> Element:
-    """Add an element; numbers are written so that they read back the same."""
-    text = {
-        key: repr(float(value)) if isinstance(value, float) else str(value)
-        for key, value in attributes.items()
-    }
-    return ElementTree.SubElement(parent, tag, text)
