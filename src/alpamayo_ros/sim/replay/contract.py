@@ -64,7 +64,7 @@ RULES: dict[str, Rule] = {
         Rule("first_stamp", "a first pose stamped time_now", "a later one fails the rollout"),
         Rule(
             "first_pose",
-            f"a first pose at the newest egomotion's, to {FIRST_POSE_M * 100:g} cm and {FIRST_POSE_RAD:g} rad",
+            f"a first pose at the newest egomotion's (to {FIRST_POSE_M:g} m, {FIRST_POSE_RAD:g} rad)",
             "the controller steers away an error that is none",
         ),
         Rule("horizon", f"a last pose {HORIZON_S:g} s ahead or more", "the vehicle brakes"),

@@ -161,6 +161,9 @@ def replay_log(
             records += pool.map(one, range(len(records), len(records) + sessions))
             progress(len(records))
     wall_s = time.monotonic() - started_s
+    if alone is not None and len(alone.answers) < log.drives:
+        got = f"{len(alone.answers)} of {log.drives} answers in a session driven alone"
+        findings.append(Finding("same_answers", got))
     for record in records:
         findings += record.findings
         if alone is not None:
