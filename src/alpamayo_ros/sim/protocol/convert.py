@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from alpamayo_ros.sensing.camera_models import CameraModel, Fisheye, FTheta, Pinhole
 from alpamayo_ros.sensing.rigid import Matrix4, from_quaternion
 from alpamayo_ros.sim.protocol.generated import common_pb2, sensorsim_pb2
+from alpamayo_ros.sim.protocol.trajectory_wire import trajectory_from_rows
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.state import EgoState
 from alpamayo_ros.types import InvalidInput, require_finite
@@ -54,12 +55,17 @@ def pose_messages(local_from_body: Float64Array) -> list[common_pb2.Pose]:
     """Return poses [N, 4, 4] as messages; their quaternions have w >= 0."""
     if not len(local_from_body):
         return []
-    rotations = Rotation.from_matrix(local_from_body[:, :3, :3]).as_quat()
-    quaternions = np.where(rotations[:, 3:] < 0, -rotations, rotations).tolist()
+    quaternions = _quaternions_wxyz(local_from_body).tolist()
     return [
         common_pb2.Pose(vec=common_pb2.Vec3(x=x, y=y, z=z), quat=common_pb2.Quat(w=qw, x=qx, y=qy, z=qz))
-        for (x, y, z), (qx, qy, qz, qw) in zip(local_from_body[:, :3, 3].tolist(), quaternions, strict=True)
+        for (x, y, z), (qw, qx, qy, qz) in zip(local_from_body[:, :3, 3].tolist(), quaternions, strict=True)
     ]
+
+
+def _quaternions_wxyz(local_from_body: Float64Array) -> Float64Array:
+    """Return the rotations of poses [N >= 1, 4, 4] as quaternions [N, 4], w >= 0."""
+    xyzw = Rotation.from_matrix(local_from_body[:, :3, :3]).as_quat()
+    return np.asarray(np.where(xyzw[:, 3:] < 0, -xyzw, xyzw)[:, [3, 0, 1, 2]])
 
 
 def matrix_of(pose: common_pb2.Pose, name: str) -> Matrix4:
@@ -107,10 +113,12 @@ def pose_pair(at_open: common_pb2.Pose, at_close: common_pb2.Pose) -> sensorsim_
 
 def trajectory_message(stamps_us: NDArray[np.int64], poses: Float64Array) -> common_pb2.Trajectory:
     """Return stamps [N] in us and poses [N, 4, 4] as a message."""
-    trajectory = common_pb2.Trajectory()
-    for stamp_us, pose in zip(np.asarray(stamps_us).tolist(), pose_messages(poses), strict=True):
-        trajectory.poses.add(timestamp_us=stamp_us, pose=pose)
-    return trajectory
+    stamps_us = np.asarray(stamps_us)
+    if len(stamps_us) != len(poses):
+        raise InvalidInput(f"trajectory: expected {len(stamps_us)} poses, one a stamp, got {len(poses)}")
+    if not len(poses):
+        return common_pb2.Trajectory()
+    return trajectory_from_rows(stamps_us, poses[:, :3, 3], _quaternions_wxyz(poses))
 
 
 def trajectory_of(
