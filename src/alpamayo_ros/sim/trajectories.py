@@ -17,6 +17,7 @@ from alpamayo_ros.sim.scene import STEP_US
 from alpamayo_ros.sim.state import EgoState
 from alpamayo_ros.types import (
     NUM_WAYPOINTS,
+    Float32Array,
     InvalidInput,
     Plan,
     require_array,
@@ -93,28 +94,66 @@ def plan_in_local(
     Raises:
         InvalidInput: for a plan that is not finite, that is of the future, or that is over.
     """
-    t0_us = plan.t0_ns // 1000
-    now_us = t0_us if now_us is None else now_us
-    poses = np.tile(np.eye(4), (NUM_WAYPOINTS + 1, 1, 1))
     xyz, rotation = plan.xyz_in_rig_t0[plan.chosen], plan.rot_in_rig_t0[plan.chosen]
     require_finite("plan: xyz_in_rig_t0", xyz)
     require_finite("plan: rot_in_rig_t0", rotation)
-    poses[1:, :3, 3] = xyz
-    poses[1:, :3, :3] = _orthonormal(rotation.astype(np.float64))
-    poses = local_from_rig_t0 @ poses
+    require_rotation("plan: rot_in_rig_t0", rotation)
+    poses = samples_in_local(xyz[None], rotation[None], local_from_rig_t0)
+    t0_us = plan.t0_ns // 1000
+    stamps_us, ahead = rest_of_samples(
+        t0_us, poses, now_us=t0_us if now_us is None else now_us, local_from_rig_now=local_from_rig_now
+    )
+    return stamps_us, ahead[0]
+
+
+def samples_in_local(
+    xyz_in_rig_t0: Float32Array, rot_in_rig_t0: Float32Array, local_from_rig_t0: Float64Array
+) -> Float64Array:
+    """Return samples' poses [K, 65, 4, 4] in local, that at t0 first.
+
+    Args:
+        xyz_in_rig_t0: [K, 64, 3] m, finite.
+        rot_in_rig_t0: [K, 64, 3, 3], rotations up to float32's rounding.
+        local_from_rig_t0: pose of the rig at t0.
+    """
+    count = len(xyz_in_rig_t0)
+    poses = np.tile(np.eye(4), (count, NUM_WAYPOINTS + 1, 1, 1))
+    poses[:, 1:, :3, 3] = xyz_in_rig_t0
+    rotations = Rotation.from_matrix(rot_in_rig_t0.reshape(-1, 3, 3).astype(np.float64))
+    poses[:, 1:, :3, :3] = rotations.as_matrix().reshape(count, NUM_WAYPOINTS, 3, 3)
+    return np.asarray(local_from_rig_t0 @ poses)
+
+
+def rest_of_samples(
+    t0_us: int, poses: Float64Array, *, now_us: int, local_from_rig_now: Float64Array | None = None
+) -> tuple[NDArray[np.int64], Float64Array]:
+    """Return what of samples is still to come: stamps [P] from now_us on and poses [K, P, 4, 4].
+
+    Args:
+        t0_us: stamp of their first pose.
+        poses: [K, 65, 4, 4], 0.1 s apart.
+        now_us: where they are to begin.
+        local_from_rig_now: their first pose; by default each one's own, interpolated.
+
+    Raises:
+        InvalidInput: for samples of the future, or that are over.
+    """
     stamps_us = t0_us + STEP_US * np.arange(NUM_WAYPOINTS + 1, dtype=np.int64)
     if not t0_us <= now_us < stamps_us[-1]:
         raise InvalidInput(
             f"plan: expected t0 in the last {NUM_WAYPOINTS * STEP_US / 1e6:.1f} s before now, {now_us} us, "
             f"got t0 {t0_us} us"
         )
-    start = interpolate_poses(stamps_us, poses, np.array([now_us])) if now_us > t0_us else poses[:1]
     if local_from_rig_now is not None:
-        start = local_from_rig_now[None]
+        start = np.broadcast_to(local_from_rig_now, (len(poses), 1, 4, 4))
+    elif now_us > t0_us:
+        start = np.stack([interpolate_poses(stamps_us, each, np.array([now_us])) for each in poses])
+    else:
+        start = poses[:, :1]
     ahead = stamps_us > now_us
     return (
         np.concatenate([np.array([now_us], np.int64), stamps_us[ahead]]),
-        np.concatenate([start, poses[ahead]]),
+        np.concatenate([start, poses[:, ahead]], axis=1),
     )
 
 
@@ -158,9 +197,3 @@ def _path_from(ego: EgoState, path_xyz: Float64Array | None, *, length_m: float)
                 forward = step / np.linalg.norm(step)
     points.append(points[-1] + length_m * forward)
     return np.array(points)
-
-
-def _orthonormal(rotations: Float64Array) -> Float64Array:
-    """Return the nearest rotations [N, 3, 3] of float32 ones."""
-    require_rotation("plan: rot_in_rig_t0", rotations)
-    return np.asarray(Rotation.from_matrix(rotations).as_matrix())

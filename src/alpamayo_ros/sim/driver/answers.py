@@ -2,63 +2,73 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from alpamayo_ros.sensing.rigid import Matrix4
+from alpamayo_ros.sim.driver.fitness import is_motion
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.scene import STEP_US
 from alpamayo_ros.sim.state import EgoState
-from alpamayo_ros.sim.trajectories import Trajectory, plan_in_local
-from alpamayo_ros.types import NUM_WAYPOINTS, InvalidInput, Plan
+from alpamayo_ros.sim.trajectories import Trajectory, rest_of_samples, samples_in_local
+from alpamayo_ros.types import NUM_WAYPOINTS, Plan
 
 _STANDING_MPS = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class MadePlan:
-    """A plan, where it was made, and with which navigation text."""
+    """A plan, where it was made, and with which navigation text.
+
+    Attributes:
+        plan: any of its samples may be no motion.
+        local_from_rig_t0: where the rig was at its t0.
+        instruction: "" for none.
+        indices: of the samples that are motions, rising.
+        local_from_rig: float64 [len(indices), 65, 4, 4], their poses from t0 on, 0.1 s apart.
+    """
 
     plan: Plan
     local_from_rig_t0: Matrix4
     instruction: str
+    indices: tuple[int, ...] = field(init=False)
+    local_from_rig: Float64Array = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        xyz, rot = self.plan.xyz_in_rig_t0, self.plan.rot_in_rig_t0
+        motions = is_motion(self.plan)
+        poses = samples_in_local(xyz[motions], rot[motions], self.local_from_rig_t0)
+        object.__setattr__(self, "indices", tuple(np.flatnonzero(motions).tolist()))
+        object.__setattr__(self, "local_from_rig", poses)
+
+    @property
+    def t0_us(self) -> int:
+        """Stamp of where it begins."""
+        return self.plan.t0_ns // 1000
 
     def age_s(self, now_us: int) -> float:
         """Return how long ago its t0 was."""
-        return (now_us * 1000 - self.plan.t0_ns) / 1e9
+        return (now_us - self.t0_us) / 1e6
 
-    def trajectory(self, ego: EgoState) -> Trajectory:
-        """Return its chosen sample from now on, beginning where the rig is.
+    def samples(self, ego: EgoState) -> tuple[Trajectory, ...]:
+        """Return the samples of `indices` from now on, each beginning where the rig is.
 
         Raises:
-            InvalidInput: if it is not finite, is over, or is of the future.
+            InvalidInput: if the plan is over, or is of the future.
         """
-        return self._sample(self.plan.chosen, ego)
+        stamps_us, poses = rest_of_samples(
+            self.t0_us, self.local_from_rig, now_us=ego.time_us, local_from_rig_now=ego.local_from_rig
+        )
+        return tuple((stamps_us, each) for each in poses)
 
-    def samples(self, ego: EgoState) -> dict[int, Trajectory]:
-        """Return all samples from now on, by index; those left out that are not finite or no motion."""
-        found: dict[int, Trajectory] = {}
-        for index in range(self.plan.num_samples):
-            try:
-                found[index] = self._sample(index, ego)
-            except InvalidInput:
-                continue
-        return found
+    def trajectory(self, ego: EgoState) -> Trajectory:
+        """Return the chosen sample, one of `indices`, from now on; raises InvalidInput as `samples` does."""
+        return self.samples(ego)[self.indices.index(self.plan.chosen)]
 
     def path_xyz(self) -> Float64Array:
-        """Return the chosen sample's path [65, 3] in local, from t0 on."""
-        own = self.plan.xyz_in_rig_t0[self.plan.chosen].astype(np.float64)
-        path = np.concatenate([np.zeros((1, 3)), own])
-        return np.asarray(path @ self.local_from_rig_t0[:3, :3].T + self.local_from_rig_t0[:3, 3])
-
-    def _sample(self, index: int, ego: EgoState) -> Trajectory:
-        return plan_in_local(
-            replace(self.plan, chosen=index),
-            self.local_from_rig_t0,
-            now_us=ego.time_us,
-            local_from_rig_now=ego.local_from_rig,
-        )
+        """Return the path [65, 3] in local of the chosen sample, one of `indices`, from t0 on."""
+        return self.local_from_rig[self.indices.index(self.plan.chosen), :, :3, 3]
 
 
 def straight_on(ego: EgoState) -> Trajectory:

@@ -38,7 +38,8 @@ def describe(outcome: DriveOutcome, *, maneuver: Maneuver, chosen_sample: int | 
     info: dict[str, Any] = {
         "reasoning_text": _WITHOUT_PLAN.get(outcome.source, ""),
         "command_name": _COMMANDS[maneuver],
-        "safe_trajectory": outcome.plan is not None,
+        # AlpaSim counts False as its safety monitor's intervention.
+        "safe_trajectory": outcome.source != "stop",
         "select_ix": chosen_sample,
         "source": outcome.source,
         "reason": outcome.reason,

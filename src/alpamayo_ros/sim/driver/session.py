@@ -10,7 +10,7 @@ from dataclasses import replace
 from alpamayo_ros.sim.driver.answers import MadePlan, straight_on
 from alpamayo_ros.sim.driver.debug_info import describe, encode
 from alpamayo_ros.sim.driver.events import DriveOutcome, SessionWatcher
-from alpamayo_ros.sim.driver.fitness import Fitness, basic_fitness, with_fit_choice
+from alpamayo_ros.sim.driver.fitness import Fitness, basic_fitness, is_motion, with_fit_choice
 from alpamayo_ros.sim.driver.inputs import Lacking, SessionInputs
 from alpamayo_ros.sim.driver.navigation import Guidance
 from alpamayo_ros.sim.driver.planners import OneThread
@@ -175,14 +175,27 @@ class DrivingSession:
             problem = f"plan: expected t0 {observation.t0_ns} ns, got {plan.t0_ns} ns"
             self._statistics.refused("plan_invalid", problem)
             return problem
-        t0 = self._inputs.ego_at(observation.t0_ns // 1000)
-        self._drawn = MadePlan(plan, observation.rig_pose_in_odom_at_t0, observation.instruction or "")
-        fit = with_fit_choice(plan, self._fitness(plan, t0.speed_mps))
-        if fit is None:
+        return self._keep(MadePlan(plan, observation.rig_pose_in_odom_at_t0, observation.instruction or ""))
+
+    def _keep(self, drawn: MadePlan) -> str:
+        """Keep a plan, to drive if it may be driven; returns why it may not, "" if it may."""
+        self._drawn = drawn
+        plan = drawn.plan
+        t0 = self._inputs.ego_at(drawn.t0_us)
+        try:
+            fit = self._fitness(plan, t0.speed_mps) & is_motion(plan)
+        except Exception as error:  # an injected gate's; what it did not pass is not driven
+            self._statistics.refused("fitness_error", f"{type(error).__name__}: {error}")
+            _log.exception("while judging a plan")
+            return f"{type(error).__name__}: {error}"
+        chosen = with_fit_choice(plan, fit)
+        if chosen is None:
             problem = f"plan: expected a sample that may be driven, got none of {plan.num_samples}"
             self._statistics.refused("plan_unfit", problem)
             return problem
-        self._made = self._drawn = replace(self._drawn, plan=fit)
+        if chosen is not plan:
+            self._drawn = MadePlan(chosen, drawn.local_from_rig_t0, drawn.instruction)
+        self._made = self._drawn
         return ""
 
     def _choose(self, ego: EgoState, reason: str, *, starting: bool) -> DriveOutcome:
@@ -220,14 +233,10 @@ class DrivingSession:
         driven instead.
         """
         drawn = self._drawn
-        samples: dict[int, Trajectory] = {}
-        if drawn is not None and drawn.age_s(ego.time_us) <= self._settings.max_plan_age_s:
-            samples = drawn.samples(ego)
-        if not samples:
+        if drawn is None or drawn.age_s(ego.time_us) > self._settings.max_plan_age_s or not drawn.indices:
             return (outcome.trajectory,), 0
-        driven = outcome.plan is not None and drawn is self._made
-        chosen = list(samples).index(drawn.plan.chosen) if drawn is not None and driven else None
-        return tuple(samples.values()), chosen
+        driven = outcome.plan is drawn.plan
+        return drawn.samples(ego), drawn.indices.index(drawn.plan.chosen) if driven else None
 
     # The end.
 
