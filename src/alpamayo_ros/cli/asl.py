@@ -1,6 +1,7 @@
 """Summarise a log of AlpaSim's (rollout.asl): what was asked of whom, what was driven, what went wrong.
 
 A log that a crash cut off is summarised as far as it goes; the exit code is then 1. Pickles are never opened.
+`alpamayo asl replay` replays one into a driver.
 """
 
 from __future__ import annotations

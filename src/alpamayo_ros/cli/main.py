@@ -21,8 +21,12 @@ COMMANDS: dict[str, str] = {
     "sim-renderer": "serve our scenes' camera images by AlpaSim's protocol",
     "alpasim-driver": "drive AlpaSim: serve its driver's protocol with the planner",
     "asl": "summarise AlpaSim's .asl logs",
+    "asl replay": "replay a log into a driver of AlpaSim and check its answers",
 }
-"""Subcommand -> one-line help. `alpamayo_ros.cli.NAME` has `add_arguments(parser)` and `run(args) -> int`."""
+"""Subcommand, of one word or two -> one-line help.
+
+`alpamayo_ros.cli.NAME` has `add_arguments(parser)` and `run(args) -> int`.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,12 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
     arguments = parser.parse_args(argv[:1])
 
-    name: str = arguments.command
-    module = import_module(f"alpamayo_ros.cli.{name.replace('-', '_')}")
+    name, rest = str(arguments.command), argv[1:]
+    if rest and f"{name} {rest[0]}" in COMMANDS:
+        name, rest = f"{name} {rest[0]}", rest[1:]
+    module = import_module(f"alpamayo_ros.cli.{name.replace('-', '_').replace(' ', '_')}")
     subparser = argparse.ArgumentParser(prog=f"alpamayo {name}", description=module.__doc__)
     module.add_arguments(subparser)
     try:
-        return int(module.run(subparser.parse_args(argv[1:])))
+        return int(module.run(subparser.parse_args(rest)))
     except InvalidInput as error:
         print(f"alpamayo {name}: {error}", file=sys.stderr)
         return 2
