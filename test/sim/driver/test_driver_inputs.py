@@ -221,3 +221,23 @@ def test_memory_does_not_grow_with_what_was_told() -> None:
         kept.append(sum(len(buffer) for buffer in made._frames.values()))
     assert max(kept) == kept[-1] == 4 * 7
     assert len(made._routes) == 16
+
+
+def test_pictures_that_come_again_or_from_long_ago_are_counted_and_change_nothing() -> None:
+    made, ignored = inputs()
+    for stamp_us in (NOW_US, NOW_US, NOW_US - 1_000_000):
+        made.add_frame(frame(1, stamp_us))
+    assert ignored == [f"{LOGICAL_IDS[1]}, again", f"{LOGICAL_IDS[1]}, too old"]
+
+
+@pytest.mark.parametrize("stamp_us", [0, 2**63 - 1, 2**62])
+def test_stamps_that_no_clock_gives_are_refused(stamp_us: int) -> None:
+    made, _ = inputs()
+    made.add_egomotion(egomotion(NOW_US))
+    with pytest.raises(InvalidInput, match=f"frame_end_us: expected a stamp in us .* got {stamp_us}"):
+        made.add_frame(frame(1, stamp_us, picture()))
+    with pytest.raises(InvalidInput, match=f"timestamp_us: expected a stamp in us .* got {stamp_us}"):
+        made.add_egomotion(Egomotion(np.array([stamp_us]), pose_at(NOW_US)[None]))
+    with pytest.raises(InvalidInput, match=f"time_now_us: expected a stamp in us .* got {stamp_us}"):
+        made.ego_at(stamp_us)
+    np.testing.assert_array_equal(made.ego_at(NOW_US).local_from_rig, pose_at(NOW_US))

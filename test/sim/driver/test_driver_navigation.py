@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from alpamayo_ros.sim.driver.navigation import Guidance, guide
@@ -81,6 +81,7 @@ def test_repeated_points_have_no_direction_and_change_nothing() -> None:
 def test_it_does_not_depend_on_where_the_rig_looks(
     at_m: float, degrees: float, over_m: float, turned_rad: float
 ) -> None:
+    assume(abs(abs(degrees) - 30.0) > 1e-6)  # at 30 degrees rounding decides
     plain = bend(at_m=at_m, degrees=degrees, over_m=over_m)
     c, s = np.cos(turned_rad), np.sin(turned_rad)
     turned = Route(1, plain.points_in_rig @ np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]]))

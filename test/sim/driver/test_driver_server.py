@@ -189,6 +189,7 @@ def test_sessions_that_nobody_calls_end_and_are_not_found_any_more(serve: Serve)
         while driver.statistics.sessions_open and time.monotonic() < deadline_s:
             time.sleep(0.05)
         assert driver.statistics.sessions_open == 0 and planner.closed == 1
+        assert driver.statistics.snapshot().sessions_expired == 1
         with pytest.raises(ServiceError, match="expected one of 0 open sessions, got 'left-open'"):
             client.submit_frame("left-open", frame(1, START_US))
         client.start_session(drive_session("left-open"))

@@ -22,6 +22,7 @@ from driver_factory import (
     shade,
     sim_rig,
 )
+from numpy.typing import NDArray
 
 from alpamayo_ros.sim.driver.driver import Driver
 from alpamayo_ros.sim.driver.events import DriveOutcome
@@ -156,6 +157,10 @@ def broken(what: str) -> ScriptedPlanner:
             xyz[:, 30] = np.nan
         if what == "nan rotation":
             rot[:, 3] = np.nan
+        if what == "skewed":
+            rot[:, 3, 0, 0] += 0.5
+        if what == "mirrored":
+            rot[:, 3, 2] *= -1.0
         if what == "starts elsewhere":
             xyz[:, :, 0] += 10.0
         if what == "reverses":
@@ -174,6 +179,8 @@ def broken(what: str) -> ScriptedPlanner:
         ("refuses", "observation_refused"),
         ("nan", "plan_unfit"),
         ("nan rotation", "plan_unfit"),
+        ("skewed", "plan_unfit"),
+        ("mirrored", "plan_unfit"),
         ("starts elsewhere", "plan_unfit"),
         ("reverses", "plan_unfit"),
         ("other t0", "plan_invalid"),
@@ -189,6 +196,23 @@ def test_a_planner_that_fails_is_counted_and_never_driven(what: str, reason: str
     counts = drive.driver.statistics.snapshot()
     assert counts.refused == {reason: 2} and counts.drives["stop"] == 2
     assert counts.last_problem.startswith("stop: ")
+
+
+def test_a_gate_that_fails_costs_its_plan_and_one_that_passes_all_cannot_pass_what_is_no_motion() -> None:
+    def fails(plan: Plan, speed_mps: float) -> NDArray[np.bool_]:
+        raise RuntimeError("no limits")
+
+    drive = begin(fitness=fails)
+    for _ in range(5):
+        now_us = drive.now_us
+        answer = drive.step()
+        check(answer, now_us)
+    assert info(answer)["source"] == "stop" and info(answer)["reason"] == "RuntimeError: no limits"
+    assert drive.driver.statistics.snapshot().refused == {"fitness_error": 2}
+    drive = begin(broken("nan"), fitness=lambda plan, speed_mps: np.ones(plan.num_samples, np.bool_))
+    for _ in range(5):
+        answer = drive.step()
+    assert info(answer)["source"] == "stop"
 
 
 def test_samples_that_may_not_be_driven_go_along_but_for_those_that_are_no_motion() -> None:
@@ -293,6 +317,7 @@ def test_there_is_room_for_so_many_sessions_and_closing_one_makes_room() -> None
     second = drive.driver.start(drive_session("2"))
     with pytest.raises(Busy, match="expected at most 2 sessions"):
         drive.driver.start(drive_session("3"))
+    assert drive.driver.statistics.snapshot().refused == {"session_busy": 1}
     second.close()
     third = drive.driver.start(drive_session("3"))
     assert drive.driver.statistics.sessions_open == 2

@@ -46,6 +46,27 @@ def test_idle_sessions_are_closed_when_another_begins() -> None:
     assert busy.closed == new.closed == 1 and len(sessions) == 0
 
 
+class Broken(Thing):
+    def close(self) -> None:
+        super().close()
+        raise RuntimeError("it does not end")
+
+
+def test_a_session_that_does_not_end_well_is_no_fault_of_the_others() -> None:
+    clock, expired = Clock(), list[str]()
+    sessions: Sessions[Thing] = Sessions(clock=clock, on_expire=lambda: expired.append("one"))
+    old, also_old = Broken(), Thing()
+    sessions.start("old", lambda: old)
+    sessions.start("also old", lambda: also_old)
+    clock.now_s = IDLE_S + 1
+    sessions.start("new", Broken)
+    assert (old.closed, also_old.closed) == (1, 1) and expired == ["one", "one"]
+    last = Thing()
+    sessions.start("last", lambda: last)
+    sessions.close_all()
+    assert last.closed == 1 and len(sessions) == 0
+
+
 def test_a_session_in_use_is_not_idle() -> None:
     clock = Clock()
     sessions: Sessions[Thing] = Sessions(clock=clock)

@@ -68,7 +68,9 @@ class Driver:
         """
         if not self._places.acquire(blocking=False):
             limit = self.settings.max_sessions
-            raise Busy(f"start_session: expected at most {limit} sessions at a time, got one more")
+            busy = Busy(f"start_session: expected at most {limit} sessions at a time, got one more")
+            self.statistics.refused("session_busy", str(busy))
+            raise busy
         try:
             return self._start(session)
         except BaseException:
@@ -88,7 +90,11 @@ class Driver:
             self.statistics.refused("session", str(error))
             raise
         seed = session.random_seed if self.settings.seed is None else self.settings.seed
-        planner = self.planners.start(session, seed=seed)
+        try:
+            planner = self.planners.start(session, seed=seed)
+        except InvalidInput as error:
+            self.statistics.refused("session_busy" if isinstance(error, Busy) else "session", str(error))
+            raise
         self.statistics.opened()
         return DrivingSession(
             inputs,

@@ -31,6 +31,8 @@ from alpamayo_ros.sim.trajectories import interpolate_poses
 from alpamayo_ros.types import InvalidInput, Observation, PrepareFrame, camera_name
 
 _NS_PER_US = 1000
+_LAST_US = 2**63 // _NS_PER_US - 10_000_000
+"""Of stamps: in ns, and with a plan behind them, they are int64."""
 _FRAMES_KEPT_MS = 600.0
 """Four frames 0.1 s apart, and as much again for cameras that are out of step."""
 _SPEED_OVER_US = 200_000
@@ -54,7 +56,8 @@ class SessionInputs:
         rig: the cameras to use. A camera's lens is the session's, where it says one.
         settings: limits, and what cameras are called.
         prepare_frame: the planner's.
-        ignored: called with the logical id of each picture that is not used.
+        ignored: called for each picture that is not used with its logical id, and with ", again" or
+            ", too old" behind it where that is why.
 
     Raises:
         InvalidInput: for a vehicle that lacks a camera of the rig, or a lens that cannot be warped from.
@@ -95,7 +98,7 @@ class SessionInputs:
     def add_frame(self, frame: CameraFrame) -> int | None:
         """Take a picture; returns its camera id, or None if it is of no use.
 
-        That is one of a camera that the rig does not use, or one that came before.
+        That is one of a camera that the rig does not use, one that came before, or one of long ago.
 
         Raises:
             InvalidInput: for a picture that is too large or cannot be decoded.
@@ -104,14 +107,18 @@ class SessionInputs:
         if camera_id is None:
             self._ignored(frame.logical_id)
             return None
+        stamp_ns = _stamp_ns(f"camera_image of {frame.logical_id!r}: frame_end_us", frame.end_us)
         self._check_size(frame)
         try:
             pixels = self._pipelines[camera_id].process_compressed(frame.image_bytes).frame
         except InvalidInput as error:
             raise InvalidInput(f"camera_image of {frame.logical_id!r}: {error}") from error
         with self._lock:
-            added = self._frames[camera_id].add(frame.end_us * _NS_PER_US, pixels)
-        return camera_id if added is Added.KEPT else None
+            added = self._frames[camera_id].add(stamp_ns, pixels)
+        if added is Added.KEPT:
+            return camera_id
+        self._ignored(f"{frame.logical_id}, {'again' if added is Added.DUPLICATE else 'too old'}")
+        return None
 
     def _check_size(self, frame: CameraFrame) -> None:
         name, limits = f"camera_image of {frame.logical_id!r}", self._settings
@@ -129,7 +136,9 @@ class SessionInputs:
             )
 
     def add_egomotion(self, egomotion: Egomotion) -> None:
-        """Take poses; of two with one stamp the first stays."""
+        """Take poses; of two with one stamp the first stays. Raises InvalidInput for an impossible stamp."""
+        _stamp_ns("trajectory: timestamp_us", int(egomotion.stamps_us[0]))
+        _stamp_ns("trajectory: timestamp_us", int(egomotion.stamps_us[-1]))
         span_us = round(self._timing.odometry_buffer_ms * 1000)
         first = int(np.searchsorted(egomotion.stamps_us, egomotion.stamps_us[-1] - span_us))
         with self._lock:
@@ -160,8 +169,9 @@ class SessionInputs:
         Between two poses it is interpolated; after the newest, that is held.
 
         Raises:
-            InvalidInput: if there is no pose at or before that time.
+            InvalidInput: if there is no pose at or before that time, or no such time.
         """
+        _stamp_ns("time_now_us", now_us)
         with self._lock:
             pose = self._pose_at(now_us)
             first_ns = self._ego.buffer.first_ns or 0
@@ -252,6 +262,13 @@ class SessionInputs:
             rig_pose_in_odom_at_t0=ready.history.rig_pose_in_odom_at_t0,
             instruction=instruction or None,
         )
+
+
+def _stamp_ns(name: str, stamp_us: int) -> int:
+    """Return a stamp in ns; raises InvalidInput for one that int64 cannot go on from."""
+    if not 0 < stamp_us <= _LAST_US:
+        raise InvalidInput(f"{name}: expected a stamp in us from 1 to {_LAST_US}, got {stamp_us}")
+    return stamp_us * _NS_PER_US
 
 
 def _pipeline(

@@ -39,6 +39,7 @@ def serve_driver(
         driver,
         version_id=version_id or f"{OUR_VERSION}/{driver.planners.model_id}",
         idle_s=driver.settings.idle_s,
+        on_expire=driver.statistics.expired,
     )
     reaper = _Reaper(servicer.sessions, every_s=min(driver.settings.idle_s / 4, _LONGEST_LOOK_S))
 

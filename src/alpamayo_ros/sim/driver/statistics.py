@@ -17,10 +17,11 @@ class DriverCounts:
     """A driver's counts at one moment.
 
     Attributes:
-        sessions_open, sessions_started: now, and since the beginning.
+        sessions_open, sessions_started, sessions_expired: now; since the beginning; ended for want of use.
         drives: answers by source (see events.Source).
         frames: pictures taken, by camera name.
-        ignored: pictures of cameras that the rig does not use, by logical id.
+        ignored: pictures that are not used, by logical id: of cameras that the rig does not use, or with
+            ", again" or ", too old" behind it.
         refused: what was refused, by reason.
         last_problem: the last refusal's, failure's or stop's text, "" before any.
         overhead_p50_ms, overhead_p99_ms: of the latest answers, without the planner's time; 0 before any.
@@ -38,6 +39,7 @@ class DriverCounts:
     overhead_p99_ms: float
     inference_p50_ms: float
     inference_p99_ms: float
+    sessions_expired: int = 0
 
 
 class DriverStatistics:
@@ -45,7 +47,7 @@ class DriverStatistics:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open = self._started = 0
+        self._open = self._started = self._expired = 0
         self._drives, self._frames = Counter[str](), Counter[str]()
         self._ignored, self._refused = Counter[str](), Counter[str]()
         self._problem = ""
@@ -63,6 +65,11 @@ class DriverStatistics:
         with self._lock:
             self._open -= 1
 
+    def expired(self) -> None:
+        """Count a session that nobody called any more; `closed` counts it, too."""
+        with self._lock:
+            self._expired += 1
+
     @property
     def sessions_open(self) -> int:
         """How many sessions there are."""
@@ -74,7 +81,7 @@ class DriverStatistics:
             self._frames[camera] += 1
 
     def ignored(self, logical_id: str) -> None:
-        """Count a picture of a camera that the rig does not use; ids beyond a few are counted together."""
+        """Count a picture that is not used; ids beyond a few are counted together."""
         with self._lock:
             known = logical_id in self._ignored or len(self._ignored) < 32
             self._ignored[logical_id if known else "others"] += 1
@@ -111,6 +118,7 @@ class DriverStatistics:
                 overhead_p99_ms=overhead[1],
                 inference_p50_ms=inference[0],
                 inference_p99_ms=inference[1],
+                sessions_expired=self._expired,
             )
 
 

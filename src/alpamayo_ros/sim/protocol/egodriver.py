@@ -105,10 +105,15 @@ class EgodriverServicer(egodriver_pb2_grpc.EgodriverServiceServicer):
     """
 
     def __init__(
-        self, handler: DriverHandler, *, version_id: str = OUR_VERSION, idle_s: float = IDLE_S
+        self,
+        handler: DriverHandler,
+        *,
+        version_id: str = OUR_VERSION,
+        idle_s: float = IDLE_S,
+        on_expire: Callable[[], None] = lambda: None,
     ) -> None:
         self._handler, self._version_id = handler, version_id
-        self.sessions: Sessions[DriverSession] = Sessions(idle_s=idle_s)
+        self.sessions: Sessions[DriverSession] = Sessions(idle_s=idle_s, on_expire=on_expire)
 
     def register(self, server: grpc.Server) -> None:
         """Add this to a server; see server.serve, and give it sessions.close_all as `on_stop`."""

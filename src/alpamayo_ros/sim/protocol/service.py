@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -14,6 +15,8 @@ from alpamayo_ros.sim.protocol.channel import Connection
 from alpamayo_ros.sim.protocol.generated import common_pb2
 from alpamayo_ros.sim.protocol.server import AlreadyExists, NotFound
 from alpamayo_ros.types import InvalidInput
+
+_log = logging.getLogger(__name__)
 
 OUR_VERSION = f"alpamayo_ros-{__version__}"
 IDLE_S = 1800.0
@@ -74,6 +77,17 @@ class Closing(Protocol):
 T = TypeVar("T", bound=Closing)
 
 
+@contextmanager
+def _logging() -> Iterator[None]:
+    """Log what is raised inside, but for NotFound."""
+    try:
+        yield
+    except NotFound:
+        raise
+    except Exception:
+        _log.exception("while closing a session")
+
+
 class _Entry(Generic[T]):
     def __init__(self, session: T, now_s: float) -> None:
         self.session, self.used_s, self.users = session, now_s, 0
@@ -86,16 +100,24 @@ class Sessions(Generic[T]):
     Args:
         idle_s: how long one is kept unused.
         clock: seconds, rising.
+        on_expire: called for each session that is closed for want of use.
 
     Attributes:
         expired: how many were closed for want of use.
     """
 
-    def __init__(self, *, idle_s: float = IDLE_S, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        idle_s: float = IDLE_S,
+        clock: Callable[[], float] = time.monotonic,
+        on_expire: Callable[[], None] = lambda: None,
+    ) -> None:
         self._idle_s, self._clock = idle_s, clock
         self._entries: dict[str, _Entry[T]] = {}
         self._opening: set[str] = set()
         self._changed = threading.Condition()
+        self._on_expire = on_expire
         self.expired = 0
 
     def __len__(self) -> int:
@@ -152,22 +174,25 @@ class Sessions(Generic[T]):
         entry.session.close()
 
     def close_all(self) -> None:
-        """End all sessions."""
+        """End all sessions; what one of them raises is logged."""
         for session_uuid in tuple(self._entries):
-            try:
+            with suppress(NotFound), _logging():  # not found: closed by its client meanwhile
                 self.close(session_uuid)
-            except NotFound:  # closed by its client meanwhile
-                continue
 
     def expire(self) -> None:
-        """End the sessions that nobody has used for long; called when another begins, too."""
+        """End the sessions that nobody has used for long; called when another begins, too.
+
+        What one of them raises is logged: it is no fault of who begins.
+        """
         with self._changed:
             until_s = self._clock() - self._idle_s
             old = [i for i, entry in self._entries.items() if not entry.users and entry.used_s < until_s]
             expired = [self._entries.pop(session_uuid) for session_uuid in old]
             self.expired += len(expired)
         for entry in expired:
-            entry.session.close()
+            self._on_expire()
+            with _logging():
+                entry.session.close()
 
     def _not_found(self, session_uuid: str) -> NotFound:
         return NotFound(
