@@ -33,6 +33,11 @@ _OPTIONS: tuple[tuple[str, str], ...] = (
 )
 """Options that are parameters of the node by the same name."""
 
+_PLANNER_NODES = (
+    *("checkpoint", "backbone", "device", "dtype", "num_samples", "temperature", "guidance_weight", "seed"),
+)
+"""Of these, those that are the planner node's where it plans."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `alpamayo alpasim-driver`."""
@@ -62,12 +67,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until interrupted."""
-    given = _given(arguments)
     if not arguments.no_ros:
-        raise InvalidInput("--no-ros: expected it, got none")
+        return _run_nodes(arguments)
     if arguments.through_topics:
         raise InvalidInput("--through-topics: expected ROS, got --no-ros too")
-    return _serve(DriverOptions.from_values({**defaults(), **given}))
+    return _serve(DriverOptions.from_values({**defaults(), **_given(arguments)}))
+
+
+def _run_nodes(arguments: argparse.Namespace) -> int:
+    """Run the bridge in mode alpasim and, through topics, the planner node, until SIGINT or SIGTERM."""
+    from alpamayo_ros.cli.run import start, with_parameters
+    from alpamayo_ros.ros.runner import ros_arguments, run_nodes
+
+    bridge = _given(arguments) | {"mode": "alpasim"}
+    makers = []
+    if arguments.no_mirror:
+        bridge["mirror"] = False
+    if arguments.through_topics:
+        bridge["through_topics"] = True
+        planner = {name: bridge.pop(name) for name in _PLANNER_NODES if name in bridge}
+        planner["rig"] = bridge.setdefault("rig", "sim")
+        makers.append(with_parameters("planner", {**planner, "autostart": True, "use_sim_time": True}))
+    makers.insert(0, with_parameters("sim_bridge", bridge))
+    return run_nodes(makers, ros_arguments(namespace=arguments.namespace), start=start)
 
 
 def _serve(options: DriverOptions) -> int:

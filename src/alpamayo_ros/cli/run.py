@@ -101,8 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
             given["sim_bridge"]["rollout_index"] = index
             if "out" in given["sim_bridge"]:
                 given["sim_bridge"]["out"] += f"/r{index}"
-        makers += [_maker(name, given[name], options) for name in names]
-    return run_nodes(makers, ros, start=_start)
+        makers += [with_parameters(name, given[name], options) for name in names]
+    return run_nodes(makers, ros, start=start)
 
 
 def _names(arguments: argparse.Namespace) -> list[str]:
@@ -168,17 +168,20 @@ def _remaps(arguments: argparse.Namespace) -> dict[str, str]:
     return remaps
 
 
-def _maker(name: str, parameters: dict[str, Any], options: dict[str, Any]) -> Callable[[], Any]:
-    """Return what makes a node; only what is asked for is imported (the planner brings torch)."""
+def with_parameters(
+    name: str, parameters: dict[str, Any], options: dict[str, Any] | None = None
+) -> Callable[[], Any]:
+    """Return what makes a node, `options` as of its class; only what is asked for is imported."""
     from rclpy.parameter import Parameter
 
     module = import_module(f"alpamayo_ros.nodes.{name}")
     overrides = [Parameter(key, value=value) for key, value in parameters.items()]
     make = module.simulation_nodes if name == "sim_bridge" else getattr(module, f"{name.capitalize()}Node")
-    return partial(make, parameter_overrides=overrides, **options)
+    return partial(make, parameter_overrides=overrides, **(options or {}))
 
 
-def _start(nodes: Sequence[Any]) -> None:
+def start(nodes: Sequence[Any]) -> None:
+    """Begin what the nodes are there for."""
     from alpamayo_ros.nodes.player import PlayerNode
 
     for node in nodes:

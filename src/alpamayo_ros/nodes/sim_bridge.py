@@ -2,6 +2,8 @@
 
 Threads: the executor receives plans and answers; one drives, step by step; one waits for images. With
 `planner` set, a planner node of ours runs on the same executor, its topics and sensing as real as any.
+
+In mode alpasim the bridge is another node, see nodes/alpasim_driver.py; `main` runs either.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from rclpy.parameter import Parameter
 
 from alpamayo_ros.msg import Plan as PlanMsg
 from alpamayo_ros.ros.diagnostics import Level, Status, to_message
+from alpamayo_ros.ros.driver_parameters import MODE
 from alpamayo_ros.ros.parameters import declare, values
 from alpamayo_ros.ros.qos import output_qos, overridable
 from alpamayo_ros.ros.runner import run_nodes
@@ -353,7 +356,14 @@ def hosted_planner(bridge: SimBridgeNode, **kwargs: Any) -> Any:
 def simulation_nodes(
     *, make_bridge: Callable[..., SimBridgeNode] = SimBridgeNode, **kwargs: Any
 ) -> list[Any]:
-    """Return the bridge, and with it the planner that it hosts, if it does; `kwargs` are of both nodes."""
+    """Return the bridge of parameter `mode`, and with it the planner that it hosts, if it does.
+
+    `kwargs` are of both nodes.
+    """
+    if _mode(**kwargs) == "alpasim":
+        from alpamayo_ros.nodes.alpasim_driver import AlpasimDriverNode
+
+        return [AlpasimDriverNode(**kwargs)]
     bridge = make_bridge(**kwargs)
     if bridge.hosted is None:
         return [bridge]
@@ -365,8 +375,18 @@ def simulation_nodes(
         raise
 
 
+def _mode(**kwargs: Any) -> str:
+    """Return the bridge's mode, wherever it is set: only a node knows its parameter files and overrides."""
+    node = Node("sim_bridge", enable_rosout=False, start_parameter_services=False, **kwargs)
+    try:
+        declare(node, [MODE])
+        return str(values(node, [MODE])[MODE.name])
+    finally:
+        node.destroy_node()
+
+
 def main(args: Sequence[str] | None = None) -> int:
-    """Drive what the parameters say; returns the process's exit code."""
+    """Run the bridge that the parameters say; returns the process's exit code."""
     if args is None:
         # A second SIGINT, as some launchers send, must not kill an interpreter that is on its way out.
         for number in (signal.SIGINT, signal.SIGTERM):

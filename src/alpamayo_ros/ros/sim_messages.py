@@ -40,13 +40,13 @@ def clock_msg(time_us: int) -> Clock:
     return Clock(clock=stamp_from_ns(time_us * NS_PER_US))
 
 
-def odometry_msg(ego: EgoState, *, child_frame: str) -> Odometry:
-    """Return the ego's pose in the odometry frame and its velocity in its own, as REP-105 has it."""
+def odometry_msg(ego: EgoState, *, child_frame: str, frame: str = ODOMETRY_FRAME) -> Odometry:
+    """Return the ego's pose in `frame` and its velocity in its own, as REP-105 has it."""
     from nav_msgs.msg import Odometry
 
     msg = Odometry(child_frame_id=child_frame)
     msg.header.stamp = stamp_from_ns(ego.time_us * NS_PER_US)
-    msg.header.frame_id = ODOMETRY_FRAME
+    msg.header.frame_id = frame
     fill_pose(msg.pose.pose, *_position_and_quaternion(ego.local_from_rig))
     twist = msg.twist.twist
     twist.linear.x, twist.linear.y = (float(v) for v in ego.velocity_in_rig_mps)

@@ -1,4 +1,4 @@
-"""The parameters of the simulation bridge."""
+"""The parameters of the simulation bridge in mode renderer; those of mode alpasim: driver_parameters.py."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from alpamayo_ros.ros.driver_parameters import MODE
 from alpamayo_ros.ros.parameters import Changes, ParameterSpec
 from alpamayo_ros.sim.protocol.channel import ClientTls
 from alpamayo_ros.types import InvalidInput
@@ -20,6 +21,7 @@ def _start(name: str, default: Any, description: str, **limits: Any) -> Paramete
 
 
 PARAMETERS: tuple[ParameterSpec, ...] = (
+    MODE,
     _start(
         "scenarios",
         "0",
@@ -96,7 +98,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         maximum=3600.0,
     ),
 )
-"""Parameters of the simulation bridge."""
+"""Parameters of the simulation bridge in mode renderer."""
 
 
 @dataclass(frozen=True)
