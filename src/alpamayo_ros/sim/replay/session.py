@@ -83,6 +83,13 @@ def replay_session(
     return _Replay(connection, log, number=number, options=options or ReplayOptions()).run()
 
 
+def call_order(step: Step, *, shuffle_seed: int, session: int) -> Sequence[Call]:
+    """Return what a step tells, in the order in which a session's calls are begun."""
+    told = list(step.told)
+    random.Random(f"{shuffle_seed}/{session}/{step.number}").shuffle(told)
+    return told
+
+
 class _Replay:
     def __init__(
         self, connection: Connection, log: DriverLog, *, number: int, options: ReplayOptions
@@ -114,7 +121,8 @@ class _Replay:
 
     def _step(self, pool: ThreadPoolExecutor, step: Step) -> None:
         """Tell all at once, in an order of its own, and when all has been taken ask."""
-        list(pool.map(lambda call: self._call("told", call, step=step), self._shuffled(step)))
+        told = call_order(step, shuffle_seed=self._options.shuffle_seed, session=self._record.number)
+        list(pool.map(lambda call: self._call("told", call, step=step), told))
         if step.request is None or self._over:
             return
         started_s = time.perf_counter()
@@ -126,11 +134,6 @@ class _Replay:
         now_us = step.request.time_now_us
         for rule, got in check_answer(answer, now_us=now_us, newest_rig=step.newest_rig):
             self._find(rule, got, step)
-
-    def _shuffled(self, step: Step) -> Sequence[Call]:
-        told = list(step.told)
-        random.Random(f"{self._options.shuffle_seed}/{self._record.number}/{step.number}").shuffle(told)
-        return told
 
     def _call(self, rule: str, call: Call, *, step: Step | None = None) -> Any:
         """Return the answer, or None for none, which breaks `rule`."""
