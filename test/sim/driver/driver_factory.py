@@ -13,6 +13,7 @@ from alpamayo_ros.sensing.rig import Rig, load_rig
 from alpamayo_ros.sensing.rigid import Matrix4, compose
 from alpamayo_ros.sim.cameras import LOGICAL_IDS, default_cameras
 from alpamayo_ros.sim.driver.driver import Driver
+from alpamayo_ros.sim.driver.planners import DriverPlanners
 from alpamayo_ros.sim.driver.session import DrivingSession
 from alpamayo_ros.sim.driver.settings import DriverSettings
 from alpamayo_ros.sim.planners import ConstantVelocityPlanner
@@ -152,6 +153,7 @@ class Drive:
 
     Args:
         planner: a scripted one.
+        planners: instead of that one's.
         settings: the driver's.
         history_s: how long the first egomotion reaches back; the first step is at START_US + this.
         watcher: the driver's.
@@ -163,11 +165,12 @@ class Drive:
         *,
         settings: DriverSettings | None = None,
         history_s: float = 1.5,
+        planners: DriverPlanners | None = None,
         **driver: object,
     ) -> None:
         self.planner = planner or ScriptedPlanner()
         self.planners = ScriptedPlanners(self.planner)
-        self.driver = Driver(self.planners, sim_rig(), settings, **driver)  # type: ignore[arg-type]
+        self.driver = Driver(planners or self.planners, sim_rig(), settings, **driver)  # type: ignore[arg-type]
         self.session: DrivingSession = self.driver.start(drive_session())
         self.now_us = START_US + round(history_s * 1e6)
         self.session.add_egomotion(egomotion(*range(START_US, self.now_us + 1, STEP_US)))
