@@ -56,8 +56,8 @@ class SessionInputs:
         rig: the cameras to use. A camera's lens is the session's, where it says one.
         settings: limits, and what cameras are called.
         prepare_frame: the planner's.
-        ignored: called for each picture that is not used with its logical id, and with ", again" or
-            ", too old" behind it where that is why.
+        ignored: called for each picture that is not used with its logical id, and with ", again",
+            ", too old" or ", at 0 us" behind it where that is why; for a pose with "egomotion, at 0 us".
 
     Raises:
         InvalidInput: for a vehicle that lacks a camera of the rig, or a lens that cannot be warped from.
@@ -98,7 +98,8 @@ class SessionInputs:
     def add_frame(self, frame: CameraFrame) -> int | None:
         """Take a picture; returns its camera id, or None if it is of no use.
 
-        That is one of a camera that the rig does not use, one that came before, or one of long ago.
+        That is one of a camera that the rig does not use, one that came before, one of long ago, or one at
+        0 us, where a recording may begin.
 
         Raises:
             InvalidInput: for a picture that is too large or cannot be decoded.
@@ -106,6 +107,9 @@ class SessionInputs:
         camera_id = self.camera_ids.get(frame.logical_id)
         if camera_id is None:
             self._ignored(frame.logical_id)
+            return None
+        if not frame.end_us:
+            self._ignored(f"{frame.logical_id}, at 0 us")
             return None
         stamp_ns = _stamp_ns(f"camera_image of {frame.logical_id!r}: frame_end_us", frame.end_us)
         self._check_size(frame)
@@ -136,9 +140,17 @@ class SessionInputs:
             )
 
     def add_egomotion(self, egomotion: Egomotion) -> None:
-        """Take poses; of two with one stamp the first stays. Raises InvalidInput for an impossible stamp."""
-        _stamp_ns("trajectory: timestamp_us", int(egomotion.stamps_us[0]))
-        _stamp_ns("trajectory: timestamp_us", int(egomotion.stamps_us[-1]))
+        """Take poses; of two with one stamp the first stays. Raises InvalidInput for an impossible stamp.
+
+        One at 0 us, where a recording may begin, is left out: elsewhere 0 is a stamp that was not filled in.
+        """
+        if not egomotion.stamps_us[0]:
+            self._ignored("egomotion, at 0 us")
+            if len(egomotion.stamps_us) == 1:
+                return
+            egomotion = Egomotion(egomotion.stamps_us[1:], egomotion.local_from_rig[1:])
+        for stamp_us in egomotion.stamps_us[[0, -1]].tolist():
+            _stamp_ns("trajectory: timestamp_us", stamp_us)
         span_us = round(self._timing.odometry_buffer_ms * 1000)
         first = int(np.searchsorted(egomotion.stamps_us, egomotion.stamps_us[-1] - span_us))
         with self._lock:

@@ -21,7 +21,7 @@ class DriverCounts:
         drives: answers by source (see events.Source).
         frames: pictures taken, by camera name.
         ignored: pictures that are not used, by logical id: of cameras that the rig does not use, or with
-            ", again" or ", too old" behind it.
+            ", again", ", too old" or ", at 0 us" behind it (that of poses, too).
         refused: what was refused, by reason.
         last_problem: the last refusal's, failure's or stop's text, "" before any.
         overhead_p50_ms, overhead_p99_ms: of the latest answers, without the planner's time; 0 before any.
