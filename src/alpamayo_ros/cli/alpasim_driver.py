@@ -86,10 +86,27 @@ def _run_nodes(arguments: argparse.Namespace) -> int:
     if arguments.through_topics:
         bridge["through_topics"] = True
         planner = {name: bridge.pop(name) for name in _PLANNER_NODES if name in bridge}
-        planner["rig"] = bridge.setdefault("rig", "sim")
-        makers.append(with_parameters("planner", {**planner, "autostart": True, "use_sim_time": True}))
+        rig = bridge.setdefault("rig", "sim")
+        planner |= planner_parameters(rig, namespace=arguments.namespace)
+        makers.append(with_parameters("planner", planner))
     makers.insert(0, with_parameters("sim_bridge", bridge))
     return run_nodes(makers, ros_arguments(namespace=arguments.namespace), start=start)
+
+
+def planner_parameters(rig: str, *, namespace: str) -> dict[str, Any]:
+    """Return what a planner node needs to plan for a bridge through topics.
+
+    Its sensors are reliable, as a lost image would be a lost step.
+    """
+    from alpamayo_ros.sensing.rig import load_rig
+
+    loaded = load_rig(rig)
+    topics = [*(camera.topic for camera in loaded.cameras), loaded.odometry_topic]
+    reliable = {
+        f"qos_overrides./{namespace.strip('/')}/{topic}.subscription.reliability": "reliable"
+        for topic in topics
+    }
+    return {"rig": rig, "autostart": True, "use_sim_time": True, **reliable}
 
 
 def _serve(options: DriverOptions) -> int:

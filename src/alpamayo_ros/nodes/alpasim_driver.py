@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from typing import Any, cast
+from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
@@ -19,6 +19,7 @@ from alpamayo_ros.ros.driver_backend import description, load, open_port
 from alpamayo_ros.ros.driver_mirror import DriverMirror
 from alpamayo_ros.ros.driver_parameters import PARAMETERS, DriverOptions
 from alpamayo_ros.ros.driver_status import driver_status, model_status
+from alpamayo_ros.ros.driver_topics import TopicPlanners
 from alpamayo_ros.ros.parameters import declare, values
 from alpamayo_ros.ros.qos import output_qos
 from alpamayo_ros.sensing.rig import load_rig
@@ -69,15 +70,19 @@ class AlpasimDriverNode(Node):
         self._planners: DriverPlanners | None = None
         self._driver: Driver | None = None
         self._server: RunningServer | None = None
+        options = self.options
         self._mirror: DriverMirror | None = None
-        if self.options.mirror and not self.options.through_topics:
-            self._mirror = DriverMirror(
-                self, self._rig, self.options.driver, images=self.options.mirror_images
+        self._topics: TopicPlanners | None = None
+        if options.through_topics:
+            self._topics = TopicPlanners(
+                self, self._rig, options.driver, plan_timeout_s=options.plan_timeout_s
             )
+        elif options.mirror:
+            self._mirror = DriverMirror(self, self._rig, options.driver, images=options.mirror_images)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", output_qos())
         self.create_timer(_REPORT_PERIOD_S, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._lock = threading.Lock()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="driver", daemon=True)
 
@@ -103,8 +108,10 @@ class AlpasimDriverNode(Node):
     def destroy_node(self) -> None:
         """Close the port, end all sessions and take the node off the graph."""
         with self._lock:
-            self._stopping = True
+            self._stopping.set()
             server = self._server
+        if self._topics is not None:
+            self._topics.interrupt()
         if server is not None:
             server.stop()
         # A model that is being loaded cannot be interrupted; the process ends without it.
@@ -126,21 +133,29 @@ class AlpasimDriverNode(Node):
             self._fail(error)
 
     def _open(self) -> None:
-        self._planners = load(self.options, self._rig, say=self._say)
+        self._planners = self._load()
         with self._lock:
-            if self._stopping:
+            if self._stopping.is_set():
                 return
-            watcher = cast("DriverWatcher | None", self._mirror)
+            watcher: DriverWatcher | None = self._topics or self._mirror
             self._driver, self._server = open_port(self.options, self._planners, self._rig, watcher=watcher)
         self._phase = "driving"
         self.get_logger().info(description(self._driver, self._server))
+
+    def _load(self) -> DriverPlanners:
+        """Return what plans, ready to."""
+        if self._topics is None:
+            return load(self.options, self._rig, say=self._say)
+        self._say("waiting for the planner")
+        self._topics.await_planner(timeout_s=self.options.planner_timeout_s, stop=self._stopping)
+        return self._topics
 
     def _say(self, text: str) -> None:
         self._phase = text
         self.get_logger().info(text)
 
     def _fail(self, error: Exception) -> None:
-        if self._stopping:
+        if self._stopping.is_set():
             return
         self.get_logger().error(str(error))
         self.error = error

@@ -134,6 +134,10 @@ class SimOutputs:
         self._odometry.publish(odometry)
         self._tf.publish(transform_of_odometry(odometry))
 
+    def time(self, time_us: int) -> None:
+        """Say what time it is."""
+        self._clock.publish(clock_msg(time_us))
+
     def instruct(self, text: str) -> None:
         """Say the navigation text, if it is another than before."""
         if text == self._told:
