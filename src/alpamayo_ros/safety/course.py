@@ -19,8 +19,8 @@ class Course:
     """The motion of one candidate over its 6.4 s.
 
     Attributes:
-        start_mps, soon_mps, end_mps: speed at first, after 3 s and at last (means over 0.5 s). A text is about
-            the next seconds: what comes behind them is the plan's, not the text's.
+        start_mps, soon_mps, end_mps: speed at first, after 3 s and at last (means over 0.5 s). A text is
+            about the next seconds: what comes behind them is the plan's, not the text's.
         slowest_mps, fastest_mps: of all.
         soon_m, length_m: way after 3 s, and of the whole path.
         heading_rad: at the end, positive to the left of the heading at t0, not wrapped.

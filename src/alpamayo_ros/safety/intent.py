@@ -56,6 +56,8 @@ class Intent:
         return f"{'not ' if self.negated else ''}{self.action.value}{side}"
 
 
+_MAX_CHARACTERS = 4000
+
 _SPEED = r"(?:the |our |its |your )?(?:vehicle )?speed"
 _FULL = r"(?:complete |full |smooth |controlled |gentle )*"
 _SIDE = r"(?:to |towards? |into |onto )?(?:the |our |its )?(?P<side>left|right)"
@@ -75,7 +77,8 @@ _HEADS: tuple[tuple[Action, str], ...] = tuple(
         (
             Action.STOP,
             [
-                rf"(?:com(?:e|es|ing)|brak(?:e|es|ing)|slow(?:s|ing)?(?: down)?) to an? {_FULL}(?:stop|halt|standstill)",
+                r"(?:com(?:e|es|ing)|brak(?:e|es|ing)|slow(?:s|ing)?(?: down)?) to an? "
+                rf"{_FULL}(?:stop|halt|standstill)",
                 r"(?:stop|stops|stopping|halt|halts|halting|wait|waits|waiting)\b(?! (?:sign|line))",
                 r"(?:mak(?:e|ing)|perform(?:ing)?) an? (?:\w+ )?stop\b",
             ],
@@ -182,21 +185,22 @@ _MODAL = r"(?:should|must|will|shall|can|may|needs? to|has to|have to|is going t
 _BREAK_AT_EGO = re.compile(rf"(?<=\w) (?=(?:requir\w+ )?{_EGO} {_MODAL} )")
 _SUBJECT = re.compile(rf"(?:requir\w+ )?{_EGO}\b(?: {_MODAL}\b)*\s*")
 _NEGATION = re.compile(
-    r"(?:there is )?(?:no need to|(?:do|does|did|must|should|will|can|need|is|are)(?: not|n't)(?: (?:have|need) to)?"
-    r"|cannot|never|not|without|instead of|avoid(?:ing)?|rather than|it is (?:not|im)\s?(?:possible|safe)?\s?to)"
-    r"(?: to)?\s+"
+    r"(?:there is )?(?:no need to|(?:do|does|did|must|should|will|can|need|is|are) not(?: (?:have|need) to)?"
+    r"|cannot|never|not|without|instead of|rather than|avoid(?:ing)?"
+    r"|it is (?:not (?:possible|safe)|impossible))(?: to)?\s+"
 )
 _FILLER = re.compile(
     r"(?:then|now|also|and|so|therefore|thus|please|just|next|first|carefully|gently|gradually|smoothly|slightly"
     r"|slowly|briefly|firmly|immediately|gentle|strong|hard|slight|sharp|safely|simply|still|only|to)\s+"
 )
 _SUBORDINATE = re.compile(
-    r"\b(?:since|because|due to|owing to|although|though|until|till|after|before|so that|in order that|which|that"
+    r"\b(?:since|because|due to|owing to|although|though|until|till|after|before|so that|which|that"
     r"|where|whereas|as(?! (?:well|possible|far|needed|much)))\b"
 )
 _CONDITION = re.compile(r"^\s*(?:and |but )?(?:if|when|once|whenever|unless|in case|as soon as)\b")
 _CONDITION_BEHIND = re.compile(r"\b(?:if|when|once|whenever|unless|in case|as soon as)\b")
-_JOINTS = re.compile(r"\b(and then|and|then|but|while|by|without|instead of|rather than)\b")
+_JOINTS = re.compile(r"\b(and then|and|then|but|so|while|by|without|instead of|rather than)\b")
+_NEGATING = ("without", "instead of", "rather than")
 _PURPOSE_YIELD = re.compile(r"\bto (?:yield|give way|let (?:the|an?|it|them|him|her))\b")
 _TURN_AHEAD = re.compile(r"\b(?:for|before|into) (?:the|our|an?) (?:\w+ )?(?P<side>left|right)(?: |-)turn\b")
 _KEEP_LANE_AND = re.compile(
@@ -205,67 +209,86 @@ _KEEP_LANE_AND = re.compile(
 
 
 def read_intents(text: str) -> tuple[Intent, ...]:
-    """Return what a text announces, in its order; nothing for a text that announces nothing."""
+    """Return what a text announces, in its order; nothing for a text that announces nothing.
+
+    Read are its first 4000 characters; the model's longest texts have fewer than half of that.
+    """
     found: list[Intent] = []
     for sentence in re.split(r"[.;:!?\n]+", _normalised(text)):
-        chunks = sentence.split(",")
-        for index, chunk in enumerate(chunks):
+        for chunk in sentence.split(","):
             if _CONDITION.match(chunk):
                 break  # what hangs on a condition may or may not come, to the sentence's end
-            found += _read_chunk(chunk, first=index == 0)
+            found += _read_chunk(chunk)
     return tuple(dict.fromkeys(found))
 
 
 def _normalised(text: str) -> str:
-    plain = text.lower().replace("_", " ").replace("’", "'").replace("n't", " not")
-    plain = re.sub(r"\bcan not\b", "cannot", plain)
-    # Two of the commonest phrases have an "and" that joins no clauses.
+    plain = text[:_MAX_CHARACTERS].lower().replace("_", " ").replace("’", "'")
+    plain = plain.replace("can't", "cannot").replace("won't", "will not").replace("n't", " not")
+    # One of the commonest phrases has an "and" that joins no clauses.
     plain = _KEEP_LANE_AND.sub("keep lane, keep speed", plain)
     return re.sub(r"[^\S\n]+", " ", _BREAK_AT_EGO.sub(",", plain))
 
 
-def _read_chunk(chunk: str, *, first: bool) -> Iterator[Intent]:
+def _read_chunk(chunk: str) -> Iterator[Intent]:
     """Yield what stands between two commas."""
     if (cause := _SUBORDINATE.search(chunk)) is not None:
-        ahead = _TURN_AHEAD.search(chunk[: cause.start()])
         chunk = chunk[: cause.start()]
-    else:
-        ahead = _TURN_AHEAD.search(chunk)
+    ahead = _TURN_AHEAD.search(chunk)
     if (condition := _CONDITION_BEHIND.search(chunk)) is not None:
         chunk = chunk[: condition.start()]
     parts = _JOINTS.split(chunk)
-    spoke = False
-    for joint, part in zip([""] + parts[1::2], parts[::2], strict=True):
-        negated = joint in ("without", "instead of", "rather than")
-        # "... by nudging", "... while slowing": only of who has acted before.
-        intents = list(_read_clause(part.strip(), negated=negated, later="then" in joint))
-        spoke |= bool(intents)
-        yield from intents
+    first, spoke = True, False
+    for joint, part in zip(["", *parts[1::2]], parts[::2], strict=True):
+        clause = _Clause.of(part, negated=joint in _NEGATING, later="then" in joint)
+        # "The car ahead brakes and stops": what follows one who is not us is not ours.
+        if clause.has_ego or spoke or ((first or joint == "so") and not clause.is_third_person):
+            intents = list(clause.intents())
+            spoke |= bool(intents)
+            yield from intents
+        first &= not part.strip()
     if ahead is not None and spoke:
         yield Intent(Action.TURN_AHEAD, _side(ahead))
 
 
-def _read_clause(clause: str, *, negated: bool, later: bool) -> Iterator[Intent]:
-    """Yield what one clause announces, if the vehicle is the one who acts."""
-    clause += " "
-    while True:
-        if filler := _FILLER.match(clause):
-            later |= filler[0].startswith(("then", "next"))
-            clause = clause[filler.end() :]
-        elif negation := _NEGATION.match(clause):
-            negated = True
-            clause = clause[negation.end() :]
-        elif (subject := _SUBJECT.match(clause)) and subject[0].strip():
-            clause = clause[subject.end() :]
-        else:
-            break
-    for action, pattern in _RULES:
-        if (found := pattern.match(clause)) is not None:
-            yield Intent(action, _side(found), negated=negated, later=later)
-            clause = clause[found.end() :]
-            if action is not Action.YIELD and not negated and _PURPOSE_YIELD.search(clause):
-                yield Intent(Action.YIELD, later=later)
-            return
+@dataclass(frozen=True)
+class _Clause:
+    """A clause from its verb on, and what stood before the verb."""
+
+    text: str
+    has_ego: bool
+    negated: bool
+    later: bool
+
+    @classmethod
+    def of(cls, text: str, *, negated: bool, later: bool) -> _Clause:
+        rest, has_ego = text.strip() + " ", False
+        while True:
+            if filler := _FILLER.match(rest):
+                later |= filler[0].startswith(("then", "next"))
+                rest = rest[filler.end() :]
+            elif negation := _NEGATION.match(rest):
+                negated = True
+                rest = rest[negation.end() :]
+            elif subject := _SUBJECT.match(rest):
+                has_ego = True
+                rest = rest[subject.end() :]
+            else:
+                return cls(rest, has_ego, negated, later)
+
+    @property
+    def is_third_person(self) -> bool:
+        return re.match(r"\w+[^s\W]s\b", self.text) is not None
+
+    def intents(self) -> Iterator[Intent]:
+        """Yield what is announced: one thing, and whom it is to yield to."""
+        for action, pattern in _RULES:
+            if (found := pattern.match(self.text)) is not None:
+                yield Intent(action, _side(found), negated=self.negated, later=self.later)
+                rest = self.text[found.end() :]
+                if action is not Action.YIELD and not self.negated and _PURPOSE_YIELD.search(rest):
+                    yield Intent(Action.YIELD, later=self.later)
+                return
 
 
 def _side(found: re.Match[str]) -> int:

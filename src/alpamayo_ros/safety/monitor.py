@@ -1,8 +1,8 @@
 """The monitor: whether a plan does what its reasoning says.
 
-Left and right, slower and faster disagree between a model's text and its waypoints now and then. The monitor
-reports that where it is plain, and says nothing where it is not: a road's bend looks like a turn, a nudge may be
-over, a light may be far away.
+Left and right, slower and faster disagree between a model's text and its waypoints now and then. The
+monitor reports that where it is plain, and says nothing where it is not: a road's bend looks like a turn, a
+nudge may be over, a light may be far away.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def monitor(plan: Plan, observation: Observation, *, index: int | None = None) -
 def _judgeable(intents: tuple[Intent, ...]) -> list[Intent]:
     """Return the intents that the coming 6.4 s can be held against.
 
-    What comes later is not one, nor is slower and faster at once; to stand is not asked of who stops first and
-    goes on then.
+    What comes later is not one, nor is slower and faster at once; to stand still is not asked of who stops
+    first and goes on then.
     """
     now = [intent for intent in intents if not intent.later]
     said = {intent.action for intent in now if not intent.negated}
