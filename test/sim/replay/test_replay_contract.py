@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import pickle
+from pathlib import Path
 
 import pytest
 from scripted_driver import Break, good_answer
@@ -226,3 +227,12 @@ def test_a_finding_is_of_a_rule_and_says_where() -> None:
     assert Finding("samples", "none").warning and Finding("version", "UNKNOWN").where == ""
     with pytest.raises(InvalidInput, match="rule: expected one of version"):
         Finding("no_rule", "nan")
+
+
+def test_the_documented_rules_are_these() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "DRIVER_CONTRACT.md").read_text(encoding="utf-8")
+    rows = [
+        f"| `{rule.name}`{' (warning)' if rule.warning else ''} | {rule.expected} | {rule.otherwise} |"
+        for rule in RULES.values()
+    ]
+    assert "\n".join(rows) in page

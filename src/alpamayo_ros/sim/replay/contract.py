@@ -35,7 +35,7 @@ class Rule:
         name: short, for tables.
         expected: what.
         otherwise: what AlpaSim does where it is not so.
-        warning: whether the rollout goes on as if nothing was amiss, and only figures or views suffer.
+        warning: whether no rollout fails for it, and only figures or views suffer.
         of_answers: whether answers to drive() are looked at: without any, nobody knows.
     """
 
@@ -129,7 +129,7 @@ class Finding:
 
     @property
     def warning(self) -> bool:
-        """Return whether the rollout would go on."""
+        """Return whether no rollout fails for it."""
         return RULES[self.rule].warning
 
     @property
