@@ -2,14 +2,12 @@
 
 Lanes side by side in one direction are one road; its reference line is the left border of the leftmost, and
 it carries the ground's height, with `shape` for the slope across. What AlpaSim's reader makes of a file
-asks for three things that others do not mind (see docs/SCENES.md):
+asks for things that others do not mind (see docs/SCENES.md):
 
-- It takes a road's outermost lane's border for the road's edge, but not that of a sidewalk. Ours end in a
-  sidewalk of no width, since between our lanes and the edge there is a shoulder.
-- It draws an edge along the reference line of every road outside of junctions that lacks one, but drops an
-  edge that a lane crosses. A lane of type none, 2 cm wide and 2 m long, crosses the line of each such road.
-- It takes no edge as such. Each of ours is a road with but a sidewalk beyond it: its reference line is
-  the edge.
+- It takes no road edges as such, but both borders of every road for edges; older ones of its versions leave
+  out the border of a sidewalk. So each of our edges is a road, on its line, with a sidewalk of no width.
+- It drops an edge that a lane comes close to. Roads of lanes, which are not bordered by an edge but by a
+  shoulder, end in a sidewalk of no width, and at their borders lie short lanes of type none, 2 cm wide.
 """
 
 from __future__ import annotations
@@ -21,7 +19,8 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 import shapely
-from shapely.geometry import LineString, Polygon
+import shapely.ops
+from shapely.geometry import LineString, MultiLineString
 
 from alpamayo_ros.sim.export.elements import add
 from alpamayo_ros.sim.export.furniture import add_furniture
@@ -35,10 +34,13 @@ _CUBIC_M = 10.0
 _WIDTH_SPREAD_M = 0.01
 _EDGE_PIECE_M = 60.0
 _EDGE_TOLERANCE_M = 0.005
-_SIDEWALK_M = 1.5
-_CROSSING_M = 2.0
-_CROSSING_LEFT_M = 0.1
-_CROSSING_WIDTH_M = 0.02
+_MARKER_M = 2.0
+_MARKER_WIDTH_M = 0.02
+_MARKER_REACH_M = 0.05
+"""How far a marker reaches over the line or border that it crosses."""
+_MARKER_CLEAR_M = 0.25
+"""How far it keeps from edges: AlpaSim's reader drops one that a lane comes within 0.2 m of."""
+_MARKER_SKEW_RAD = 0.15
 
 
 def opendrive(name: str, network: RoadNetwork, terrain: Terrain) -> str:
@@ -57,9 +59,10 @@ def opendrive(name: str, network: RoadNetwork, terrain: Terrain) -> str:
         for road in topology.roads.values()
     }
     add_furniture(roads, network, terrain, topology, lines=lines)
+    edges = MultiLineString([LineString(edge[:, :2]) for edge in network.edges])
     for road in topology.roads.values():
-        if not road.connecting:
-            _crossing(root, terrain, next(ids), lines[road.road_id])
+        for x, y, yaw in _marker_poses(network, road, lines[road.road_id], edges):
+            _marker(root, terrain, next(ids), Piece(0.0, x, y, yaw, _MARKER_M, 0.0))
     for edge in _edge_pieces(network):
         _edge_road(root, terrain, next(ids), edge)
     for junction, connecting in topology.junctions.items():
@@ -139,48 +142,70 @@ def _lane_road(
     return element
 
 
-def _crossing(root: Element, terrain: Terrain, road_id: int, line: ReferenceLine) -> None:
-    """Add the lane of type none that crosses a road's line in its middle."""
-    xy, yaw = line.sample(np.array([line.length_m / 2]))
-    across = float(yaw[0]) - np.pi / 2
-    x, y = (xy[0] - _CROSSING_LEFT_M * np.array([np.cos(across), np.sin(across)])).tolist()
-    short = ReferenceLine((Piece(0.0, x, y, across, _CROSSING_M, 0.0),))
-    element = _road(root, road_id, short, name="")
-    _plan_view(element, short)
-    _heights(element, short, terrain, reach_m=(0.0, -_CROSSING_WIDTH_M))
+def _marker_poses(
+    network: RoadNetwork, road: LaneRoad, line: ReferenceLine, edges: MultiLineString
+) -> list[tuple[float, float, float]]:
+    """Return where the lanes of type none begin that make AlpaSim drop a road's borders: x, y, yaw."""
+    poses = []
+    if not road.connecting:  # a connecting road's line is no edge to it
+        xy, yaw = line.sample(np.array([line.length_m / 2]))
+        poses.append(_across(xy[0], float(yaw[0]) - np.pi / 2))
+    lane = network.lane(road.lane_ids[-1])
+    left, right = ((line[1:, :2] + line[:-1, :2]) / 2 for line in (lane.left, lane.right))
+    yaw = np.arctan2(*(left - right).T[::-1])
+    beyond = right - _MARKER_REACH_M * np.stack([np.cos(yaw), np.sin(yaw)], axis=-1)
+    clear_m = shapely.distance(edges, shapely.points(beyond))
+    best = int(np.argmax(clear_m))
+    if clear_m[best] > _MARKER_CLEAR_M:  # else an edge runs all along the border
+        poses.append(_across(right[best], float(yaw[best])))
+    return poses
+
+
+def _across(xy: Float64Array, direction: float) -> tuple[float, float, float]:
+    """Return where a marker begins that crosses a line at a point about in a direction.
+
+    Never in that of an axis: AlpaSim's reader compares what overlaps in x and in y, and would take the
+    marker's own borders, beside it, for edges.
+    """
+    if min(abs(np.sin(direction)), abs(np.cos(direction))) < _MARKER_SKEW_RAD / 2:
+        direction += _MARKER_SKEW_RAD
+    x, y = (xy - _MARKER_REACH_M * np.array([np.cos(direction), np.sin(direction)])).tolist()
+    return x, y, direction
+
+
+def _marker(root: Element, terrain: Terrain, road_id: int, piece: Piece) -> None:
+    line = ReferenceLine((piece,))
+    element = _road(root, road_id, line, name="")
+    _plan_view(element, line)
+    _heights(element, line, terrain, reach_m=(0.0, -_MARKER_WIDTH_M))
     section = add(add(element, "lanes"), "laneSection", s=0.0)
     add(add(section, "center"), "lane", id=0, type="none", level="false")
-    _lane(add(section, "right"), -1, "none", _CROSSING_WIDTH_M)
+    _lane(add(section, "right"), -1, "none", _MARKER_WIDTH_M)
 
 
-def _edge_road(root: Element, terrain: Terrain, road_id: int, edge: tuple[Float64Array, bool]) -> None:
-    """Add a road edge: a sidewalk beyond it, on its left or right."""
-    xy, drivable_left = edge
+def _edge_road(root: Element, terrain: Terrain, road_id: int, xy: Float64Array) -> None:
     line = fit_lines(xy)
     element = _road(root, road_id, line, name="edge")
     _plan_view(element, line)
-    _heights(element, line, terrain, reach_m=(0.0, -_SIDEWALK_M) if drivable_left else (_SIDEWALK_M, 0.0))
+    _heights(element, line, terrain, reach_m=(0.0, 0.0))
     section = add(add(element, "lanes"), "laneSection", s=0.0)
-    if not drivable_left:
-        _lane(add(section, "left"), 1, "sidewalk", _SIDEWALK_M)
     add(add(section, "center"), "lane", id=0, type="none", level="false")
-    if drivable_left:
-        _lane(add(section, "right"), -1, "sidewalk", _SIDEWALK_M)
+    _lane(add(section, "right"), -1, "sidewalk", 0.0)
 
 
-def _edge_pieces(network: RoadNetwork) -> list[tuple[Float64Array, bool]]:
-    """Return the edges [N, 2] in pieces of at most 60 m, and of each whether the road is on its left."""
-    roads = [Polygon(s.polygon).buffer(0) for s in network.surfaces if s.kind == "road"]
-    islands = [Polygon(s.polygon).buffer(0) for s in network.surfaces if s.kind == "island"]
-    paved = shapely.union_all(roads).difference(shapely.union_all(islands))
+def _edge_pieces(network: RoadNetwork) -> list[Float64Array]:
+    """Return the edges [N, 2] in pieces of at most 60 m.
+
+    Of edges about the same middle and direction, AlpaSim's reader drops all but the longest: no piece is a
+    ring, and opposite borders of a road have pieces of their own.
+    """
     pieces = []
     for edge in network.edges:
         whole = LineString(edge[:, :2]).simplify(_EDGE_TOLERANCE_M)
         parts = max(1, int(np.ceil(whole.length / _EDGE_PIECE_M)))
         for k in range(parts):
             part = shapely.ops.substring(whole, k / parts, (k + 1) / parts, normalized=True)
-            middle = part.parallel_offset(0.1, "left").interpolate(0.5, normalized=True)
-            pieces.append((np.asarray(part.coords), bool(paved.contains(middle))))
+            pieces.append(np.asarray(part.coords))
     return pieces
 
 
@@ -264,6 +289,8 @@ def _heights(road: Element, line: ReferenceLine, terrain: Terrain, *, reach_m: t
     elevation = add(road, "elevationProfile")
     for s, a, b, c, d in cubics(line, _CUBIC_M, profile):
         add(elevation, "elevation", s=s, a=a, b=b, c=c, d=d)
+    if left_m == right_m:
+        return
     lateral = add(road, "lateralProfile")
     stations = line.stations(_CUBIC_M)
     xy, yaw = line.sample(stations)
