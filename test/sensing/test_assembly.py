@@ -22,7 +22,7 @@ from sensing_events import (
     ticks,
 )
 
-from alpamayo_ros.sensing.assembly import BackwardJump, ObservationAssembler
+from alpamayo_ros.sensing.assembly import BackwardJump, ObservationAssembler, stack_frames
 from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.sensing.rigid import invert
 from alpamayo_ros.sensing.stamped_buffer import Added
@@ -56,10 +56,15 @@ def test_frames_and_stamps_are_those_of_the_contract(rig: Rig) -> None:
             np.testing.assert_array_equal(observation.frames[row][column], frame_of(camera_id, stamp_ns))
 
 
-def test_pixels_stay_interleaved_in_memory(rig: Rig) -> None:
-    observation = feed(ObservationAssembler(rig), steady()).observations[-1]
-    assert isinstance(observation.frames, np.ndarray)
-    assert observation.frames.transpose(0, 1, 3, 4, 2).flags.c_contiguous
+def test_pixels_stay_in_memory_as_their_frames_have_them() -> None:
+    planes = [[np.full((3, 2, 4), 10 * c + t, np.uint8) for t in range(4)] for c in range(2)]
+    interleaved = [
+        [np.ascontiguousarray(f.transpose(1, 2, 0)).transpose(2, 0, 1) for f in row] for row in planes
+    ]
+    one, other = stack_frames(planes), stack_frames(interleaved)
+    assert isinstance(one, np.ndarray) and isinstance(other, np.ndarray)
+    np.testing.assert_array_equal(one, other)
+    assert one.flags.c_contiguous and other.transpose(0, 1, 3, 4, 2).flags.c_contiguous
 
 
 def test_cameras_of_different_size_give_a_tuple() -> None:
