@@ -14,12 +14,13 @@ from alpamayo_ros.types import InvalidInput
 
 if TYPE_CHECKING:
     from alpamayo_ros.sim.protocol.channel import ClientTls
-    from alpamayo_ros.sim.rollout_driver import PlannerSource
+    from alpamayo_ros.sim.rollout_driver import RolloutSource
     from alpamayo_ros.sim.run import RunResult
     from alpamayo_ros.sim.scoring import RolloutScore
     from alpamayo_ros.sim.workers import Outcome, RunOptions
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+_DRIVER_ANSWERS_WITHIN_S = 10.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="expert",
         metavar="WHAT",
         help="expert (knows the world; the default), constant (velocity), or a checkpoint's folder or hub id",
+    )
+    parser.add_argument(
+        "--driver",
+        default="",
+        metavar="HOST:PORT",
+        help="an AlpaSim driver to drive instead of a planner, such as `alpamayo alpasim-driver`",
     )
     parser.add_argument(
         "--backbone",
@@ -94,9 +101,9 @@ def run(arguments: argparse.Namespace) -> int:
         _require_no_driving(arguments, beside="--asl", heeded=("asl", "out", "no_report"))
         return _score_log(arguments.asl, arguments.out, no_report=arguments.no_report)
     options = _options(arguments)
-    source, notice = _source(arguments)
-    video_of = _video_of(arguments.video, options)
     try:
+        source, notice = _source(arguments)
+        video_of = _video_of(arguments.video, options)
         result = _drive(options, source)
     except CannotStart as error:
         print(f"alpamayo sim: {error}", file=sys.stderr)
@@ -194,10 +201,12 @@ def _tls(arguments: argparse.Namespace) -> ClientTls | None:
     return ClientTls.from_files(authority=authority, certificate=certificate, key=key)
 
 
-def _source(arguments: argparse.Namespace) -> tuple[PlannerSource, str]:
+def _source(arguments: argparse.Namespace) -> tuple[RolloutSource, str]:
     """Return who makes the planners, and what people must know of them, if anything."""
     from alpamayo_ros.sim.planner_sources import SOURCES
 
+    if arguments.driver:
+        return _attached(arguments), ""
     if arguments.planner in SOURCES:
         if arguments.backbone is not None:
             raise InvalidInput(f"--backbone: expected a checkpoint as planner, got {arguments.planner}")
@@ -208,7 +217,27 @@ def _source(arguments: argparse.Namespace) -> tuple[PlannerSource, str]:
     return source, source.check()
 
 
-def _drive(options: RunOptions, source: PlannerSource) -> RunResult:
+def _attached(arguments: argparse.Namespace) -> RolloutSource:
+    """Return the driver at --driver; raises CannotStart where none answers."""
+    from alpamayo_ros.sim.attached_driver import AttachedDriver
+    from alpamayo_ros.sim.protocol.channel import CallPolicy, ServiceError, require_address
+    from alpamayo_ros.sim.workers import CannotStart
+
+    _require_no_planner(arguments)
+    policy = CallPolicy(connect_timeout_s=_DRIVER_ANSWERS_WITHIN_S)
+    try:
+        return AttachedDriver.reach(require_address("--driver", arguments.driver), policy=policy)
+    except ServiceError as error:
+        raise CannotStart(str(error)) from error
+
+
+def _require_no_planner(arguments: argparse.Namespace) -> None:
+    given = [name for name in ("planner", "backbone") if getattr(arguments, name) not in ("expert", None)]
+    if given:
+        raise InvalidInput(f"--driver: expected no planner beside it, got --{given[0]}")
+
+
+def _drive(options: RunOptions, source: RolloutSource) -> RunResult:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -270,10 +299,15 @@ def _report(
             [outcome.score for outcome in result.outcomes],
             summary=result.summary,
             video_of="" if result.interrupted else video_of,
-            options=ReportOptions(command=f"alpamayo sim --planner {arguments.planner}", notice=notice),
+            options=ReportOptions(command=_command(arguments), notice=notice),
             progress=lambda text: status.update(f"report: {text}"),
         )
     return list(made)
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    who = f"--driver {arguments.driver}" if arguments.driver else f"--planner {arguments.planner}"
+    return f"alpamayo sim {who}"
 
 
 def _line(score: Any) -> str:

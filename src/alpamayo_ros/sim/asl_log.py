@@ -88,7 +88,7 @@ def log_entries(
     for exchange in exchanges:
         pictures.setdefault(exchange.request.frame_end_us, []).append(exchange)
     yield logging_pb2.LogEntry(rollout_metadata=_metadata(record, session))
-    route = _Route(record.scene)
+    route = RouteAhead(record.scene)
     for step, state in enumerate(record.ego):
         yield _poses(record, step)
         for exchange in pictures.get(state.time_us, ()):
@@ -101,7 +101,7 @@ def log_entries(
         if drive.source == "reference":
             continue
         yield logging_pb2.LogEntry(
-            route_request=egodriver_pb2.RouteRequest(session_uuid=session, route=route.ahead(state))
+            route_request=egodriver_pb2.RouteRequest(session_uuid=session, route=route.message(state))
         )
         yield logging_pb2.LogEntry(
             driver_request=egodriver_pb2.DriveRequest(
@@ -238,7 +238,7 @@ def _controlled(state: EgoState) -> controller_pb2.RunControllerAndVehicleModelR
     )
 
 
-class _Route:
+class RouteAhead:
     """AlpaSim's route messages: evenly spaced points in the rig, flat, NaN where the route ends."""
 
     def __init__(self, scene: Scene) -> None:
@@ -246,7 +246,7 @@ class _Route:
         steps = np.linalg.norm(np.diff(scene.route[:, :2], axis=0), axis=1)
         self._along_m = np.concatenate([[0.0], np.cumsum(steps)])
 
-    def ahead(self, state: EgoState) -> egodriver_pb2.Route:
+    def message(self, state: EgoState) -> egodriver_pb2.Route:
         """Return the route from the ego on."""
         distance = np.linalg.norm(self._points[:, :2] - state.xy_m, axis=1)
         start_m = float(self._along_m[int(np.argmin(distance))])

@@ -78,6 +78,11 @@ class SceneCameras:
         self.exchanges: list[RenderExchange] = []
         self.sizes: dict[int, tuple[int, int]] = {}
 
+    @property
+    def available(self) -> Mapping[str, AvailableCamera]:
+        """What the renderer says of its cameras, by logical id."""
+        return self._cameras
+
     def render(
         self, ego: EgoState, actors: Sequence[ActorState], *, camera_ids: Sequence[int]
     ) -> dict[int, bytes]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeAlias
 
+from alpamayo_ros.sim.attached_driver import AttachedDriver, VehicleCameras
 from alpamayo_ros.sim.observations import FrameHistory, observe
 from alpamayo_ros.sim.record import RolloutRecord
 from alpamayo_ros.sim.rollout import ClosedLoop
 from alpamayo_ros.sim.scene import FORCE_GT_US, STEP_US
 from alpamayo_ros.sim.scenes import make_scene
-from alpamayo_ros.sim.state import ActorState, EgoState
 from alpamayo_ros.sim.trajectories import candidates_in_local, plan_in_local
 from alpamayo_ros.sim.world import ProceduralWorld
 from alpamayo_ros.types import NUM_FRAMES, Planner, PrepareFrame
@@ -41,14 +43,8 @@ class PlannerSource(Protocol):
         ...
 
 
-class Pictures(Protocol):
-    """Renders the vehicle's cameras."""
-
-    def render(
-        self, ego: EgoState, actors: Sequence[ActorState], *, camera_ids: Sequence[int]
-    ) -> Mapping[int, bytes]:
-        """Return encoded images by camera id, of the ego's instant."""
-        ...
+RolloutSource: TypeAlias = PlannerSource | AttachedDriver
+"""What drives rollouts: planners in this process, or a driver behind AlpaSim's protocol."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ class Job:
         return int.from_bytes(digest[:7], "big")
 
 
-def drive_rollout(job: Job, source: PlannerSource, pictures: Pictures | None = None) -> RolloutRecord:
+def drive_rollout(job: Job, source: RolloutSource, pictures: VehicleCameras | None = None) -> RolloutRecord:
     """Drive one rollout to its end and return its record.
 
     What fails in between (the planner, the renderer, the controller) ends the rollout as "failed" with the
@@ -93,23 +89,33 @@ def drive_rollout(job: Job, source: PlannerSource, pictures: Pictures | None = N
     """
     world = ProceduralWorld(make_scene(job.scene_id))
     loop = ClosedLoop(world, rollout_index=job.rollout_index, planner=source.name)
-    planner = source.start(world, seed=job.seed)
-    frames = None
-    if source.camera_ids:
-        if pictures is None:
-            raise ValueError(f"{source.name} looks at cameras, and there is no renderer")
-        frames = FrameHistory(source.camera_ids, source.prepare_frame())
+    if source.camera_ids and pictures is None:
+        raise ValueError(f"{source.name} looks at cameras, and there is no renderer")
+    with ExitStack() as stack:
+        if isinstance(source, AttachedDriver):
+            assert pictures is not None
+            step = stack.enter_context(source.session(loop, pictures, seed=job.seed)).step
+        else:
+            planner = source.start(world, seed=job.seed)
+            frames = FrameHistory(source.camera_ids, source.prepare_frame()) if source.camera_ids else None
+            step = partial(_step, loop, planner, frames, pictures)
+        _drive(loop, step)
+    return loop.record()
+
+
+def _drive(loop: ClosedLoop, step: Callable[[], None]) -> None:
     try:
         while not loop.done:
-            _step(loop, planner, frames, pictures)
+            step()
     except KeyboardInterrupt:
         loop.finish("interrupted")
     except Exception as error:
         loop.finish("failed", f"{type(error).__name__}: {error}")
-    return loop.record()
 
 
-def _step(loop: ClosedLoop, planner: Planner, frames: FrameHistory | None, pictures: Pictures | None) -> None:
+def _step(
+    loop: ClosedLoop, planner: Planner, frames: FrameHistory | None, pictures: VehicleCameras | None
+) -> None:
     first_frame_us = loop.scene.start_us + FORCE_GT_US - (NUM_FRAMES - 1) * STEP_US
     if frames is not None and pictures is not None and loop.time_us >= first_frame_us:
         frames.add(loop.time_us, pictures.render(loop.ego, loop.actors, camera_ids=frames.camera_ids))

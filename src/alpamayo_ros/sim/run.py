@@ -12,7 +12,7 @@ import numpy as np
 
 from alpamayo_ros.sim.json_file import write_json
 from alpamayo_ros.sim.record import RolloutRecord
-from alpamayo_ros.sim.rollout_driver import PlannerSource
+from alpamayo_ros.sim.rollout_driver import RolloutSource
 from alpamayo_ros.sim.scoring import aggregate
 from alpamayo_ros.sim.workers import Outcome, RunOptions, drive_all
 from alpamayo_ros.types import InvalidInput
@@ -34,7 +34,7 @@ class RunResult:
 
 
 def run(
-    options: RunOptions, source: PlannerSource, *, progress: Callable[[Outcome], None] = lambda outcome: None
+    options: RunOptions, source: RolloutSource, *, progress: Callable[[Outcome], None] = lambda outcome: None
 ) -> RunResult:
     """Drive all rollouts, and write scores.json and rollouts/SCENE/{score.json, rollout.asl}.
 

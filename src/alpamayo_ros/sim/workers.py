@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from alpamayo_ros.sim.asl_log import write_asl
 from alpamayo_ros.sim.json_file import write_json
 from alpamayo_ros.sim.record import RolloutRecord
-from alpamayo_ros.sim.rollout_driver import Job, PlannerSource, drive_rollout
+from alpamayo_ros.sim.rollout_driver import Job, RolloutSource, drive_rollout
 from alpamayo_ros.sim.scene import family_and_seed
 from alpamayo_ros.sim.scoring import RolloutScore, score_rollout
 from alpamayo_ros.types import InvalidInput
@@ -83,7 +83,7 @@ class Outcome:
     wall_s: float
 
 
-def drive_all(options: RunOptions, source: PlannerSource) -> Iterator[Outcome]:
+def drive_all(options: RunOptions, source: RolloutSource) -> Iterator[Outcome]:
     """Yield the outcomes in the order of the work, each with score.json and rollout.asl in its folder.
 
     After Ctrl-C come the one that it interrupted and those that were done in other processes, and no more.
@@ -111,7 +111,7 @@ class Worker:
             same.
     """
 
-    def __init__(self, options: RunOptions, source: PlannerSource) -> None:
+    def __init__(self, options: RunOptions, source: RolloutSource) -> None:
         self._options, self._source = options, source
         self._stack = ExitStack()
         self._client: SensorsimClient | None = None
@@ -211,7 +211,7 @@ def _failed(job: Job, planner: str, error: Exception) -> RolloutScore:
 # --------------------------------------------------------------------------------------------- processes
 
 
-def _in_processes(options: RunOptions, source: PlannerSource) -> Iterator[Outcome]:
+def _in_processes(options: RunOptions, source: RolloutSource) -> Iterator[Outcome]:
     """Yield the outcomes of several processes.
 
     A process that dies (killed for want of memory, say) takes the others' rollouts with it. The next one due
@@ -230,7 +230,7 @@ def _in_processes(options: RunOptions, source: PlannerSource) -> Iterator[Outcom
             work = work[done + 1 :]
 
 
-def _alone(options: RunOptions, source: PlannerSource, job: Job) -> Outcome:
+def _alone(options: RunOptions, source: RolloutSource, job: Job) -> Outcome:
     """Drive one rollout in a process that may die of it."""
     started_s = time.perf_counter()
     try:
@@ -242,7 +242,7 @@ def _alone(options: RunOptions, source: PlannerSource, job: Job) -> Outcome:
         return Outcome(job, score, None, time.perf_counter() - started_s)
 
 
-def _pooled(options: RunOptions, source: PlannerSource, work: Sequence[Job]) -> Iterator[Outcome]:
+def _pooled(options: RunOptions, source: RolloutSource, work: Sequence[Job]) -> Iterator[Outcome]:
     """Yield the outcomes in order; raises BrokenProcessPool where one of the processes dies."""
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(
@@ -273,7 +273,7 @@ _refused: Exception | None = None
 """Why the worker of this process could not start; an initializer that raises would only break the pool."""
 
 
-def _start_worker(options: RunOptions, source: PlannerSource) -> None:
+def _start_worker(options: RunOptions, source: RolloutSource) -> None:
     global _worker, _refused
     try:
         _worker = Worker(options, source).__enter__()
