@@ -15,7 +15,22 @@ FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 VEHICLE = {"rig", "checkpoint", "backbone", "device", "params_file", "namespace", "use_sim_time", "log_level"}
 REPLAY = {*VEHICLE, "bag", "rate", "out"}
 SIM = {*VEHICLE - {"use_sim_time"}, "scenarios", "planner", "renderer", "rollouts", "out", "rviz", "record"}
-ARGUMENTS = {"replay.launch.py": REPLAY, "sim.launch.py": SIM, "vehicle.launch.py": VEHICLE}
+ALPASIM = {
+    *VEHICLE - {"use_sim_time"},
+    "planner",
+    "drivers",
+    "host",
+    "port",
+    "through_topics",
+    "rviz",
+    "record",
+}
+ARGUMENTS = {
+    "alpasim.launch.py": ALPASIM,
+    "replay.launch.py": REPLAY,
+    "sim.launch.py": SIM,
+    "vehicle.launch.py": VEHICLE,
+}
 
 
 def calls(tree: ast.AST, name: str) -> list[ast.Call]:
@@ -110,16 +125,32 @@ def test_launch_itself_reads_them(path: Path) -> None:
     assert ARGUMENTS[path.name] <= set(arguments)
 
 
-def test_the_bridge_is_given_parameters_that_it_has() -> None:
-    tree = parse("sim.launch.py")
-    tables = {
+def tables_of(tree: ast.Module) -> dict[str, tuple[str, ...]]:
+    """Return the module's tuples by name."""
+    return {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
+
+
+def test_the_bridge_is_given_parameters_that_it_has() -> None:
+    tree = parse("sim.launch.py")
+    tables = tables_of(tree)
     bridge = {spec.name for spec in node_parameters("sim_bridge")}
     planner = {spec.name for spec in node_parameters("planner")}
     assert set(tables["BRIDGE_TEXTS"]) <= bridge
     assert set(tables["PLANNER_TEXTS"]) <= planner
     assert {"rollout_index", "realtime_factor"} <= bridge
     assert set(tables["BRIDGE_TEXTS"]) | set(tables["PLANNER_TEXTS"]) <= set(declared(tree))
+
+
+def test_drivers_are_given_parameters_that_they_have() -> None:
+    tree = parse("alpasim.launch.py")
+    tables = tables_of(tree)
+    driver = {spec.name for spec in node_parameters("alpasim_driver")}
+    planner = {spec.name for spec in node_parameters("planner")}
+    assert set(tables["BRIDGE_TEXTS"]) <= driver
+    assert {*tables["MODEL_TEXTS"], "device"} <= driver & planner
+    assert {"mode", "port", "through_topics", "num_samples"} <= driver
+    assert {*tables["BRIDGE_TEXTS"], *tables["MODEL_TEXTS"]} <= set(declared(tree))

@@ -13,8 +13,8 @@ from planner_harness import Graph, ScriptedPlanner, graph, straight_plan, wait_f
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from alpamayo_ros.cli.alpasim_driver import planner_parameters
 from alpamayo_ros.nodes.planner import PlannerNode
+from alpamayo_ros.ros.driver_graph import planner_parameters
 from alpamayo_ros.sim.protocol.channel import ServiceError
 
 

@@ -77,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _run_nodes(arguments: argparse.Namespace) -> int:
     """Run the bridge in mode alpasim and, through topics, the planner node, until SIGINT or SIGTERM."""
     from alpamayo_ros.cli.run import start, with_parameters
+    from alpamayo_ros.ros.driver_graph import planner_parameters
     from alpamayo_ros.ros.runner import ros_arguments, run_nodes
 
     bridge = _given(arguments) | {"mode": "alpasim"}
@@ -91,22 +92,6 @@ def _run_nodes(arguments: argparse.Namespace) -> int:
         makers.append(with_parameters("planner", planner))
     makers.insert(0, with_parameters("sim_bridge", bridge))
     return run_nodes(makers, ros_arguments(namespace=arguments.namespace), start=start)
-
-
-def planner_parameters(rig: str, *, namespace: str) -> dict[str, Any]:
-    """Return what a planner node needs to plan for a bridge through topics.
-
-    Its sensors are reliable, as a lost image would be a lost step.
-    """
-    from alpamayo_ros.sensing.rig import load_rig
-
-    loaded = load_rig(rig)
-    topics = [*(camera.topic for camera in loaded.cameras), loaded.odometry_topic]
-    reliable = {
-        f"qos_overrides./{namespace.strip('/')}/{topic}.subscription.reliability": "reliable"
-        for topic in topics
-    }
-    return {"rig": rig, "autostart": True, "use_sim_time": True, **reliable}
 
 
 def _serve(options: DriverOptions) -> int:

@@ -13,8 +13,12 @@ NODES: dict[str, str] = {
     "player": "alpamayo_ros.nodes.player",
     "recorder": "alpamayo_ros.nodes.recorder",
     "sim_bridge": "alpamayo_ros.ros.sim_parameters",
+    "alpasim_driver": "alpamayo_ros.ros.driver_parameters",
 }
 """Node -> module whose PARAMETERS it declares."""
+
+NAMES = {"alpasim_driver": "sim_bridge"}
+"""What a node is called in ROS, where that is otherwise: sim_bridge is two nodes, by its parameter `mode`."""
 
 
 def node_parameters(node: str) -> tuple[ParameterSpec, ...]:
@@ -44,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         if number:
             print()
         if arguments.format == "yaml":
-            print(yaml_file(specs, node=node), end="")
+            print(yaml_file(specs, node=NAMES.get(node, node), table=node), end="")
         else:
             print(f"### {node}\n\n{markdown_table(specs)}", end="")
     return 0

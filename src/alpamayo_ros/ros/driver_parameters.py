@@ -36,7 +36,7 @@ _SAMPLING = (
 )
 
 PARAMETERS: tuple[ParameterSpec, ...] = (
-    MODE,
+    replace(MODE, default="alpasim"),
     _start("host", "127.0.0.1", "Address to listen at; 0.0.0.0 is every network's."),
     _start("port", DEFAULT_PORT, "Port to listen at; 0 is a free one.", minimum=0, maximum=65535),
     _start(

@@ -170,11 +170,14 @@ def markdown_table(specs: Sequence[ParameterSpec]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def yaml_file(specs: Sequence[ParameterSpec], *, node: str) -> str:
-    """Return a file for `ros2 run … --ros-args --params-file`: every default with its description."""
+def yaml_file(specs: Sequence[ParameterSpec], *, node: str, table: str = "") -> str:
+    """Return a file for `ros2 run … --ros-args --params-file`: every default with its description.
+
+    `table` is what `alpamayo parameters` calls them, if not by the node's name.
+    """
     lines = [
         f"# Parameters of the {node} node with their defaults, written by",
-        f"# `alpamayo parameters {node} --format yaml`.",
+        f"# `alpamayo parameters {table or node} --format yaml`.",
         "/**:",
         f"  {node}:",
         "    ros__parameters:",

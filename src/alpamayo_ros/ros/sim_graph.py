@@ -26,10 +26,11 @@ class Corner:
         return arguments
 
 
-def corners(namespace: str, count: int) -> list[Corner]:
+def corners(namespace: str, count: int, *, stem: str = "r") -> list[Corner]:
     """Return the corners of `count` simulations at once.
 
-    One alone has the namespace as it is and the usual clock; several have NAMESPACE/r0, r1, ...
+    One alone has the namespace as it is and the usual clock; several have NAMESPACE/r0, r1, ... or what else
+    `stem` makes of it.
 
     Raises:
         InvalidInput: for a count that is not in 1 ... 64.
@@ -39,5 +40,5 @@ def corners(namespace: str, count: int) -> list[Corner]:
     root = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
     if count == 1:
         return [Corner(root or "/", {})]
-    names = [f"{root}/r{index}" for index in range(count)]
+    names = [f"{root}/{stem}{index}" for index in range(count)]
     return [Corner(name, {topic: f"{name}{topic}" for topic in _ABSOLUTE_TOPICS}) for name in names]

@@ -109,6 +109,7 @@ class BridgeSettings:
         InvalidInput: for values that contradict each other.
     """
 
+    mode: str
     scenarios: str
     planner: str
     renderer: str
@@ -130,6 +131,8 @@ class BridgeSettings:
     renderer_timeout_s: float
 
     def __post_init__(self) -> None:
+        if self.mode != "renderer":
+            raise InvalidInput(f"mode: expected renderer of this node, got {self.mode!r}")
         if not self.scenarios.strip():
             raise InvalidInput("scenarios: expected at least one seed or id, got none")
         if not self.renderer and (self.world == "recorded" or self.usdz):
