@@ -179,6 +179,32 @@ def test_a_message_of_more_than_64_mb_is_refused_and_the_connection_lives(serve:
         client.close()
 
 
+def test_bytes_that_are_no_message_are_refused_and_fields_that_are_not_for_a_driver_change_nothing(
+    serve: Serve,
+) -> None:
+    driver, address = serve()
+    session = drive_session()
+    with Connection(address, service=EGODRIVER) as connection, grpc.insecure_channel(address) as channel:
+        client = EgodriverClient(connection)
+        client.start_session(session)
+        client.submit_egomotion(session.session_uuid, egomotion(START_US))
+        for method in ("submit_image_observation", "drive", "start_session"):
+            call = channel.unary_unary(f"/egodriver.EgodriverService/{method}")
+            with pytest.raises(grpc.RpcError) as refused:
+                call(b"\xff\xff no message", timeout=30.0)
+            assert refused.value.code() == grpc.StatusCode.INTERNAL
+        request = egodriver_pb2.DriveRequest(
+            session_uuid=session.session_uuid,
+            time_now_us=START_US,
+            time_query_us=START_US,
+            renderer_data=b"of a renderer's own",
+        )
+        answer = connection.call("drive", request)
+        assert len(answer.trajectory.poses) == 65 and not answer.terminate_session
+        client.close()
+    assert driver.statistics.snapshot().drives == {"warm_up": 1}
+
+
 def test_sessions_that_nobody_calls_end_and_are_not_found_any_more(serve: Serve) -> None:
     planner = ScriptedPlanner()
     driver, address = serve(ScriptedPlanners(planner), DriverSettings(idle_s=0.4))
