@@ -278,7 +278,7 @@ class _Clause:
 
     @property
     def is_third_person(self) -> bool:
-        return re.match(r"\w+[^s\W]s\b", self.text) is not None
+        return re.match(r"(?!bias)\w+[^s\W]s\b", self.text) is not None
 
     def intents(self) -> Iterator[Intent]:
         """Yield what is announced: one thing, and whom it is to yield to."""
