@@ -46,6 +46,8 @@ def test_members_are_stored_and_aligned_as_usdz_wants(path):
             "map.xodr",
             "rig_trajectories.json",
             "sequence_tracks.json",
+            "mesh.ply",
+            "mesh_ground.ply",
         }
         for info in archive.infolist():
             assert info.compress_type == zipfile.ZIP_STORED

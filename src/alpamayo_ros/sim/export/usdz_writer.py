@@ -11,11 +11,14 @@ from pathlib import Path
 
 import yaml
 
+from alpamayo_ros.sim.export.ground_mesh import ground_mesh_ply
 from alpamayo_ros.sim.export.members import metadata, rig_trajectories, sequence_tracks
 from alpamayo_ros.sim.export.xodr import opendrive
 from alpamayo_ros.sim.scene import Scene
 from alpamayo_ros.types import InvalidInput
 
+_MESHES = ("mesh.ply", "mesh_ground.ply")
+"""AlpaSim's physics takes the one or the other, as it is told; ours holds the ground in both."""
 _ALIGNMENT = 64
 _LOCAL_HEADER_BYTES = 30
 _PADDING_FIELD = 0x1986
@@ -50,6 +53,7 @@ def export_scene(scene: Scene, folder: str | Path, *, force: bool = False) -> Pa
         "map.xodr": opendrive(scene.scene_id, scene.road, scene.terrain).encode(),
         "rig_trajectories.json": json.dumps(rig_trajectories(scene)).encode(),
         "sequence_tracks.json": json.dumps(sequence_tracks(scene)).encode(),
+        **dict.fromkeys(_MESHES, ground_mesh_ply(scene.road, scene.terrain)),
     }
     about = yaml.safe_dump(metadata(scene, b"".join(members.values())), sort_keys=False).encode()
     archive = usdz_bytes({"metadata.yaml": about, **members})
