@@ -93,7 +93,10 @@ def test_a_session_is_answered_and_mirrored_under_a_name_of_its_own(corner):
         assert (plan.header.frame_id, plan.odometry_frame_id) == (f"{PREFIX}/base_link", f"{PREFIX}/local")
         np.testing.assert_allclose(pose_to_matrix(plan.rig_pose), caller.pose(now_us), atol=1e-6)
         assert heard["path"][-1].header.frame_id == f"{PREFIX}/local"
-        assert {marker.header.frame_id for marker in heard["markers"][-1].markers} == {f"{PREFIX}/local"}
+        markers = [marker for array in heard["markers"] for marker in array.markers]
+        assert {marker.header.frame_id for marker in markers if marker.ns == "path"} == {f"{PREFIX}/local"}
+        (frame,) = {marker.header.frame_id for marker in markers if marker.ns == "route"}
+        assert frame == f"{PREFIX}/base_link"
 
         odometry = heard["odometry"][-1]
         assert (odometry.header.frame_id, odometry.child_frame_id) == (

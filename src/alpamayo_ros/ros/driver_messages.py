@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from alpamayo_ros.ros.conversions import stamp_from_ns, text_to_ros
+from alpamayo_ros.ros.conversions import duration_from_ns, stamp_from_ns, text_to_ros
 from alpamayo_ros.ros.plan_conversions import PlanStatus, PublishedPlan
 from alpamayo_ros.ros.sim_messages import NS_PER_US
 from alpamayo_ros.sensing.rigid import Matrix4, invert
@@ -20,12 +20,16 @@ from alpamayo_ros.sim.trajectories import interpolate_poses
 from alpamayo_ros.types import NUM_WAYPOINTS, WAYPOINT_INTERVAL_S, Plan
 
 if TYPE_CHECKING:
+    from visualization_msgs.msg import MarkerArray
+
     from alpamayo_ros.msg import Route as RouteMsg
 
 MANEUVERS: dict[Maneuver, int] = {"none": 0, "straight": 1, "left": 2, "right": 3}
 """The MANEUVER_* constants of alpamayo_ros/Route."""
 
 _SPEED_OVER_US = 200_000
+_ROUTE_WIDTH_M = 0.25
+_ROUTE_COLOUR = {"r": 0.25, "g": 0.55, "b": 0.95, "a": 0.6}
 
 
 def route_to_msg(time_us: int, guidance: Guidance, *, rig_frame: str, num_waypoints: int = 20) -> RouteMsg:
@@ -46,6 +50,22 @@ def route_to_msg(time_us: int, guidance: Guidance, *, rig_frame: str, num_waypoi
     msg.instruction = text_to_ros(guidance.instruction)
     msg.instruction_valid = bool(guidance.instruction)
     return msg
+
+
+def route_to_markers(time_us: int, guidance: Guidance, *, rig_frame: str, lifetime_ns: int) -> MarkerArray:
+    """Return a route as a line, in the rig frame as it stood at `time_us`."""
+    from geometry_msgs.msg import Point
+    from std_msgs.msg import ColorRGBA
+    from visualization_msgs.msg import Marker, MarkerArray
+
+    line = Marker(ns="route", type=Marker.LINE_STRIP, action=Marker.ADD, color=ColorRGBA(**_ROUTE_COLOUR))
+    line.header.stamp = stamp_from_ns(time_us * NS_PER_US)
+    line.header.frame_id = rig_frame
+    line.lifetime = duration_from_ns(lifetime_ns)
+    line.pose.orientation.w = 1.0
+    line.scale.x = _ROUTE_WIDTH_M
+    line.points = [Point(x=x, y=y, z=z) for x, y, z in guidance.points_in_rig.tolist()]
+    return MarkerArray(markers=[line] if len(line.points) > 1 else [])
 
 
 def published_plan(

@@ -10,7 +10,7 @@ from rclpy.publisher import Publisher
 from alpamayo_ros.msg import Plan as PlanMsg
 from alpamayo_ros.msg import Route as RouteMsg
 from alpamayo_ros.ros.conversions import path_to_msg, text_to_ros
-from alpamayo_ros.ros.driver_messages import EgoTrack, published_plan, route_to_msg
+from alpamayo_ros.ros.driver_messages import EgoTrack, published_plan, route_to_markers, route_to_msg
 from alpamayo_ros.ros.markers import Footprint, plan_to_markers
 from alpamayo_ros.ros.plan_conversions import plan_to_msg
 from alpamayo_ros.ros.qos import latched_qos, no_publisher_events, output_qos
@@ -121,6 +121,11 @@ class SessionTopics:
     def route(self, time_us: int, guidance: Guidance) -> None:
         """Publish what a route says."""
         self._route.publish(route_to_msg(time_us, guidance, rig_frame=self.rig_frame))
+        if self._markers.get_subscription_count():
+            lifetime_ns = round(self._max_plan_age_s * 1e9)
+            self._markers.publish(
+                route_to_markers(time_us, guidance, rig_frame=self.rig_frame, lifetime_ns=lifetime_ns)
+            )
 
     def drove(self, outcome: DriveOutcome) -> None:
         """Publish an answer: its plan, path and text; made only where somebody looks."""
