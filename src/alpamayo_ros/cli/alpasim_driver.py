@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
+import threading
 from typing import Any
 
 from alpamayo_ros.ros.driver_parameters import PARAMETERS, DriverOptions, cameras_of, defaults
@@ -91,6 +93,7 @@ def _run_nodes(arguments: argparse.Namespace) -> int:
         planner |= planner_parameters(rig, namespace=arguments.namespace)
         makers.append(with_parameters("planner", planner))
     makers.insert(0, with_parameters("sim_bridge", bridge))
+    _end_once()
     return run_nodes(makers, ros_arguments(namespace=arguments.namespace), start=start)
 
 
@@ -106,12 +109,20 @@ def _serve(options: DriverOptions) -> int:
         planners = load(options, rig, say=logging.getLogger(__name__).info)
     except KeyboardInterrupt:  # nobody is connected yet: nothing is to be ended in order
         return 130
+    _end_once()
     with StopSignals() as stop:
         driver, server = open_port(options, planners, rig)
         with server:
             print(description(driver, server), flush=True)
             stop.wait()
     return 0
+
+
+def _end_once() -> None:
+    """Have a second signal, as some launchers send, not kill an interpreter that is on its way out."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _parameter(option: str) -> str:
