@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from alpamayo_ros.sim.protocol.convert import pose_messages, trajectory_message
+from alpamayo_ros.sim.protocol.convert import pose_messages, trajectory_message, trajectory_messages
 from alpamayo_ros.sim.protocol.generated import common_pb2
 from alpamayo_ros.types import InvalidInput
 
@@ -32,6 +32,14 @@ def test_rows_are_the_same_message_and_the_same_bytes_as_field_by_field(seed: in
     rows, fields = trajectory_message(stamps_us, poses), one_by_one(stamps_us, poses)
     assert rows == fields
     assert rows.SerializeToString(deterministic=True) == fields.SerializeToString(deterministic=True)
+
+
+def test_several_at_once_are_what_each_is_alone() -> None:
+    poses = np.tile(np.eye(4), (9, 1, 1))
+    poses[:, :3, :3] = Rotation.random(9, random_state=3).as_matrix()
+    parts = [(np.arange(n) + 5, poses[n : 2 * n]) for n in (3, 0, 4, 1)]
+    assert trajectory_messages(parts) == [trajectory_message(*part) for part in parts]
+    assert trajectory_messages([]) == [] and not trajectory_messages([parts[1]])[0].poses
 
 
 def test_what_is_no_trajectory_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alpamayo_ros.sensing.rigid import Matrix4
 from alpamayo_ros.sim.driver.fitness import is_motion
@@ -25,13 +26,15 @@ class MadePlan:
         plan: any of its samples may be no motion.
         local_from_rig_t0: where the rig was at its t0.
         instruction: "" for none.
-        indices: of the samples that are motions, rising.
+        motions: bool [K], which samples are motions.
+        indices: theirs, rising.
         local_from_rig: float64 [len(indices), 65, 4, 4], their poses from t0 on, 0.1 s apart.
     """
 
     plan: Plan
     local_from_rig_t0: Matrix4
     instruction: str
+    motions: NDArray[np.bool_] = field(init=False)
     indices: tuple[int, ...] = field(init=False)
     local_from_rig: Float64Array = field(init=False, repr=False)
 
@@ -39,6 +42,7 @@ class MadePlan:
         xyz, rot = self.plan.xyz_in_rig_t0, self.plan.rot_in_rig_t0
         motions = is_motion(self.plan)
         poses = samples_in_local(xyz[motions], rot[motions], self.local_from_rig_t0)
+        object.__setattr__(self, "motions", motions)
         object.__setattr__(self, "indices", tuple(np.flatnonzero(motions).tolist()))
         object.__setattr__(self, "local_from_rig", poses)
 

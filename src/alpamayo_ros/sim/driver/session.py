@@ -10,7 +10,7 @@ from dataclasses import replace
 from alpamayo_ros.sim.driver.answers import MadePlan, straight_on
 from alpamayo_ros.sim.driver.debug_info import describe, encode
 from alpamayo_ros.sim.driver.events import DriveOutcome, SessionWatcher
-from alpamayo_ros.sim.driver.fitness import Fitness, basic_fitness, is_motion, with_fit_choice
+from alpamayo_ros.sim.driver.fitness import Fitness, basic_fitness, with_fit_choice
 from alpamayo_ros.sim.driver.inputs import Lacking, SessionInputs
 from alpamayo_ros.sim.driver.navigation import Guidance
 from alpamayo_ros.sim.driver.planners import OneThread
@@ -183,7 +183,7 @@ class DrivingSession:
         plan = drawn.plan
         t0 = self._inputs.ego_at(drawn.t0_us)
         try:
-            fit = self._fitness(plan, t0.speed_mps) & is_motion(plan)
+            fit = self._fitness(plan, t0.speed_mps) & drawn.motions
         except Exception as error:  # an injected gate's; what it did not pass is not driven
             self._statistics.refused("fitness_error", f"{type(error).__name__}: {error}")
             _log.exception("while judging a plan")

@@ -113,12 +113,28 @@ def pose_pair(at_open: common_pb2.Pose, at_close: common_pb2.Pose) -> sensorsim_
 
 def trajectory_message(stamps_us: NDArray[np.int64], poses: Float64Array) -> common_pb2.Trajectory:
     """Return stamps [N] in us and poses [N, 4, 4] as a message."""
-    stamps_us = np.asarray(stamps_us)
-    if len(stamps_us) != len(poses):
-        raise InvalidInput(f"trajectory: expected {len(stamps_us)} poses, one a stamp, got {len(poses)}")
-    if not len(poses):
-        return common_pb2.Trajectory()
-    return trajectory_from_rows(stamps_us, poses[:, :3, 3], _quaternions_wxyz(poses))
+    return trajectory_messages([(stamps_us, poses)])[0]
+
+
+def trajectory_messages(
+    trajectories: Sequence[tuple[NDArray[np.int64], Float64Array]],
+) -> list[common_pb2.Trajectory]:
+    """Return stamps [N] in us and poses [N, 4, 4] each as a message; faster than one after the other.
+
+    Raises:
+        InvalidInput: for stamps below zero, or not as many as poses.
+    """
+    for stamps_us, poses in trajectories:
+        if len(stamps_us) != len(poses):
+            raise InvalidInput(f"trajectory: expected {len(stamps_us)} poses, one a stamp, got {len(poses)}")
+    if not any(len(poses) for _, poses in trajectories):
+        return [common_pb2.Trajectory() for _ in trajectories]
+    quaternions = _quaternions_wxyz(np.concatenate([poses for _, poses in trajectories if len(poses)]))
+    ends = np.cumsum([len(poses) for _, poses in trajectories])
+    return [
+        trajectory_from_rows(np.asarray(stamps_us), np.asarray(poses).reshape(-1, 4, 4)[:, :3, 3], wxyz)
+        for (stamps_us, poses), wxyz in zip(trajectories, np.split(quaternions, ends[:-1]), strict=True)
+    ]
 
 
 def trajectory_of(

@@ -19,6 +19,7 @@ from alpamayo_ros.sim.protocol.convert import (
     motion_of,
     pose_message,
     trajectory_message,
+    trajectory_messages,
     trajectory_of,
     vec_message,
 )
@@ -203,11 +204,12 @@ def route_of(route: egodriver_pb2.Route) -> Route:
 
 def answer_message(answer: DriveAnswer) -> egodriver_pb2.DriveResponse:
     """Return a driver's answer as a message."""
+    trajectory, *samples = trajectory_messages([answer.trajectory, *answer.samples])
     return egodriver_pb2.DriveResponse(
-        trajectory=trajectory_message(*answer.trajectory),
+        trajectory=trajectory,
         debug_info=egodriver_pb2.DriveResponse.DebugInfo(
             unstructured_debug_info=answer.debug_info,
-            sampled_trajectories=[trajectory_message(*sample) for sample in answer.samples],
+            sampled_trajectories=samples,
         ),
         terminate_session=answer.terminate,
     )
