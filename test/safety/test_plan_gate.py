@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plan_making import T0_NS, make_observation, motion_of, plan_of, smooth
+from recorded_expert import RecordingSource
 
 from alpamayo_ros.safety.gate import GateDecision, GateSettings, PlanGate
 from alpamayo_ros.safety.kinematics import speed_of_history
 from alpamayo_ros.safety.limits import VehicleLimits
-from alpamayo_ros.sim.planner_sources import ExpertSource
 from alpamayo_ros.sim.rollout_driver import Job, drive_rollout
 from alpamayo_ros.sim.scenarios import parse_scenarios
 from alpamayo_ros.sim.scene import FAMILIES
-from alpamayo_ros.types import InvalidInput, Observation, Plan, medoid
+from alpamayo_ros.types import InvalidInput, Plan, medoid
 
 SOON_NS = T0_NS + 200_000_000
 
@@ -115,25 +115,6 @@ def test_everything_that_the_expert_drives_passes(scenes: str) -> None:
                 refused.append(f"{scene_id}: {decision.verdicts[plan.chosen].reason}")
     assert refused == []
     assert judged > 150 * len(names)
-
-
-class RecordingSource(ExpertSource):
-    """Experts whose observations and plans are kept."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        object.__setattr__(self, "plans", [])
-
-    def start(self, world, *, seed):
-        expert, plans = super().start(world, seed=seed), self.plans
-
-        class Recording:
-            def plan(self, observation: Observation) -> Plan:
-                plan = expert.plan(observation)
-                plans.append((observation, plan))
-                return plan
-
-        return Recording()
 
 
 # --- what does not -------------------------------------------------------------------------------
