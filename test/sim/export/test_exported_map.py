@@ -128,6 +128,16 @@ def _lane(
     return Lane(lane_id, line(-1.75, right / 2), line(0.0, 0.0), line(-3.5, right), 10.0, **more)
 
 
+def test_a_ring_of_an_edge_is_cut():
+    angle = np.linspace(0.0, 2 * np.pi, 40)
+    ring = np.stack([5 * np.cos(angle), 40 + 5 * np.sin(angle), 0 * angle], axis=-1)
+    ring[-1] = ring[0]
+    roads = evaluate(opendrive("x", RoadNetwork((_lane("a"),), (ring,)), Terrain()))
+    halves = [road.line for road in roads.values() if road.name == "edge"]
+    assert len(halves) == 2
+    assert all(np.linalg.norm(half[-1] - half[0]) > 9.5 for half in halves)
+
+
 def test_a_lane_that_narrows_is_refused():
     network = RoadNetwork((_lane("a", right=-3.0),), ())
     with pytest.raises(InvalidInput, match=r"lane a: expected one width all along, got 3\.000 to 3\.500 m"):

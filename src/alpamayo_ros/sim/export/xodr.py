@@ -175,7 +175,7 @@ def _across(xy: Float64Array, direction: float) -> tuple[float, float, float]:
 
 def _marker(root: Element, terrain: Terrain, road_id: int, piece: Piece) -> None:
     line = ReferenceLine((piece,))
-    element = _road(root, road_id, line, name="")
+    element = _road(root, road_id, line, name="marker")
     _plan_view(element, line)
     _heights(element, line, terrain, reach_m=(0.0, -_MARKER_WIDTH_M))
     section = add(add(element, "lanes"), "laneSection", s=0.0)
@@ -202,7 +202,7 @@ def _edge_pieces(network: RoadNetwork) -> list[Float64Array]:
     pieces = []
     for edge in network.edges:
         whole = LineString(edge[:, :2]).simplify(_EDGE_TOLERANCE_M)
-        parts = max(1, int(np.ceil(whole.length / _EDGE_PIECE_M)))
+        parts = max(2 if whole.is_ring else 1, int(np.ceil(whole.length / _EDGE_PIECE_M)))
         for k in range(parts):
             part = shapely.ops.substring(whole, k / parts, (k + 1) / parts, normalized=True)
             pieces.append(np.asarray(part.coords))
