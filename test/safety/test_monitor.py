@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from plan_making import make_observation, motion_of, plan_of, smooth
 
 from alpamayo_ros.safety.intent import Action, Intent, read_intents
 from alpamayo_ros.safety.monitor import Agreement, monitor
+from alpamayo_ros.types import ReasoningSections
 
 OBSERVATION = make_observation(10.0)
 NAMES = {
@@ -118,6 +120,13 @@ def test_each_candidate_is_held_against_its_own_text() -> None:
     plan = plan_of(motions, ["Slow down for the queue."] * 2, chosen=1)
     assert monitor(plan, OBSERVATION).agreement is Agreement.CONTRADICTS
     assert monitor(plan, OBSERVATION, index=0).agreement is Agreement.AGREES
+
+
+def test_of_a_text_in_sections_the_action_counts() -> None:
+    plan = plan_of([motion_of(10.0, *smooth(-1.5, 0.0))], ["Accelerate. Slow down for the queue."])
+    sections = ReasoningSections(observation="Accelerate.", action="Slow down for the queue.")
+    assert monitor(plan, OBSERVATION).agreement is Agreement.SILENT
+    assert monitor(replace(plan, sections=(sections,)), OBSERVATION).agreement is Agreement.AGREES
 
 
 def test_nothing_is_said_of_a_plan_that_is_not_finite() -> None:

@@ -59,7 +59,10 @@ def monitor(plan: Plan, observation: Observation, *, index: int | None = None) -
     """
     k = plan.chosen if index is None else index
     xyz = plan.xyz_in_rig_t0[k]
-    intents = tuple(dict.fromkeys((*read_intents(plan.reasoning[k]), *read_intents(plan.meta_action[k]))))
+    sections = plan.sections[k]
+    # Of a text in sections, observation and prediction are about others.
+    reasoning = sections.action if sections is not None and sections.action else plan.reasoning[k]
+    intents = tuple(dict.fromkeys((*read_intents(reasoning), *read_intents(plan.meta_action[k]))))
     if not intents or not np.isfinite(xyz).all():
         return MonitorVerdict(Agreement.SILENT, intents)
     course = course_of(xyz, plan.rot_in_rig_t0[k], history_rot_in_rig_t0=observation.history_rot_in_rig_t0)
