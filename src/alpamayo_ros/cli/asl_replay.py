@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alpamayo_ros.sim.protocol.channel import ClientTls
     from alpamayo_ros.sim.replay.run import ReplayReport
 
-EXIT_BROKEN = 1
+EXIT_BROKEN, EXIT_INTERRUPTED = 1, 130
 _LEAVE_OUT = ("images", "route", "ground-truth")
 _TEXT_SHOWN = 200
 """Characters of what was got; --json has all."""
@@ -102,6 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
     except ServiceError as error:
         print(f"alpamayo asl replay: {error}", file=sys.stderr)
         return EXIT_BROKEN
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     if arguments.out is not None:
         write_answers(
             arguments.out, recorded=arguments.log, record=report.records[0], random_seed=arguments.seed

@@ -59,10 +59,11 @@ def test_a_crowd_leaves_nothing_behind(recorded: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_two_hundred_replays_with_a_model_leave_nothing_behind(
     golden_dir: Path, recorded: Path, tmp_path: Path
 ) -> None:
-    model = golden_dir / "alpamayo1_5"
-    options = ["--checkpoint", model / "checkpoint", "--backbone", model / "backbone", "--device", "cpu"]
-    options += ["--num-samples", 2]  # type: ignore[list-item]
+    model = golden_dir / "alpamayo_r1"
+    checkpoint = ("--checkpoint", model / "checkpoint", "--backbone", model / "backbone", "--device", "cpu")
+    options = (*checkpoint, "--num-samples", 2)
     require_flat(*crowded(tmp_path, recorded, *options, warm_up=30, replays=200))

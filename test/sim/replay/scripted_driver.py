@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ class ScriptedDriver(egodriver_pb2_grpc.EgodriverServiceServicer):
         spoil: changes each answer.
         refuse: methods that answer INTERNAL.
         lenient: neither refuses a session that is there already nor one that is not there.
-        route_takes_s: how long a route's call lasts.
+        on_route: called while a route is taken.
         told: method -> how often it was called.
         orders: session -> the methods in the order in which they came.
         seeds: of the sessions.
@@ -40,7 +39,7 @@ class ScriptedDriver(egodriver_pb2_grpc.EgodriverServiceServicer):
         self.spoil: Break = nothing
         self.refuse: set[str] = set()
         self.lenient = False
-        self.route_takes_s = 0.0
+        self.on_route: Callable[[], None] = lambda: None
         self.told: Counter[str] = Counter()
         self.orders: dict[str, list[str]] = {}
         self.seeds: list[int] = []
@@ -94,7 +93,7 @@ class ScriptedDriver(egodriver_pb2_grpc.EgodriverServiceServicer):
 
     def submit_route(self, request: Any, context: grpc.ServicerContext) -> common_pb2.Empty:
         self._note("submit_route", request, context)
-        time.sleep(self.route_takes_s)
+        self.on_route()
         with self._lock:
             self.told["route taken"] += 1
         return common_pb2.Empty()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,32 @@ def test_nobody_who_listens(recorded: Path, capsys: pytest.CaptureFixture[str]) 
     assert f"nothing answers at {gone}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [(), ("--sessions", "3"), ("--compare",)], ids=repr)
+@pytest.mark.parametrize("hangs", ["route", "drive"])
+def test_an_interrupt_ends_it_where_the_driver_hangs(
+    recorded: Path, options: tuple[str, ...], hangs: str
+) -> None:
+    driver, there, go_on = ScriptedDriver(), threading.Event(), threading.Event()
+
+    def hang(*_: object) -> None:
+        there.set()
+        go_on.wait(60)
+
+    driver.on_route = hang if hangs == "route" else driver.on_route
+    driver.spoil = hang if hangs == "drive" else driver.spoil
+    with serving(driver) as address:
+        command = alpamayo("asl", "replay", recorded, "--driver", address, *options)
+        child = subprocess.Popen(command, env=environment())
+        try:
+            assert there.wait(60)
+            child.send_signal(signal.SIGINT)
+            assert child.wait(20) == 130
+        finally:
+            child.kill()
+            child.wait()
+            go_on.set()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -134,11 +162,17 @@ def test_our_driver_keeps_the_contract(recorded: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_our_driver_with_a_model_keeps_the_contract(golden_dir: Path, recorded: Path, tmp_path: Path) -> None:
-    model = golden_dir / "alpamayo1_5"
+@pytest.mark.parametrize("generation", ["alpamayo_r1", "alpamayo1_5"])
+def test_our_driver_with_a_model_keeps_the_contract(
+    golden_dir: Path, recorded: Path, tmp_path: Path, generation: str
+) -> None:
+    model = golden_dir / generation
     options = ("--checkpoint", model / "checkpoint", "--backbone", model / "backbone", "--num-samples", 6)
     with DriverProcess(tmp_path / "driver.log", *options, "--device", "cpu") as driver:
         held_to_the_contract(driver, recorded, tmp_path / "answers.asl")
     summary = summarise_log(tmp_path / "answers.asl")
     assert summary.drives.answers == 30 and summary.drives.samples is not None
     assert summary.drives.samples.greatest == 6, "the model's samples go along"
+    # The weights are random: what they draw may be nothing that can be driven, but it is tried.
+    assert summary.drives.sources.keys() <= {"warm_up", "plan", "stop"}
+    assert summary.drives.sources["warm_up"] == 13

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,7 +139,7 @@ def test_calls_come_in_the_runtimes_order(log: DriverLog, driver: ScriptedDriver
 
 def test_drive_waits_for_all_that_is_told(log: DriverLog, driver: ScriptedDriver, address: str) -> None:
     taken: list[int] = []
-    driver.route_takes_s = 0.02
+    driver.on_route = lambda: time.sleep(0.02)
     driver.spoil = lambda answer: taken.append(driver.told["route taken"])
     assert replay_log(log, address).passes()
     assert taken == list(range(1, 31))

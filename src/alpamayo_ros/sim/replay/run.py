@@ -142,12 +142,15 @@ def replay_log(
             raise InvalidInput(f"{name}: expected at least 1, got {value}")
     options = options or ReplayOptions()
 
+    running: list[Connection] = []
+
     def connection() -> Connection:
         policy = CallPolicy(connect_timeout_s=connect_timeout_s)
         return Connection(address, service=EGODRIVER, policy=policy, tls=tls)
 
     def one(number: int) -> SessionRecord:
         with connection() as own:
+            running.append(own)
             return replay_session(own, log, number=number, options=options)
 
     with connection() as probe:
@@ -157,9 +160,15 @@ def replay_log(
     records: list[SessionRecord] = []
     started_s = time.monotonic()
     with ThreadPoolExecutor(sessions, thread_name_prefix="session") as pool:
-        for _ in range(repeat):
-            records += pool.map(one, range(len(records), len(records) + sessions))
-            progress(len(records))
+        try:
+            for _ in range(repeat):
+                records += pool.map(one, range(len(records), len(records) + sessions))
+                running.clear()
+                progress(len(records))
+        except BaseException:  # an interrupt: the pool would wait for calls that have no deadline
+            for each in running:
+                each.cancel()
+            raise
     wall_s = time.monotonic() - started_s
     if alone is not None and len(alone.answers) < log.drives:
         got = f"{len(alone.answers)} of {log.drives} answers in a session driven alone"

@@ -109,15 +109,21 @@ class _Replay:
             return self._record
         widest = max(len(step.told) for step in self._log.steps)
         with ThreadPoolExecutor(max(1, widest), thread_name_prefix="replay") as pool:
-            for step in self._log.steps:
-                self._step(pool, step)
-                if self._over:
-                    break
-            else:
-                self._record.completed = True
+            try:
+                self._steps(pool)
+            except BaseException:  # an interrupt: the pool would wait for calls that have no deadline
+                self._connection.cancel()
+                raise
         if not self._over:
             self._call("close_session", Call("close_session", egodriver_pb2.DriveSessionCloseRequest()))
         return self._record
+
+    def _steps(self, pool: ThreadPoolExecutor) -> None:
+        for step in self._log.steps:
+            self._step(pool, step)
+            if self._over:
+                return
+        self._record.completed = True
 
     def _step(self, pool: ThreadPoolExecutor, step: Step) -> None:
         """Tell all at once, in an order of its own, and when all has been taken ask."""
