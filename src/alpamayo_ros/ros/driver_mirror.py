@@ -6,6 +6,7 @@ own, so that nobody who looks, or records, delays an answer.
 
 from __future__ import annotations
 
+import math
 import threading
 import traceback
 from collections import Counter, deque
@@ -82,19 +83,27 @@ class DriverMirror:
         """Return what shows a session that has begun."""
         used = {i: n for i, n in self._settings.camera_ids().items() if n in self._rig.camera_ids}
         mirror = SessionMirror(self, session, *session_cameras(session, used))
-        self.put(partial(self._begin, mirror), keep=True)
+        self.put(partial(self._begin, mirror), kind="kept")
         return mirror
 
-    def put(self, work: Callable[[], None], *, kind: str = "other", keep: bool = False) -> None:
-        """Have something published; where too much waits, the oldest of its kind is dropped and counted."""
+    def put(self, work: Callable[[], None], *, kind: str = "other") -> None:
+        """Have something published; where too much of a kind waits, its oldest is dropped and counted.
+
+        Kinds are "image", "other", and "kept" for what is never dropped.
+        """
         with self._changed:
             if self._ending:
                 return
-            if self._waiting[kind] >= _MOST_WAITING[kind]:
+            if self._waiting[kind] >= _MOST_WAITING.get(kind, math.inf):
                 self._drop_oldest(kind)
-            self._jobs.append(_Job(kind if not keep else "kept", work))
-            self._waiting[self._jobs[-1].kind] += 1
+            self._jobs.append(_Job(kind, work))
+            self._waiting[kind] += 1
             self._changed.notify()
+
+    def waiting(self, kind: str) -> int:
+        """Return how much waits to be published: "image", "other" or "kept"."""
+        with self._changed:
+            return self._waiting[kind]
 
     def close(self) -> None:
         """End: what waits is not published any more, and all topics vanish."""
@@ -215,7 +224,7 @@ class SessionMirror:
 
     def close(self) -> None:
         """End, after all that came before."""
-        self._mirror.put(partial(self._mirror.end, self), keep=True)
+        self._mirror.put(partial(self._mirror.end, self), kind="kept")
 
     # What the mirror's thread calls.
 
