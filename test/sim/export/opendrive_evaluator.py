@@ -155,14 +155,23 @@ def _link(root: ElementTree.Element, roads: dict[str, EvaluatedRoad]) -> None:
                     there = (neighbour.attrib["elementId"], int(link.attrib["id"]))
                     before, after = (here, there) if entry == "successor" else (there, here)
                     roads[before[0]].lanes[before[1]].after.add(after)
+    told = {
+        ((road_id, number), after)
+        for road_id, road in roads.items()
+        for number, lane in road.lanes.items()
+        for after in lane.after
+        if roads[after[0]].junction != "-1"
+    }
     for junction in root.iter("junction"):
         for connection in junction.iter("connection"):
             connecting = connection.attrib["connectingRoad"]
             assert roads[connecting].junction == junction.attrib["id"]
             assert connection.attrib["contactPoint"] == "start"
             for link in connection.iter("laneLink"):
-                incoming = roads[connection.attrib["incomingRoad"]]
-                incoming.lanes[int(link.attrib["from"])].after.add((connecting, int(link.attrib["to"])))
+                source = connection.attrib["incomingRoad"], int(link.attrib["from"])
+                # The connecting lane's own link says the same: readers heed the one or the other.
+                told.remove((source, (connecting, int(link.attrib["to"]))))
+    assert not told, "ways into junctions that no connection tells of"
 
 
 def _number(element: ElementTree.Element, key: str) -> float:
