@@ -80,6 +80,11 @@ class AlpamayoPlanners:
         """Whether the model was trained with navigation text."""
         return self._model.config.takes_instruction
 
+    @property
+    def num_samples(self) -> int:
+        """How many samples each plan has."""
+        return self._options.num_samples
+
     def prepare_frame(self, frame: UInt8Array) -> UInt8Array:
         """Return a frame, uint8 RGB [3, H, W], at the model's size; several threads may call it."""
         return self._model.prepare_frame(frame)

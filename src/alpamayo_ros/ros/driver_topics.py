@@ -48,6 +48,7 @@ class TopicPlanners:
 
     model_id = "topics"
     takes_instruction = True
+    num_samples = 1  # at least; what the planner node draws is not known before its first plan
 
     def __init__(self, node: Node, rig: Rig, settings: DriverSettings, *, plan_timeout_s: float) -> None:
         self.settings, self.rig, self.plan_timeout_s = settings, rig, plan_timeout_s

@@ -139,6 +139,10 @@ class ScriptedPlanners:
     prepare_frame: PrepareFrame | None = None
     seeds: tuple[int, ...] = ()
 
+    @property
+    def num_samples(self) -> int:
+        return self.planner.num_samples
+
     def start(self, session: DriveSession, *, seed: int) -> Planner:
         self.seeds = (*self.seeds, seed)
         return self.planner

@@ -223,7 +223,7 @@ def test_samples_that_may_not_be_driven_go_along_but_for_those_that_are_no_motio
     drive = begin(broken("nan"))
     for _ in range(5):
         answer = drive.step()
-    assert len(answer.samples) == 1 and info(answer)["select_ix"] == 0
+    assert len(answer.samples) == 3 and info(answer)["select_ix"] == 0
     np.testing.assert_array_equal(answer.samples[0][1], answer.trajectory[1])
 
 
@@ -239,8 +239,21 @@ def test_of_several_samples_the_medoid_of_the_fit_ones_is_driven() -> None:
     for _ in range(5):
         answer = drive.step()
     told = info(answer)
-    assert told["reasoning_text"] == "Sample 2." and told["select_ix"] == 1 and len(answer.samples) == 4
+    assert told["reasoning_text"] == "Sample 2." and told["select_ix"] == 1 and len(answer.samples) == 5
+    np.testing.assert_array_equal(answer.samples[4][1], answer.samples[1][1])  # for the one that is no motion
     np.testing.assert_array_equal(answer.samples[1][1], answer.trajectory[1])
+
+
+def test_every_answer_has_as_many_samples_from_the_first_on() -> None:
+    drive = begin(ScriptedPlanner(num_samples=4), history_s=0.2)
+    sources = set()
+    for index in range(40):
+        now_us = drive.now_us
+        answer = drive.step(cameras=(0, 1, 2, 6) if index < 20 else ())
+        check(answer, now_us)
+        assert len(answer.samples) == 4
+        sources.add(info(answer)["source"])
+    assert sources == {"warm_up", "plan", "held_plan", "stop"}
 
 
 def test_navigation_is_told_in_the_prompt_where_it_is_wanted_and_the_route_is_new() -> None:

@@ -102,6 +102,7 @@ class Driver:
             thread=self._thread,
             settings=self.settings,
             navigate=self.navigates,
+            num_samples=self.planners.num_samples,
             statistics=self.statistics,
             watcher=self._watch(session),
             fitness=self._fitness,

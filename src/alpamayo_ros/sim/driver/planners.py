@@ -36,6 +36,11 @@ class DriverPlanners(Protocol):
         ...
 
     @property
+    def num_samples(self) -> int:
+        """How many samples its plans have."""
+        ...
+
+    @property
     def prepare_frame(self) -> PrepareFrame | None:
         """How it wants its frames, None for as they are. Called by several threads at once."""
         ...
@@ -55,6 +60,7 @@ class ConstantPlanners:
 
     model_id: str = "constant"
     takes_instruction: bool = False
+    num_samples: int = 1
 
     @property
     def prepare_frame(self) -> PrepareFrame | None:

@@ -38,6 +38,7 @@ class DrivingSession:
         thread: where plans are made.
         settings: how to drive.
         navigate: whether routes become navigation text.
+        num_samples: how many trajectories go along with every answer.
         statistics: of the driver.
         watcher: told of everything; None for nobody.
         fitness: which samples may be driven.
@@ -52,6 +53,7 @@ class DrivingSession:
         thread: OneThread,
         settings: DriverSettings,
         navigate: bool,
+        num_samples: int = 1,
         statistics: DriverStatistics,
         watcher: SessionWatcher | None = None,
         fitness: Fitness = basic_fitness,
@@ -59,6 +61,7 @@ class DrivingSession:
     ) -> None:
         self._inputs, self._planner, self._thread = inputs, planner, thread
         self._settings, self._navigate, self._statistics = settings, navigate, statistics
+        self._num_samples = num_samples
         self._watcher, self._fitness, self._on_close = watcher, fitness, on_close
         self._first_us: int | None = None
         self._last: tuple[int, DriveAnswer] | None = None
@@ -230,13 +233,17 @@ class DrivingSession:
         """Return what the planner drew last, all of it, and which of these is driven, None for none.
 
         AlpaSim's minADE judges the planner by them. Where there is nothing of the last second, it is what is
-        driven instead.
+        driven instead. AlpaSim's videos want as many in every answer: what is missing is filled up with
+        repeats, which change no minimum.
         """
         drawn = self._drawn
         if drawn is None or drawn.age_s(ego.time_us) > self._settings.max_plan_age_s or not drawn.indices:
-            return (outcome.trajectory,), 0
+            return (outcome.trajectory,) * self._num_samples, 0
+        samples = drawn.samples(ego)
         driven = outcome.plan is drawn.plan
-        return drawn.samples(ego), drawn.indices.index(drawn.plan.chosen) if driven else None
+        chosen = drawn.indices.index(drawn.plan.chosen) if driven else None
+        repeats = max(0, self._num_samples - len(samples))
+        return samples + (samples[chosen or 0],) * repeats, chosen
 
     # The end.
 
