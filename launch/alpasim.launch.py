@@ -141,6 +141,8 @@ def _is_true(context: LaunchContext, name: str) -> bool:
 def _drivers(context: LaunchContext) -> list[Any]:
     """Return the nodes of every driver; the last driver to end ends the launch."""
     through_topics = _is_true(context, "through_topics")
+    count = int(_text(context, "num_samples"))
+    samples = {"num_samples": count} if count else {}
     places = driver_places(
         _text(context, "namespace"),
         int(_text(context, "drivers")),
@@ -172,15 +174,14 @@ def _drivers(context: LaunchContext) -> list[Any]:
         texts = {name: _text(context, name) for name in BRIDGE_TEXTS}
         bridge = _bridge(
             {**texts, **({} if through_topics else model)},
-            {"port": place.port, "through_topics": through_topics},
-            int(_text(context, "num_samples")),
+            {"port": place.port, "through_topics": through_topics, **samples},
             common,
         )
         running.append(bridge)
         actions += [bridge, RegisterEventHandler(OnProcessExit(target_action=bridge, on_exit=on_exit))]
         if through_topics:
             rig = planner_parameters(texts["rig"] or "sim", namespace=place.corner.namespace)
-            actions.append(_planner(model, rig, common))
+            actions.append(_planner(model, {**rig, **samples}, common))
         if _text(context, "record"):
             folder = _text(context, "record") + (f"/driver_{place.index}" if place.corner.remaps else "")
             actions.append(_recorder(folder, common))
@@ -192,14 +193,13 @@ def _typed(texts: dict[str, str]) -> dict[str, Any]:
     return {name: ParameterValue(value, value_type=str) for name, value in texts.items() if value}
 
 
-def _bridge(texts: dict[str, str], values: dict[str, Any], num_samples: int, common: dict[str, Any]) -> Node:
-    samples = {"num_samples": num_samples} if num_samples else {}
+def _bridge(texts: dict[str, str], values: dict[str, Any], common: dict[str, Any]) -> Node:
     return Node(
         package="alpamayo_ros",
         executable="sim_bridge",
         parameters=[
             LaunchConfiguration("params_file"),
-            {"mode": "alpasim", **values, **samples, **_typed(texts)},
+            {"mode": "alpasim", **values, **_typed(texts)},
         ],
         **common,
     )

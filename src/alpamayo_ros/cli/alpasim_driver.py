@@ -88,7 +88,9 @@ def _run_nodes(arguments: argparse.Namespace) -> int:
         bridge["mirror"] = False
     if arguments.through_topics:
         bridge["through_topics"] = True
-        planner = {name: bridge.pop(name) for name in _PLANNER_NODES if name in bridge}
+        planner = {name: bridge[name] for name in _PLANNER_NODES if name in bridge}
+        # How many samples there are to hand on, the bridge must know too.
+        bridge = {name: value for name, value in bridge.items() if name not in {*planner} - {"num_samples"}}
         rig = bridge.setdefault("rig", "sim")
         planner |= planner_parameters(rig, namespace=arguments.namespace)
         makers.append(with_parameters("planner", planner))

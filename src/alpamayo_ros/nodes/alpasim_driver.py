@@ -75,7 +75,11 @@ class AlpasimDriverNode(Node):
         self._topics: TopicPlanners | None = None
         if options.through_topics:
             self._topics = TopicPlanners(
-                self, self._rig, options.driver, plan_timeout_s=options.plan_timeout_s
+                self,
+                self._rig,
+                options.driver,
+                num_samples=options.sampling.num_samples,
+                plan_timeout_s=options.plan_timeout_s,
             )
         elif options.mirror:
             self._mirror = DriverMirror(self, self._rig, options.driver, images=options.mirror_images)

@@ -43,6 +43,7 @@ class TopicPlanners:
         node: publishes and receives.
         rig: whose cameras' and odometry's topics are used.
         settings: the driver's.
+        num_samples: how many samples the planner node draws a plan.
         plan_timeout_s: wall seconds that an answer waits for its plan.
     """
 
@@ -50,8 +51,11 @@ class TopicPlanners:
     takes_instruction = True
     num_samples = 1  # at least; what the planner node draws is not known before its first plan
 
-    def __init__(self, node: Node, rig: Rig, settings: DriverSettings, *, plan_timeout_s: float) -> None:
-        self.settings, self.rig, self.plan_timeout_s = settings, rig, plan_timeout_s
+    def __init__(
+        self, node: Node, rig: Rig, settings: DriverSettings, *, num_samples: int, plan_timeout_s: float
+    ) -> None:
+        self.settings, self.rig = settings, rig
+        self.num_samples, self.plan_timeout_s = num_samples, plan_timeout_s
         self.outputs = SimOutputs(node, rig)
         self.inbox = PlanInbox()
         self._node = node
