@@ -117,6 +117,7 @@ def _bends(points: Float64Array, way: Float64Array) -> tuple[float, float, float
     """
     last = len(points) - 1
     there = np.searchsorted(way, way + MIN_CHORD_M - 1e-9)
+    there = np.maximum(there, np.arange(1, len(way) + 1))  # a metre is nothing to a path of 1e20 m
     first = np.flatnonzero(there <= last)
     first = first[there[there[first]] <= last]
     if not len(first):
