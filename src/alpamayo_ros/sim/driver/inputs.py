@@ -1,7 +1,8 @@
 """One session's pictures, poses and route: taken in any order, at hand when `drive` comes.
 
 Pictures are decoded and prepared when they arrive, by whichever thread brings them, and only what the planner
-sees is kept. When `drive` comes all of a step is there: nothing is waited for.
+sees is kept; whatever comes last of a step has the observation assembled, too. When `drive` comes all of a
+step is there: nothing is waited for.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from alpamayo_ros.sensing.frame_matching import FrameBuffer
 from alpamayo_ros.sensing.frame_pipeline import FramePipeline
 from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.sensing.rigid import Matrix4, invert
-from alpamayo_ros.sensing.stamped_buffer import Added
+from alpamayo_ros.sensing.stamped_buffer import Added, StampedBuffer
 from alpamayo_ros.sensing.t0_state import NoT0, Ready, Waiting, judge_t0
 from alpamayo_ros.sensing.timing import NS_PER_MS, ObservationRefused, TimingConfig
 from alpamayo_ros.sim.driver.navigation import Guidance, guide
@@ -28,7 +30,7 @@ from alpamayo_ros.sim.protocol.convert import camera_model
 from alpamayo_ros.sim.protocol.egodriver_messages import CameraFrame, DriveSession, Egomotion, Route
 from alpamayo_ros.sim.state import EgoState
 from alpamayo_ros.sim.trajectories import interpolate_poses
-from alpamayo_ros.types import InvalidInput, Observation, PrepareFrame, camera_name
+from alpamayo_ros.types import InvalidInput, Observation, PrepareFrame, UInt8Array, camera_name
 
 _NS_PER_US = 1000
 _LAST_US = 2**63 // _NS_PER_US - 10_000_000
@@ -46,6 +48,13 @@ class Lacking:
 
     reason: str
     starting: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Assembled:
+    t0_ns: int
+    ready: Ready
+    frames: UInt8Array | tuple[UInt8Array, ...]
 
 
 class SessionInputs:
@@ -94,6 +103,7 @@ class SessionInputs:
         self._ego = EgoHistory(self._timing)
         self._routes: list[tuple[int, Guidance]] = []
         self._last_t0_ns: int | None = None
+        self._assembled: _Assembled | None = None
 
     def add_frame(self, frame: CameraFrame) -> int | None:
         """Take a picture; returns its camera id, or None if it is of no use.
@@ -119,6 +129,7 @@ class SessionInputs:
             raise InvalidInput(f"camera_image of {frame.logical_id!r}: {error}") from error
         with self._lock:
             added = self._frames[camera_id].add(stamp_ns, pixels)
+            self._assemble()
         if added is Added.KEPT:
             return camera_id
         self._ignored(f"{frame.logical_id}, {'again' if added is Added.DUPLICATE else 'too old'}")
@@ -158,6 +169,7 @@ class SessionInputs:
                 egomotion.stamps_us[first:].tolist(), egomotion.local_from_rig[first:], strict=True
             ):
                 self._ego.add(stamp_us * _NS_PER_US, pose)
+            self._assemble()
 
     def add_route(self, route: Route) -> Guidance:
         """Take a route; returns what it says."""
@@ -217,24 +229,41 @@ class SessionInputs:
         with self._lock:
             return self._observe(now_us * _NS_PER_US, instruction)
 
+    def _assemble(self) -> None:
+        """Assemble what an observation at the newest frame is made of, if all is there: `drive` is next."""
+        self._assembled = None
+        t0_ns = self._frames[self._rig.reference_camera_id].newest_ns
+        buffers: list[StampedBuffer[Any]] = [*self._frames.values(), self._ego.buffer]
+        if t0_ns is None or any(buffer.newest_ns is None or buffer.newest_ns < t0_ns for buffer in buffers):
+            return
+        state = self._judge(t0_ns)
+        if isinstance(state, Ready):
+            self._assembled = _Assembled(t0_ns, state, self._stack(state))
+
+    def _judge(self, t0_ns: int) -> Ready | NoT0 | ObservationRefused:
+        state = judge_t0(
+            t0_ns,
+            frames=self._frames,
+            ego=self._ego,
+            timing=self._timing,
+            last_good_ns=self._last_t0_ns,
+            good_enough=True,
+        )
+        if isinstance(state, Waiting):  # what has not come by now does not come
+            return state.otherwise or NoT0(starting=False)
+        return state
+
     def _observe(self, now_ns: int, instruction: str) -> Observation | Lacking:
+        assembled, self._assembled = self._assembled, None
+        if assembled is not None and assembled.t0_ns <= now_ns:
+            return self._make(assembled, instruction)
         problem: Lacking | None = None
         for t0_ns in reversed(self._frames[self._rig.reference_camera_id].stamps):
             if t0_ns > now_ns:
                 continue
-            state = judge_t0(
-                t0_ns,
-                frames=self._frames,
-                ego=self._ego,
-                timing=self._timing,
-                last_good_ns=self._last_t0_ns,
-                good_enough=True,
-            )
-            if isinstance(state, Waiting):  # what has not come by now does not come
-                state = state.otherwise or NoT0(starting=False)
+            state = self._judge(t0_ns)
             if isinstance(state, Ready):
-                self._last_t0_ns = t0_ns
-                return self._make(t0_ns, state, instruction)
+                return self._make(_Assembled(t0_ns, state, self._stack(state)), instruction)
             if problem is None:
                 problem = self._explain(state, now_ns)
         return problem or Lacking(self._missing(), starting=True)
@@ -261,13 +290,18 @@ class SessionInputs:
             return f"expected frames of every camera, got none of {', '.join(silent)}"
         return "expected 0.3 s of frames and 1.5 s of poses, got less so far"
 
-    def _make(self, t0_ns: int, ready: Ready, instruction: str) -> Observation:
-        ids = self._rig.camera_ids
-        frames = [[self._frames[i].at(stamp) for stamp in ready.stamps_ns[i]] for i in ids]
+    def _stack(self, ready: Ready) -> UInt8Array | tuple[UInt8Array, ...]:
+        return stack_frames(
+            [[self._frames[i].at(stamp) for stamp in ready.stamps_ns[i]] for i in self._rig.camera_ids]
+        )
+
+    def _make(self, assembled: _Assembled, instruction: str) -> Observation:
+        self._last_t0_ns = assembled.t0_ns
+        ids, ready = self._rig.camera_ids, assembled.ready
         return Observation(
-            t0_ns=t0_ns,
+            t0_ns=assembled.t0_ns,
             camera_ids=ids,
-            frames=stack_frames(frames),
+            frames=assembled.frames,
             frame_stamps_ns=np.array([ready.stamps_ns[i] for i in ids], np.int64),
             history_xyz_in_rig_t0=ready.history.xyz_in_rig_t0,
             history_rot_in_rig_t0=ready.history.rot_in_rig_t0,
