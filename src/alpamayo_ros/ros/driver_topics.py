@@ -49,7 +49,6 @@ class TopicPlanners:
 
     model_id = "topics"
     takes_instruction = True
-    num_samples = 1  # at least; what the planner node draws is not known before its first plan
 
     def __init__(
         self, node: Node, rig: Rig, settings: DriverSettings, *, num_samples: int, plan_timeout_s: float
