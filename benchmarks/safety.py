@@ -4,7 +4,8 @@
 
 Gate: all plans that the expert drives in these scenes, judged with the speed that the vehicle really had.
 Monitor: the sentence-trajectory pairs of test/safety; the expert's own sentences and plans; and the same
-plans mirrored, their sentences not. Times are of one thread, six candidates.
+plans mirrored, their sentences not. Times are CPU times of one thread (a busy machine hardly matters), for
+six candidates.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from recorded_expert import RecordingSource  # noqa: E402
 
 from alpamayo_ros.safety.fallback import ValidPath, VehicleState, stop_plan  # noqa: E402
 from alpamayo_ros.safety.gate import PlanGate  # noqa: E402
-from alpamayo_ros.safety.monitor import Agreement, monitor  # noqa: E402
+from alpamayo_ros.safety.monitor import Agreement, Monitor, judge_reasoning  # noqa: E402
 from alpamayo_ros.sim.rollout_driver import Job, drive_rollout  # noqa: E402
 from alpamayo_ros.sim.scenarios import parse_scenarios  # noqa: E402
 from alpamayo_ros.types import Observation, Plan  # noqa: E402
@@ -44,17 +45,22 @@ def driven(scenarios: str) -> Iterator[tuple[str, Observation, Plan, float]]:
             yield scene_id, observation, plan, speeds[observation.t0_ns // 1000]
 
 
-def mirrored(plan: Plan) -> Plan:
-    """Return the plan with left and right exchanged."""
-    rot = plan.rot_in_rig_t0.copy()
-    rot[..., 0, 1] *= -1
-    rot[..., 1, 0] *= -1
+def mirrored(observation: Observation, plan: Plan) -> tuple[Observation, Plan]:
+    """Return history and plan with left and right exchanged; the texts stay."""
     flip = np.array([1, -1, 1], np.float32)
-    return replace(
-        plan,
-        xyz_in_rig_t0=plan.xyz_in_rig_t0 * flip,
-        rot_in_rig_t0=rot,
-        curvature_per_m=-plan.curvature_per_m,
+    turn = np.outer(flip, flip)
+    return (
+        replace(
+            observation,
+            history_xyz_in_rig_t0=observation.history_xyz_in_rig_t0 * flip,
+            history_rot_in_rig_t0=observation.history_rot_in_rig_t0 * turn,
+        ),
+        replace(
+            plan,
+            xyz_in_rig_t0=plan.xyz_in_rig_t0 * flip,
+            rot_in_rig_t0=plan.rot_in_rig_t0 * turn,
+            curvature_per_m=-plan.curvature_per_m,
+        ),
     )
 
 
@@ -62,7 +68,10 @@ def pairs_table(path: Path) -> None:
     """Print how the monitor does on one set."""
     observation = make_observation(10.0)
     names = {Agreement.AGREES: "agrees", Agreement.CONTRADICTS: "contradicts", Agreement.SILENT: "silent"}
-    pairs = [(pair.expected, names[monitor(pair.plan(), observation).agreement]) for pair in read_pairs(path)]
+    pairs = [
+        (pair.expected, names[judge_reasoning(pair.plan(), observation).agreement])
+        for pair in read_pairs(path)
+    ]
     counts = Counter(pairs)
     right = counts["contradicts", "contradicts"]
     precision = right / sum(found == "contradicts" for _, found in pairs)
@@ -76,12 +85,12 @@ def pairs_table(path: Path) -> None:
 
 
 def cost(name: str, call: Callable[[], object], repeats: int = 300) -> None:
-    """Print the median and the 99th percentile of a call's time."""
+    """Print the median and the 99th percentile of a call's CPU time."""
     times_ms = []
     for _ in range(repeats):
-        started = time.perf_counter()
+        started = time.thread_time()
         call()
-        times_ms.append((time.perf_counter() - started) * 1e3)
+        times_ms.append((time.thread_time() - started) * 1e3)
     print(f"{name:30s} median {np.median(times_ms):.2f} ms, p99 {np.percentile(times_ms, 99):.2f} ms")
 
 
@@ -94,7 +103,8 @@ def main() -> None:
         pairs_table(path)
 
     gate, passed, said = PlanGate(), Counter[bool](), Counter[Agreement]()
-    aside: Counter[Agreement] = Counter()
+    sided: dict[str, Counter[tuple[Agreement, Agreement]]] = {"nudge": Counter(), "turn": Counter()}
+    monitors: dict[str, tuple[Monitor, Monitor]] = {}
     most: dict[str, tuple[float, str]] = {}
     for scene_id, observation, plan, speed_mps in driven(options.scenarios):
         decision = gate.judge(plan, observation, odometry_speed_mps=speed_mps, now_ns=plan.t0_ns)
@@ -106,19 +116,26 @@ def main() -> None:
             if check.limit > 0:
                 share = check.value / check.limit
                 most[check.name] = max(most.get(check.name, (0.0, "")), (share, str(check)))
-        found = monitor(plan, observation)
+        as_is, as_in_mirror = monitors.setdefault(scene_id, (Monitor(), Monitor()))
+        found = as_is.judge(plan, observation)
+        seen_observation, seen_plan = mirrored(observation, plan)
+        seen = as_in_mirror.judge(seen_plan, seen_observation)
         said[found.agreement] += 1
-        if found.agreement is Agreement.AGREES and any(intent.side for intent in found.intents):
-            course_is_aside = abs(plan.xyz_in_rig_t0[plan.chosen, :, 1]).max() > 0.7
-            if course_is_aside and all(intent.side or intent.negated for intent in found.intents):
-                aside[monitor(mirrored(plan), observation).agreement] += 1
+        for kind, tally in sided.items():
+            if len(found.intents) == 1 and str(found.intents[0]).startswith(kind):
+                tally[found.agreement, seen.agreement] += 1
     print(f"gate: {passed[True]} of {sum(passed.values())} plans of the expert pass")
     for name, (share, text) in sorted(most.items(), key=lambda item: -item[1][0]):
         print(
             f"    {share:6.1%} of the limit at most  {text.replace(name + ': expected', 'expected')} ({name})"
         )
     print("monitor on these: " + ", ".join(f"{key.value} {said[key]}" for key in Agreement))
-    print("mirrored, of those that agree on a side: " + ", ".join(f"{k.value} {aside[k]}" for k in Agreement))
+    for kind, tally in sided.items():
+        for name, column in (("as they are", 0), ("mirrored", 1)):
+            counts = Counter[Agreement]()
+            for pair, count in tally.items():
+                counts[pair[column]] += count
+            print(f"    {kind}, {name}: " + ", ".join(f"{key.value} {counts[key]}" for key in Agreement))
 
     rng = np.random.default_rng(0)
     accels, bends = rng.uniform(-3, 1, 6), rng.uniform(-0.02, 0.02, 6)
@@ -128,7 +145,7 @@ def main() -> None:
     path = ValidPath.of(plan, np.eye(4))
     state = VehicleState(T0_NS, np.eye(4), 12.0)
     cost("gate", lambda: gate.judge(plan, observation, odometry_speed_mps=12.0, now_ns=T0_NS))
-    cost("monitor", lambda: monitor(plan, observation))
+    cost("monitor", lambda: judge_reasoning(plan, observation))
     cost("fallback", lambda: stop_plan(state, path))
 
 

@@ -13,7 +13,7 @@ from monitor_pairs import DEVELOPMENT, HELD_OUT, Pair, read_pairs
 from plan_making import make_observation, motion_of, plan_of, smooth
 
 from alpamayo_ros.safety.intent import Action, Intent, read_intents
-from alpamayo_ros.safety.monitor import Agreement, monitor
+from alpamayo_ros.safety.monitor import Agreement, Monitor, judge_reasoning
 from alpamayo_ros.types import ReasoningSections
 
 OBSERVATION = make_observation(10.0)
@@ -25,7 +25,7 @@ NAMES = {
 
 
 def judged(pair: Pair) -> str:
-    return NAMES[monitor(pair.plan(), OBSERVATION).agreement]
+    return NAMES[judge_reasoning(pair.plan(), OBSERVATION).agreement]
 
 
 def precision_and_recall(path: Path) -> tuple[float, float]:
@@ -54,7 +54,7 @@ def test_the_published_example() -> None:
     text = "Nudge to the left to increase clearance from the construction cones encroaching into the lane"
     assert read_intents(text) == (Intent(Action.NUDGE, 1),)
     motion = "v 8, shift right 1.2 in 3"
-    verdict = monitor(Pair("contradicts", motion, text).plan(), OBSERVATION)
+    verdict = judge_reasoning(Pair("contradicts", motion, text).plan(), OBSERVATION)
     assert verdict.agreement is Agreement.CONTRADICTS
     assert (
         verdict.reason
@@ -97,7 +97,7 @@ def test_what_comes_later_is_no_contradiction() -> None:
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=300))
 def test_any_text_can_be_read(text: str) -> None:
     plan = plan_of([motion_of(10.0, *smooth(0.0, 0.0))], [text])
-    assert monitor(plan, OBSERVATION).agreement in Agreement
+    assert judge_reasoning(plan, OBSERVATION).agreement in Agreement
 
 
 @pytest.mark.parametrize("junk", ["to ", "and ", "the ego ", "not ", "slow ", "a", "\x00"])
@@ -118,31 +118,50 @@ def test_left_and_right_are_treated_alike(pair: Pair) -> None:
 def test_each_candidate_is_held_against_its_own_text() -> None:
     motions = [motion_of(10.0, *smooth(accel, 0.0)) for accel in (-1.5, 1.5)]
     plan = plan_of(motions, ["Slow down for the queue."] * 2, chosen=1)
-    assert monitor(plan, OBSERVATION).agreement is Agreement.CONTRADICTS
-    assert monitor(plan, OBSERVATION, index=0).agreement is Agreement.AGREES
+    assert judge_reasoning(plan, OBSERVATION).agreement is Agreement.CONTRADICTS
+    assert judge_reasoning(plan, OBSERVATION, index=0).agreement is Agreement.AGREES
 
 
 def test_of_a_text_in_sections_the_action_counts() -> None:
     plan = plan_of([motion_of(10.0, *smooth(-1.5, 0.0))], ["Accelerate. Slow down for the queue."])
     sections = ReasoningSections(observation="Accelerate.", action="Slow down for the queue.")
-    assert monitor(plan, OBSERVATION).agreement is Agreement.SILENT
-    assert monitor(replace(plan, sections=(sections,)), OBSERVATION).agreement is Agreement.AGREES
+    assert judge_reasoning(plan, OBSERVATION).agreement is Agreement.SILENT
+    assert judge_reasoning(replace(plan, sections=(sections,)), OBSERVATION).agreement is Agreement.AGREES
 
 
 def test_nothing_is_said_of_a_plan_that_is_not_finite() -> None:
     plan = plan_of([motion_of(10.0, *smooth(2.0, 0.0))], ["Stop."])
     plan.xyz_in_rig_t0[0, 5] = np.nan
-    assert monitor(plan, OBSERVATION).agreement is Agreement.SILENT
+    assert judge_reasoning(plan, OBSERVATION).agreement is Agreement.SILENT
 
 
 def test_a_turn_that_is_almost_over_is_no_contradiction() -> None:
     """The way out of a junction runs straight on."""
     plan = plan_of([motion_of(8.0, *smooth(0.5, 0.0))], ["Turn left at the junction."])
-    assert monitor(plan, OBSERVATION).agreement is Agreement.CONTRADICTS
+    assert judge_reasoning(plan, OBSERVATION).agreement is Agreement.CONTRADICTS
     turned = make_observation(8.0)
     angle = -0.3  # 1.5 s ago it still headed to the right of where it heads now
     turned.history_rot_in_rig_t0[0, :2, :2] = [
         [np.cos(angle), -np.sin(angle)],
         [np.sin(angle), np.cos(angle)],
     ]
-    assert monitor(plan, turned).agreement is Agreement.SILENT
+    assert judge_reasoning(plan, turned).agreement is Agreement.SILENT
+
+
+def test_the_way_back_from_a_nudge_is_no_contradiction() -> None:
+    """The text stays the same until the obstacle is passed; only at the beginning is its side judged."""
+    back = "v 8, shift right 1.2 in 3"
+    text = "Nudge to the left around the cones."
+    monitor = Monitor()
+    for tenth in range(0, 40, 2):
+        t0_ns = OBSERVATION.t0_ns + tenth * 100_000_000
+        out = replace(Pair("agrees", "v 8, shift left 1.2 in 3", text).plan(), t0_ns=t0_ns)
+        assert monitor.judge(out, OBSERVATION).agreement is not Agreement.CONTRADICTS
+    later = replace(Pair("silent", back, text).plan(), t0_ns=t0_ns + 200_000_000)
+    assert monitor.judge(later, OBSERVATION).agreement is Agreement.SILENT
+    # After a while without it, the same text announces another nudge; and so it does after a backward jump.
+    again = replace(later, t0_ns=later.t0_ns + 2_000_000_000)
+    assert monitor.judge(again, OBSERVATION).agreement is Agreement.CONTRADICTS
+    assert monitor.judge(replace(again, t0_ns=OBSERVATION.t0_ns), OBSERVATION).agreement is (
+        Agreement.CONTRADICTS
+    )

@@ -11,7 +11,7 @@ from alpamayo_ros.types import WAYPOINT_INTERVAL_S, Float32Array
 _STRAIGHT_AGAIN_RAD = 0.12
 _SWERVE_RAD = 0.5
 _SOON_STEPS = round(3.0 / WAYPOINT_INTERVAL_S)
-_EARLY_STEPS = round(1.5 / WAYPOINT_INTERVAL_S)
+_OFF_LINE_M = 0.3
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Course:
         left_m, right_m: how far the path gets to either side of the line straight ahead, zero or more; None
             for a path that does not run straight on in the end: there the road's bend and a move within it
             cannot be told apart.
-        early_aside_m: to the left of that line after 1.5 s.
+        first_side: to which side the path leaves that line first, by 0.3 m: +1 left, -1 right, 0 neither.
         turned_rad: how far the vehicle has turned in the 1.5 s before t0, positive to the left.
     """
 
@@ -41,7 +41,7 @@ class Course:
     heading_rad: float
     left_m: float | None
     right_m: float | None
-    early_aside_m: float
+    first_side: int
     turned_rad: float
 
 
@@ -63,6 +63,7 @@ def course_of(
     yaw = np.arctan2(rot_in_rig_t0[:, 1, 0], rot_in_rig_t0[:, 0, 0]).astype(np.float64)
     yaw = np.unwrap(np.concatenate([[0.0], yaw]))
     straight = abs(yaw[-1]) < _STRAIGHT_AGAIN_RAD and np.abs(yaw).max() < _SWERVE_RAD
+    off_line = np.flatnonzero(np.abs(xy[:, 1]) > _OFF_LINE_M)
     return Course(
         start_mps=float(speed[0]),
         soon_mps=float(smooth[_SOON_STEPS - 2]),
@@ -74,6 +75,6 @@ def course_of(
         heading_rad=float(yaw[-1]),
         left_m=float(max(0.0, xy[:, 1].max())) if straight else None,
         right_m=float(max(0.0, -xy[:, 1].min())) if straight else None,
-        early_aside_m=float(xy[_EARLY_STEPS, 1]),
+        first_side=int(np.sign(xy[off_line[0], 1])) if len(off_line) else 0,
         turned_rad=-float(np.arctan2(history_rot_in_rig_t0[0, 1, 0], history_rot_in_rig_t0[0, 0, 0])),
     )

@@ -19,8 +19,10 @@ from alpamayo_ros.types import Observation, Plan
 
 _STANDING_MPS = 0.7
 _TURNED_RAD = np.radians(5.0)
-_ROADS_OWN_M = 1.8
-"""Whoever gets further aside than this has followed the road's bends, or changed lanes: that is no nudge."""
+_NUDGE_M, _ROADS_OWN_M = 0.5, 2.5
+"""Whoever gets further aside has followed the road's bends, or changed lanes: that is no nudge."""
+_NUDGE_BEGINS_S = 1.0
+_FORGET_S = 1.0
 _TURN_RAD = np.radians(30.0)
 _SHARP_TURN_RAD = np.radians(70.0)
 
@@ -49,31 +51,71 @@ class MonitorVerdict:
     reason: str = ""
 
 
-def monitor(plan: Plan, observation: Observation, *, index: int | None = None) -> MonitorVerdict:
+class Monitor:
+    """Judges the plans of one drive, in their order.
+
+    It remembers since when a nudge has been announced: the text stays the same while the vehicle passes the
+    obstacle and comes back, and the way back leads to the other side. So its side is judged at the beginning
+    alone.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the drive so far."""
+        self._since_ns: dict[Intent, int] = {}
+        self._newest_ns: dict[Intent, int] = {}
+
+    def judge(self, plan: Plan, observation: Observation) -> MonitorVerdict:
+        """Return whether the chosen candidate does what it says; a t0 that goes back is a new drive."""
+        if any(plan.t0_ns < newest_ns for newest_ns in self._newest_ns.values()):
+            self.clear()
+        announced_s = 0.0
+        for intent in _intents_of(plan, plan.chosen):
+            if intent.action is Action.NUDGE:
+                if plan.t0_ns - self._newest_ns.get(intent, 0) > _FORGET_S * 1e9:
+                    self._since_ns[intent] = plan.t0_ns
+                self._newest_ns[intent] = plan.t0_ns
+                announced_s = max(announced_s, (plan.t0_ns - self._since_ns[intent]) / 1e9)
+        return judge_reasoning(plan, observation, nudge_announced_s=announced_s)
+
+
+def judge_reasoning(
+    plan: Plan, observation: Observation, *, index: int | None = None, nudge_announced_s: float = 0.0
+) -> MonitorVerdict:
     """Return whether a candidate does what its reasoning and its meta action say.
 
     Args:
         plan: the plan. Of a candidate that is not finite the monitor says nothing: that is the gate's.
         observation: what it was made from.
         index: the candidate, by default the chosen one.
+        nudge_announced_s: for how long the plans before have announced the same nudge.
     """
     k = plan.chosen if index is None else index
     xyz = plan.xyz_in_rig_t0[k]
-    sections = plan.sections[k]
-    # Of a text in sections, observation and prediction are about others.
-    reasoning = sections.action if sections is not None and sections.action else plan.reasoning[k]
-    intents = tuple(dict.fromkeys((*read_intents(reasoning), *read_intents(plan.meta_action[k]))))
+    intents = _intents_of(plan, k)
     if not intents or not np.isfinite(xyz).all():
         return MonitorVerdict(Agreement.SILENT, intents)
     course = course_of(xyz, plan.rot_in_rig_t0[k], history_rot_in_rig_t0=observation.history_rot_in_rig_t0)
     agrees = False
     for intent in _judgeable(intents):
+        if intent.action is Action.NUDGE and nudge_announced_s > _NUDGE_BEGINS_S:
+            continue
         agreement, motion = (_judge_negated if intent.negated else _judge)(intent, course)
         if agreement is Agreement.CONTRADICTS:
             reason = f"expected to {intent} as the reasoning says, got a plan that {motion}"
             return MonitorVerdict(agreement, intents, reason)
         agrees |= agreement is Agreement.AGREES
     return MonitorVerdict(Agreement.AGREES if agrees else Agreement.SILENT, intents)
+
+
+def _intents_of(plan: Plan, index: int) -> tuple[Intent, ...]:
+    """Return what a candidate's reasoning and meta action announce."""
+    sections = plan.sections[index]
+    # Of a text in sections, observation and prediction are about others.
+    reasoning = sections.action if sections is not None and sections.action else plan.reasoning[index]
+    return tuple(dict.fromkeys((*read_intents(reasoning), *read_intents(plan.meta_action[index]))))
 
 
 def _judgeable(intents: tuple[Intent, ...]) -> list[Intent]:
@@ -233,11 +275,9 @@ def _nudge(intent: Intent, course: Course) -> _Judgement:
         opposite = intent.side * course.heading_rad < -1.5 * _TURN_RAD
         return _contradicts(_turns(course)) if opposite else _SILENT
     towards, away = sides
-    if towards > 0.25:
-        return _AGREES
-    # Who comes back from a nudge moves to the other side, too, but not at once.
-    at_once = -intent.side * course.early_aside_m > 0.25
-    other_side = 0.7 < away < _ROADS_OWN_M and at_once
+    if course.first_side != -intent.side:
+        return _AGREES if towards > 0.25 and towards > 0.5 * away else _SILENT
+    other_side = _NUDGE_M < away < _ROADS_OWN_M and away > 2 * towards
     return _contradicts(f"moves {away:.1f} m to the other side") if other_side else _SILENT
 
 
