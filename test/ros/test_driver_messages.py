@@ -7,13 +7,16 @@ import math
 import numpy as np
 import pytest
 
+from alpamayo_ros.ros.diagnostics import Level
 from alpamayo_ros.ros.driver_messages import EgoTrack, published_plan, route_to_msg, trajectory_as_plan
 from alpamayo_ros.ros.driver_parameters import DriverOptions, cameras_of, defaults
+from alpamayo_ros.ros.driver_status import Troubles, driver_status
 from alpamayo_ros.ros.plan_conversions import PlanStatus, plan_from_msg, plan_to_msg
 from alpamayo_ros.sensing.rigid import compose
 from alpamayo_ros.sim.driver.answers import straight_on
 from alpamayo_ros.sim.driver.events import DriveOutcome
 from alpamayo_ros.sim.driver.navigation import guide
+from alpamayo_ros.sim.driver.statistics import DriverStatistics
 from alpamayo_ros.sim.protocol.egodriver_messages import Egomotion, Route
 from alpamayo_ros.sim.state import EgoState
 from alpamayo_ros.sim.trajectories import stop_trajectory
@@ -123,6 +126,27 @@ def test_parameters_become_what_a_driver_is_made_of():
     assert "camera_front_wide_120fov" not in options.driver.camera_ids()
     assert options.tls() is None
     assert DriverOptions.from_values({**defaults(), "through_topics": True}).driver.max_sessions == 1
+
+
+def test_a_trouble_is_a_warning_for_a_while_and_no_longer():
+    statistics, troubles = DriverStatistics(), Troubles(reports=3)
+
+    def level() -> Level:
+        counts = statistics.snapshot()
+        return driver_status(
+            phase="driving",
+            address="",
+            counts=counts,
+            troubled=troubles.look(counts),
+            mirror=None,
+            error=None,
+        ).level
+
+    assert level() == Level.OK
+    statistics.refused("image", "a bad one")
+    assert [level() for _ in range(5)] == [Level.WARN] * 3 + [Level.OK] * 2
+    statistics.drove("stop", total_ms=1.0, inference_ms=0.0, problem="stop: nothing to drive by")
+    assert level() == Level.WARN
 
 
 @pytest.mark.parametrize("text", ["front", "=front_wide", "a=b", "a=front_wide,a=front_tele"])

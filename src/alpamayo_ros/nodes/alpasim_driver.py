@@ -18,7 +18,7 @@ from alpamayo_ros.ros.diagnostics import to_message
 from alpamayo_ros.ros.driver_backend import description, load, open_port
 from alpamayo_ros.ros.driver_mirror import DriverMirror
 from alpamayo_ros.ros.driver_parameters import PARAMETERS, DriverOptions
-from alpamayo_ros.ros.driver_status import driver_status, model_status
+from alpamayo_ros.ros.driver_status import Troubles, driver_status, model_status
 from alpamayo_ros.ros.driver_topics import TopicPlanners
 from alpamayo_ros.ros.parameters import declare, values
 from alpamayo_ros.ros.qos import output_qos
@@ -67,6 +67,7 @@ class AlpasimDriverNode(Node):
         self._rig = load_rig(self.options.rig)
         self.error: Exception | None = None
         self._phase = "starting"
+        self._troubles = Troubles()
         self._planners: DriverPlanners | None = None
         self._driver: Driver | None = None
         self._server: RunningServer | None = None
@@ -172,11 +173,13 @@ class AlpasimDriverNode(Node):
     # The executor.
 
     def _report(self) -> None:
+        counts = None if self._driver is None else self._driver.statistics.snapshot()
         statuses = [
             driver_status(
                 phase=self._phase,
                 address=self.address,
-                counts=None if self._driver is None else self._driver.statistics.snapshot(),
+                counts=counts,
+                troubled=self._troubles.look(counts),
                 mirror=self._mirror,
                 error=self.error,
             ),

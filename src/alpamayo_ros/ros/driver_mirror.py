@@ -62,6 +62,7 @@ class DriverMirror:
         self._tf_static = node.create_publisher(TFMessage, "/tf_static", latched_qos(), event_callbacks=quiet)
         self.watched = self.topics(WATCHED)
         self._open: list[SessionMirror] = []
+        self._watching: SessionMirror | None = None
         self._jobs: deque[_Job] = deque()
         self._waiting: Counter[str] = Counter()
         self._changed = threading.Condition()
@@ -147,20 +148,22 @@ class DriverMirror:
         """Take a session's topics off the graph, and watch the one that has been open for longest."""
         if mirror not in self._open:
             return
-        was_watched = mirror is self._open[0]
         self._open.remove(mirror)
+        if self._watching is mirror:
+            self._watching = None
         mirror.destroy()
-        if was_watched and self._open:
+        if self._watching is None and self._open:
             self._watch(self._open[0])
         self._tell_mounts()
 
     def _watch(self, mirror: SessionMirror) -> None:
         self._node.get_logger().info(f"{WATCHED}: {mirror.prefix}")
         self.watched.begin(mirror.lenses, mirror.mounts)
+        self._watching = mirror
 
     def is_watched(self, mirror: SessionMirror) -> bool:
         """Return whether a session is the one under `watched/`."""
-        return bool(self._open) and self._open[0] is mirror
+        return self._watching is mirror
 
     def _tell_mounts(self) -> None:
         """Say where all sessions' cameras sit: a late joiner gets the last message only."""

@@ -17,10 +17,11 @@ def driver_status(
     phase: str,
     address: str,
     counts: DriverCounts | None,
+    troubled: bool,
     mirror: DriverMirror | None,
     error: Exception | None,
 ) -> Status:
-    """Return the status "driver": a warning where anything was refused, an error where it has failed."""
+    """Return the status "driver": a warning while it is `troubled`, an error where it has failed."""
     values: dict[str, object] = {"phase": phase, "address": address}
     level, message = Level.OK, phase
     if counts is not None:
@@ -32,7 +33,7 @@ def driver_status(
         for name in ("overhead", "inference"):
             for share in ("p50", "p99"):
                 values[f"{name}_{share}_ms"] = f"{getattr(counts, f'{name}_{share}_ms'):.1f}"
-        if counts.last_problem:
+        if troubled:
             level, message = Level.WARN, f"{phase}; {counts.last_problem}"
     if mirror is not None:
         values |= {f"mirror_dropped/{kind}": number for kind, number in sorted(mirror.dropped.items())}
@@ -40,6 +41,22 @@ def driver_status(
     if error is not None:
         level, message = Level.ERROR, str(error)
     return Status("driver", level, message, values)
+
+
+class Troubles:
+    """Whether anything was refused, or stopped for, in the latest reports."""
+
+    def __init__(self, *, reports: int = 10) -> None:
+        self._reports, self._known, self._quiet = reports, 0, reports
+
+    def look(self, counts: DriverCounts | None) -> bool:
+        """Return it, at one report after another."""
+        if counts is None:
+            return False
+        number = sum(counts.refused.values()) + counts.drives.get("stop", 0)
+        self._quiet = 0 if number > self._known else self._quiet + 1
+        self._known = number
+        return self._quiet < self._reports
 
 
 def model_status(planners: DriverPlanners | None, *, navigates: bool) -> Status:
