@@ -67,7 +67,7 @@ def base_typestore() -> Typestore:
     from rosbags.typesys import Stores, get_typestore
 
     store = get_typestore(Stores.ROS2_KILTED)
-    for name in ("Plan", "PlanCandidate", "PlanWaypoint", "StageTimes"):
+    for name in ("Plan", "PlanCandidate", "PlanWaypoint", "Route", "StageTimes"):
         ensure_type(store, f"{OWN_PACKAGE}/msg/{name}")
     return store
 
