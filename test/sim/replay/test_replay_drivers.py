@@ -162,6 +162,7 @@ def test_our_driver_keeps_the_contract(recorded: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("generation", ["alpamayo_r1", "alpamayo1_5"])
 def test_our_driver_with_a_model_keeps_the_contract(
     golden_dir: Path, recorded: Path, tmp_path: Path, generation: str
