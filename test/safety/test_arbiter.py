@@ -22,16 +22,17 @@ def running(count: int = 3, settings: ArbiterSettings | None = None) -> tuple[Ar
     return arbiter, now
 
 
-def test_it_begins_with_the_fallback_and_three_valid_plans_end_it() -> None:
+@pytest.mark.parametrize("start", [0, START], ids=["simulated time", "wall time"])
+def test_it_begins_with_the_fallback_and_three_valid_plans_end_it(start: int) -> None:
     arbiter = Arbiter()
-    assert arbiter.tick(START).mode is Mode.FALLBACK
+    assert arbiter.tick(start).mode is Mode.FALLBACK
     assert arbiter.state.reason == NO_PLAN_YET
     modes = []
     for step in range(4):
-        now = START + step * 100 * MS
+        now = start + step * 100 * MS
         modes.append(arbiter.valid(now, t0_ns=now - 80 * MS).mode)
     assert modes == [Mode.FALLBACK, Mode.FALLBACK, Mode.VALID, Mode.VALID]
-    assert arbiter.state.since_ns == START + 200 * MS
+    assert arbiter.state.since_ns == start + 200 * MS
     assert arbiter.state.reason == ""
     assert arbiter.state.fallbacks == 0
 

@@ -131,6 +131,8 @@ def test_of_a_text_in_sections_the_action_counts() -> None:
 
 def test_nothing_is_said_of_a_plan_that_is_not_finite() -> None:
     plan = plan_of([motion_of(10.0, *smooth(2.0, 0.0))], ["Stop."])
+    plan.rot_in_rig_t0[0, -1] = np.nan
+    assert judge_reasoning(plan, OBSERVATION).agreement is Agreement.SILENT
     plan.xyz_in_rig_t0[0, 5] = np.nan
     assert judge_reasoning(plan, OBSERVATION).agreement is Agreement.SILENT
 
@@ -148,13 +150,14 @@ def test_a_turn_that_is_almost_over_is_no_contradiction() -> None:
     assert judge_reasoning(plan, turned).agreement is Agreement.SILENT
 
 
-def test_the_way_back_from_a_nudge_is_no_contradiction() -> None:
+@pytest.mark.parametrize("begin_ns", [0, OBSERVATION.t0_ns], ids=["simulated time", "wall time"])
+def test_the_way_back_from_a_nudge_is_no_contradiction(begin_ns: int) -> None:
     """The text stays the same until the obstacle is passed; only at the beginning is its side judged."""
     back = "v 8, shift right 1.2 in 3"
     text = "Nudge to the left around the cones."
     monitor = Monitor()
     for tenth in range(0, 40, 2):
-        t0_ns = OBSERVATION.t0_ns + tenth * 100_000_000
+        t0_ns = begin_ns + tenth * 100_000_000
         out = replace(Pair("agrees", "v 8, shift left 1.2 in 3", text).plan(), t0_ns=t0_ns)
         assert monitor.judge(out, OBSERVATION).agreement is not Agreement.CONTRADICTS
     later = replace(Pair("silent", back, text).plan(), t0_ns=t0_ns + 200_000_000)
@@ -162,6 +165,4 @@ def test_the_way_back_from_a_nudge_is_no_contradiction() -> None:
     # After a while without it, the same text announces another nudge; and so it does after a backward jump.
     again = replace(later, t0_ns=later.t0_ns + 2_000_000_000)
     assert monitor.judge(again, OBSERVATION).agreement is Agreement.CONTRADICTS
-    assert monitor.judge(replace(again, t0_ns=OBSERVATION.t0_ns), OBSERVATION).agreement is (
-        Agreement.CONTRADICTS
-    )
+    assert monitor.judge(replace(again, t0_ns=begin_ns), OBSERVATION).agreement is Agreement.CONTRADICTS

@@ -131,9 +131,9 @@ class Arbiter:
     def _advance(self, now_ns: int) -> None:
         if self._now_ns is not None and now_ns < self._now_ns:
             self.clear()
-        self._now_ns = now_ns
-        if self.state.since_ns == 0:
+        if self._now_ns is None:
             self.state = ArbiterState(since_ns=now_ns, fallbacks=self.state.fallbacks)
+        self._now_ns = now_ns
         if self.state.mode is Mode.FALLBACK or self._newest_t0_ns is None:
             return
         age_ms = (now_ns - self._newest_t0_ns) / 1e6

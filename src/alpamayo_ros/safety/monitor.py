@@ -74,7 +74,8 @@ class Monitor:
         announced_s = 0.0
         for intent in _intents_of(plan, plan.chosen):
             if intent.action is Action.NUDGE:
-                if plan.t0_ns - self._newest_ns.get(intent, 0) > _FORGET_S * 1e9:
+                newest_ns = self._newest_ns.get(intent)
+                if newest_ns is None or plan.t0_ns - newest_ns > _FORGET_S * 1e9:
                     self._since_ns[intent] = plan.t0_ns
                 self._newest_ns[intent] = plan.t0_ns
                 announced_s = max(announced_s, (plan.t0_ns - self._since_ns[intent]) / 1e9)
@@ -93,11 +94,11 @@ def judge_reasoning(
         nudge_announced_s: for how long the plans before have announced the same nudge.
     """
     k = plan.chosen if index is None else index
-    xyz = plan.xyz_in_rig_t0[k]
+    xyz, rot = plan.xyz_in_rig_t0[k], plan.rot_in_rig_t0[k]
     intents = _intents_of(plan, k)
-    if not intents or not np.isfinite(xyz).all():
+    if not intents or not (np.isfinite(xyz).all() and np.isfinite(rot).all()):
         return MonitorVerdict(Agreement.SILENT, intents)
-    course = course_of(xyz, plan.rot_in_rig_t0[k], history_rot_in_rig_t0=observation.history_rot_in_rig_t0)
+    course = course_of(xyz, rot, history_rot_in_rig_t0=observation.history_rot_in_rig_t0)
     agrees = False
     for intent in _judgeable(intents):
         if intent.action is Action.NUDGE and nudge_announced_s > _NUDGE_BEGINS_S:
