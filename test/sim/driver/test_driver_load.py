@@ -66,4 +66,4 @@ def test_two_hundred_replays_with_a_model_leave_nothing_behind(
     model = golden_dir / "alpamayo_r1"
     checkpoint = ("--checkpoint", model / "checkpoint", "--backbone", model / "backbone", "--device", "cpu")
     options = (*checkpoint, "--num-samples", 2)
-    require_flat(*crowded(tmp_path, recorded, *options, warm_up=60, replays=200))
+    require_flat(*crowded(tmp_path, recorded, *options, warm_up=80, replays=200))
