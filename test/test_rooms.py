@@ -14,6 +14,7 @@ FORBIDDEN = {
     "sensing": ROS | {"torch", "transformers", "rosbags", "grpc"},
     "bags": ROS | {"torch", "transformers"},
     "sim": ROS | {"torch", "transformers", "rosbags"},
+    "safety": ROS | {"torch", "transformers", "rosbags", "grpc", "cv2"},
     "ros": {"torch", "transformers"},
     "nodes": {"torch", "transformers", "cv2"},
 }
@@ -41,7 +42,7 @@ def test_a_room_does_not_import_what_it_should_not_know(room: str) -> None:
         assert not roots & FORBIDDEN[room], f"{path.relative_to(SOURCE)} imports {roots & FORBIDDEN[room]}"
 
 
-@pytest.mark.parametrize("room", ["model", "sensing", "bags", "sim"])
+@pytest.mark.parametrize("room", ["model", "sensing", "bags", "sim", "safety"])
 def test_a_pure_room_knows_no_message(room: str) -> None:
     for path in modules(room):
         for name in imported_packages(path):

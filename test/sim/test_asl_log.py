@@ -11,6 +11,7 @@ import pytest
 
 from alpamayo_ros.sim.asl_log import log_entries, session_uuid, write_asl
 from alpamayo_ros.sim.asl_score import read_log, score_log
+from alpamayo_ros.sim.export.members import EXPORTER
 from alpamayo_ros.sim.planner_sources import ExpertSource
 from alpamayo_ros.sim.protocol.asl import read_entries, write_entries
 from alpamayo_ros.sim.record import RolloutRecord
@@ -116,5 +117,24 @@ def test_drives_are_read_back(record: RolloutRecord, tmp_path: Path) -> None:
     rollout = read_log(tmp_path / "a.asl")
     drives = [drive for drive in record.drives if drive.source == "plan"]
     assert [drive.time_us for drive in rollout.drives] == [drive.time_us for drive in drives]
-    np.testing.assert_allclose(rollout.drives[3].candidates_xy, drives[3].candidates[..., :2], atol=1e-3)
+    np.testing.assert_allclose(
+        rollout.drives[3].candidates[..., :2], drives[3].candidates[..., :2], atol=1e-3
+    )
     assert rollout.road is not None
+
+
+def test_a_log_that_alpasim_wrote_in_an_exported_scene_has_the_scenes_map(
+    record: RolloutRecord, tmp_path: Path
+) -> None:
+    entries = list(log_entries(record))
+    session = entries[0].rollout_metadata.session_metadata
+    session.session_uuid = "f1843de4-e665-11f1-b417-02fc00000001"
+    write_entries(tmp_path / "a.asl", entries)
+    assert read_log(tmp_path / "a.asl").road is None, "somebody else's scene, as far as is known"
+    session.nre_version = f"{EXPORTER} 0.1.0"
+    write_entries(tmp_path / "a.asl", entries)
+    assert read_log(tmp_path / "a.asl").road is not None
+    for pose in entries[0].rollout_metadata.ego_rig_recorded_ground_truth_trajectory.poses:
+        pose.pose.vec.x += 5.0
+    write_entries(tmp_path / "a.asl", entries)
+    assert read_log(tmp_path / "a.asl").road is None, "a scene that this version makes otherwise"

@@ -12,6 +12,7 @@ from alpamayo_ros.sim.state import EgoState
 from alpamayo_ros.sim.trajectories import (
     STOP_DECELERATION_MPS2,
     candidates_in_local,
+    headings_along,
     interpolate_poses,
     plan_in_local,
     require_trajectory,
@@ -124,3 +125,12 @@ def test_stop_without_a_path_goes_straight_and_a_standing_ego_stays() -> None:
     assert heading == pytest.approx(0.5)
     _, standing = stop_trajectory(_ego(0.0), None)
     np.testing.assert_allclose(standing, np.broadcast_to(np.eye(4), standing.shape), atol=1e-12)
+
+
+def test_headings_along_places_are_their_directions_and_who_stands_keeps_his() -> None:
+    xy = np.array(
+        [[[1.0, 0.0], [2.0, 1.0], [2.0, 1.0], [2.0, 2.0]], [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]]
+    )
+    yaw = headings_along(xy, np.array([0.0, 0.0, 0.3]))
+    np.testing.assert_allclose(yaw, [[0.0, np.pi / 4, np.pi / 4, np.pi / 2], [0.3] * 4])
+    assert headings_along(np.zeros((0, 64, 2)), np.zeros(3)).shape == (0, 64)

@@ -45,7 +45,9 @@ from alpamayo_ros.sim.scene import (
     ActorKind,
     Scene,
 )
+from alpamayo_ros.sim.scoring.shapes import planar_poses
 from alpamayo_ros.sim.state import EgoState
+from alpamayo_ros.sim.trajectories import headings_along
 
 LABELS: dict[ActorKind, str] = {
     "car": "automobile",
@@ -198,12 +200,13 @@ def _answer(drive: DriveRecord) -> egodriver_pb2.DriveResponse:
     answer.debug_info.unstructured_debug_info = json.dumps(told, ensure_ascii=False).encode()
     count = drive.candidates.shape[1] if drive.candidates.ndim == 3 else 0
     stamps_us = drive.time_us + STEP_US * np.arange(1, count + 1, dtype=np.int64)
-    for candidate in drive.candidates:
+    yaws = headings_along(drive.candidates[..., :2], planar_poses(drive.local_from_rig[:1])[0])
+    for candidate, yaw in zip(drive.candidates, yaws, strict=True):
         sampled = answer.debug_info.sampled_trajectories.add()
-        for stamp_us, xyz in zip(stamps_us.tolist(), candidate.tolist(), strict=True):
+        for stamp_us, xyz, half in zip(stamps_us.tolist(), candidate.tolist(), yaw / 2, strict=True):
             point = sampled.poses.add(timestamp_us=stamp_us)
             point.pose.vec.x, point.pose.vec.y, point.pose.vec.z = xyz
-            point.pose.quat.w = 1.0
+            point.pose.quat.w, point.pose.quat.z = np.cos(half), np.sin(half)
     return answer
 
 

@@ -15,14 +15,18 @@ from numpy.typing import NDArray
 
 from alpamayo_ros.sim.asl_log import session_uuid
 from alpamayo_ros.sim.cameras import LOGICAL_IDS
+from alpamayo_ros.sim.export.members import EXPORTER
 from alpamayo_ros.sim.protocol.asl import read_entries
 from alpamayo_ros.sim.protocol.generated import common_pb2, egodriver_pb2, logging_pb2
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.scene import EGO_ID, Scene, family_and_seed
 from alpamayo_ros.sim.scenes import make_scene
 from alpamayo_ros.sim.scoring import ActorInput, DriveInput, RolloutScore, ScoreInput, score_input
+from alpamayo_ros.sim.trajectories import interpolate_poses
 from alpamayo_ros.types import InvalidInput
 
+_SAME_DRIVE_M = 0.5
+"""AlpaSim smooths the recorded drive, by 0.2 m at the most."""
 _BLACK = 10
 """AlpaSim drops a rollout in which a front-wide image has no brighter value."""
 
@@ -118,15 +122,26 @@ def _score_input(
 
 
 def own_scene(metadata: logging_pb2.RolloutMetadata) -> Scene | None:
-    """Return the scene of a log that we wrote, None for another's."""
+    """Return the scene of a log of one of ours, driven here or, exported, in AlpaSim; None for another's."""
     session = metadata.session_metadata
-    if session.session_uuid != session_uuid(session.scene_id, metadata.rollout_index):
+    written_here = session.session_uuid == session_uuid(session.scene_id, metadata.rollout_index)
+    if not written_here and not session.nre_version.startswith(EXPORTER):
         return None
     try:
         family_and_seed(session.scene_id)
     except InvalidInput:
         return None  # recorded elsewhere, replayed here
-    return make_scene(session.scene_id)
+    scene = make_scene(session.scene_id)
+    return scene if written_here or _is_recorded_drive(metadata, scene) else None
+
+
+def _is_recorded_drive(metadata: logging_pb2.RolloutMetadata, scene: Scene) -> bool:
+    """Return whether the log's recorded drive begins and ends as the scene's: other versions make others."""
+    drive = metadata.ego_rig_recorded_ground_truth_trajectory.poses
+    stamps_us = np.array([drive[0].timestamp_us, drive[-1].timestamp_us], np.int64)
+    have = np.array([_xyz_yaw(each.pose)[:2] for each in (drive[0], drive[-1])])
+    want = interpolate_poses(scene.reference.stamps_us, scene.reference.local_from_rig, stamps_us)[:, :2, 3]
+    return bool(np.abs(have - want).max() <= _SAME_DRIVE_M)
 
 
 def _track(steps: Sequence[dict[str, common_pb2.Pose]], driven: Sequence[int], actor_id: str) -> Float64Array:
@@ -147,14 +162,14 @@ def _drive(answer: egodriver_pb2.DriveResponse, asked_us: int) -> DriveInput | N
     sampled = [_trajectory(each) for each in answer.debug_info.sampled_trajectories]
     # All samples are of the first one's stamps; another driver's that are not are left out.
     stamps = sampled[0][0] if sampled else np.zeros(0, np.int64)
-    same = [rows[:, :2] for own, rows in sampled if np.array_equal(own, stamps)]
+    same = [rows for own, rows in sampled if np.array_equal(own, stamps)]
     return DriveInput(
         time_us=asked_us,
         stamps_us=stamps_us,
         rig_poses=poses,
         from_planner=_source(answer.debug_info.unstructured_debug_info) == "plan",
         candidate_stamps_us=stamps,
-        candidates_xy=np.stack(same) if same else np.zeros((0, 0, 2)),
+        candidates=np.stack(same) if same else np.zeros((0, 0, 3)),
     )
 
 

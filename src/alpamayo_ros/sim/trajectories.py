@@ -29,6 +29,8 @@ Trajectory: TypeAlias = tuple[NDArray[np.int64], Float64Array]
 
 STOP_DECELERATION_MPS2 = 2.5
 """Of a stop for want of a plan: firm, and well inside what the comfort score allows."""
+_DIRECTION_M = 0.01
+"""A step shorter than this has no direction."""
 _MIN_HORIZON_US = 2_000_000
 """AlpaSim's controller weighs a plan from 1.0 to 2.0 s ahead."""
 
@@ -67,6 +69,23 @@ def interpolate_poses(
     turn = (start.inv() * Rotation.from_matrix(second[:, :3, :3])).as_rotvec()
     result[:, :3, :3] = (start * Rotation.from_rotvec(share[:, None] * turn)).as_matrix()
     return result
+
+
+def headings_along(xy: Float64Array, start: Float64Array) -> Float64Array:
+    """Return yaw [K, T] of paths that are known by their places alone.
+
+    Args:
+        xy: [K, T, 2] m, where the rig gets.
+        start: its x, y and yaw before the first of them.
+    """
+    begin = np.broadcast_to(np.asarray(start[:2]), (len(xy), 1, 2))
+    steps = np.diff(np.concatenate([begin, xy], axis=1), axis=1)
+    moves = np.linalg.norm(steps, axis=-1) > _DIRECTION_M
+    yaw = np.arctan2(steps[..., 1], steps[..., 0])
+    # Who stands keeps the heading of before: take it from the last step that moved, else from the start.
+    last = np.maximum.accumulate(np.where(moves, np.arange(xy.shape[1]), -1), axis=1)
+    held = np.take_along_axis(yaw, np.maximum(last, 0), axis=1)
+    return np.where(last < 0, start[2], held)
 
 
 def candidates_in_local(plan: Plan, local_from_rig_t0: Float64Array) -> Float64Array:

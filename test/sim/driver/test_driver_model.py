@@ -158,10 +158,12 @@ def test_min_ade_can_be_had_from_a_log_of_our_answers(
             continue
         if ahead_us[-1] > rollout.stamps_us[-1]:
             continue
-        driven = rollout.rig_poses(rollout.reference_at(ahead_us))[:, :2]
+        driven = rollout.reference_at(ahead_us)[:, :2]
         at = [np.searchsorted(stamps_us, ahead_us) for stamps_us, _ in answer.samples]
         off = [
-            np.linalg.norm(poses[rows, :2, 3] - driven, axis=1).mean()
+            np.linalg.norm(
+                poses[rows, :2, 3] + rollout.box_ahead_of_rig_m * poses[rows, :2, 0] - driven, axis=1
+            ).mean()
             for rows, (_, poses) in zip(at, answer.samples, strict=True)
         ]
         wanted.append(min(off))

@@ -20,14 +20,14 @@ def plan(
     ahead_s = 0.1 * np.arange(65)
     x_m = step * 1.0 - 1.4 + speed_mps * ahead_s
     poses = np.stack([x_m, np.full(65, y_m), np.zeros(65)], axis=-1)
-    samples = [np.stack([x_m[1:], np.full(64, -1.75 + y)], axis=-1) for y in samples_y_m]
+    samples = [np.stack([x_m[1:], np.full(64, -1.75 + y), np.zeros(64)], axis=-1) for y in samples_y_m]
     stamps_us = START_US + STEP_US * (step + np.arange(65, dtype=np.int64))
     return DriveInput(
         time_us=int(stamps_us[0]),
         stamps_us=stamps_us,
         rig_poses=poses,
         candidate_stamps_us=stamps_us[1:],
-        candidates_xy=np.array(samples).reshape(len(samples), 64, 2),
+        candidates=np.array(samples).reshape(len(samples), 64, 3),
     )
 
 
@@ -39,6 +39,16 @@ def test_min_ade_is_of_the_best_sample() -> None:
     values = score_input(drive([plan(k, -1.75, samples_y_m=(3.0, -0.5, 2.0)) for k in range(99)])).metrics
     for horizon in ("0.5", "1", "2.5", "5"):
         assert values[f"min_ade@{horizon}s"] == pytest.approx(0.5)
+
+
+def test_min_ade_is_from_box_centre_to_box_centre() -> None:
+    turned = plan(30, -1.75, samples_y_m=(0.0,))
+    candidates = turned.candidates.copy()
+    candidates[..., 2] = np.pi / 2  # on the recorded places, but across: the box is to the left of them
+    rollout = drive([replace(turned, candidates=candidates)])
+    values = score_input(rollout).metrics
+    expected = np.sqrt(2.0) * rollout.box_ahead_of_rig_m
+    assert values["min_ade@1s"] == pytest.approx(expected)
 
 
 def test_min_ade_averages_up_to_the_horizon() -> None:

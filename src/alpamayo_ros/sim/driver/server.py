@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from alpamayo_ros.sim.driver.driver import Driver
+from alpamayo_ros.sim.driver.memory import give_back_memory
 from alpamayo_ros.sim.driver.settings import DEFAULT_PORT
 from alpamayo_ros.sim.protocol.egodriver import DriverSession, EgodriverServicer
 from alpamayo_ros.sim.protocol.server import RunningServer, ServerTls, serve
@@ -41,7 +42,7 @@ def serve_driver(
         idle_s=driver.settings.idle_s,
         on_expire=driver.statistics.expired,
     )
-    reaper = _Reaper(servicer.sessions, every_s=min(driver.settings.idle_s / 4, _LONGEST_LOOK_S))
+    reaper = _Reaper(driver, servicer.sessions, every_s=min(driver.settings.idle_s / 4, _LONGEST_LOOK_S))
 
     def on_stop() -> None:
         reaper.stop()
@@ -60,10 +61,11 @@ def serve_driver(
 
 
 class _Reaper:
-    """Looks for idle sessions every now and then."""
+    """Looks for idle sessions every now and then, and gives back memory once some have ended."""
 
-    def __init__(self, sessions: Sessions[DriverSession], *, every_s: float) -> None:
-        self._sessions, self._every_s = sessions, every_s
+    def __init__(self, driver: Driver, sessions: Sessions[DriverSession], *, every_s: float) -> None:
+        self._driver, self._sessions, self._every_s = driver, sessions, every_s
+        self._ended = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="idle-sessions", daemon=True)
 
@@ -78,3 +80,8 @@ class _Reaper:
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):
             self._sessions.expire()
+            counts = self._driver.statistics.snapshot()
+            ended = counts.sessions_started - counts.sessions_open
+            if ended != self._ended:
+                self._ended = ended
+                give_back_memory()

@@ -21,6 +21,8 @@ from alpamayo_ros.sim.scene import (
     Scene,
 )
 
+EXPORTER = "alpamayo_ros"
+"""Who wrote the scene: what the version that AlpaSim puts on record begins with."""
 SHUTTER_US = 33_333
 """How long the shutter is open for a frame; a frame's time is when it closes."""
 
@@ -94,7 +96,7 @@ def metadata(scene: Scene, content: bytes) -> dict[str, Any]:
     reference = scene.reference.stamps_us
     return {
         "scene_id": scene.scene_id,
-        "version_string": f"alpamayo_ros {__version__}",
+        "version_string": f"{EXPORTER} {__version__}",
         "training_date": "none",
         "dataset_hash": digest,
         "uuid": f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}",

@@ -11,6 +11,7 @@ from alpamayo_ros.sim.record import DriveRecord, RolloutRecord
 from alpamayo_ros.sim.roads import Float64Array, RoadNetwork
 from alpamayo_ros.sim.scene import EGO_BOX_IN_RIG_M, EGO_SIZE_XYZ_M, FORCE_GT_US
 from alpamayo_ros.sim.scoring.shapes import planar_poses
+from alpamayo_ros.sim.trajectories import headings_along
 from alpamayo_ros.types import WAYPOINT_INTERVAL_S, InvalidInput, require_array, require_finite
 
 
@@ -34,7 +35,7 @@ class DriveInput:
         rig_poses: x, y, yaw [P, 3] of the rig along it.
         from_planner: whether the planner made it (no stop, no reference).
         candidate_stamps_us: int64 [T], of every sampled trajectory.
-        candidates_xy: [K, T, 2] m, the rig along the sampled trajectories.
+        candidates: x, y, yaw [K, T, 3] of the rig along the sampled trajectories.
     """
 
     time_us: int
@@ -42,7 +43,7 @@ class DriveInput:
     rig_poses: Float64Array
     from_planner: bool = True
     candidate_stamps_us: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    candidates_xy: Float64Array = field(default_factory=lambda: np.zeros((0, 0, 2)))
+    candidates: Float64Array = field(default_factory=lambda: np.zeros((0, 0, 3)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,13 +168,15 @@ def from_record(record: RolloutRecord) -> ScoreInput:
 def _drive(drive: DriveRecord) -> DriveInput:
     count = drive.candidates.shape[1]
     step_us = round(WAYPOINT_INTERVAL_S * 1e6)
+    rig_poses = planar_poses(drive.local_from_rig)
+    xy = np.asarray(drive.candidates[..., :2], np.float64)
     return DriveInput(
         time_us=drive.time_us,
         stamps_us=drive.stamps_us,
-        rig_poses=planar_poses(drive.local_from_rig),
+        rig_poses=rig_poses,
         from_planner=drive.source == "plan",
         candidate_stamps_us=drive.time_us + step_us * np.arange(1, count + 1, dtype=np.int64),
-        candidates_xy=np.asarray(drive.candidates[..., :2], np.float64),
+        candidates=np.concatenate([xy, headings_along(xy, rig_poses[0])[..., None]], axis=-1),
     )
 
 

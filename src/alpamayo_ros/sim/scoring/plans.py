@@ -52,20 +52,20 @@ def _deviations(rollout: ScoreInput, start_us: int, end_us: int) -> list[float]:
 def _min_ade_m(rollout: ScoreInput, plan: DriveInput) -> Float64Array:
     """Return one plan's minADE [4] by horizon, NaN where the rollout or a sample ends before the horizon.
 
-    The mean distance from the recorded drive at the rollout's steps after the plan's, of the best sample.
-    Rear axles are compared, for samples are kept without headings; AlpaSim compares box centres.
+    The mean distance of box centres from the recorded drive at the rollout's steps after the plan's, of the
+    best sample.
     """
     result = np.full(len(MIN_ADE_HORIZONS_S), np.nan)
-    if not plan.candidates_xy.size:
+    if not plan.candidates.size:
         return result
     reach_us = plan.time_us + round(1e6 * max(MIN_ADE_HORIZONS_S))
     stamps_us = rollout.stamps_us[(rollout.stamps_us > plan.time_us) & (rollout.stamps_us <= reach_us)]
     stamps_us = stamps_us[stamps_us <= plan.candidate_stamps_us[-1]]
     if not len(stamps_us):
         return result
-    recorded = rollout.rig_poses(rollout.reference_at(stamps_us))[:, :2]
-    samples = np.stack([_at(plan.candidate_stamps_us, xy, stamps_us) for xy in plan.candidates_xy])
-    distance = np.linalg.norm(samples - recorded, axis=-1)
+    recorded = rollout.reference_at(stamps_us)[:, :2]
+    sampled = np.stack([_at(plan.candidate_stamps_us, rows, stamps_us) for rows in plan.candidates])
+    distance = np.linalg.norm(rollout.box_poses(sampled)[..., :2] - recorded, axis=-1)
     so_far = (np.cumsum(distance, axis=1) / np.arange(1, len(stamps_us) + 1)).min(axis=0)
     for index, horizon_s in enumerate(MIN_ADE_HORIZONS_S):
         horizon_us = plan.time_us + round(1e6 * horizon_s)
