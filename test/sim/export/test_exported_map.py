@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import shapely
 from opendrive_evaluator import EvaluatedLane, EvaluatedRoad, evaluate
 from shapely.geometry import LineString, MultiLineString
 
+from alpamayo_ros.sim.export.reference_line import Piece
 from alpamayo_ros.sim.export.xodr import opendrive
 from alpamayo_ros.sim.roads import Lane, RoadNetwork, Terrain
 from alpamayo_ros.sim.scene import FAMILIES, Scene, scene_id_of
@@ -20,6 +23,9 @@ LANE_M = 0.02
 EDGE_M = 0.01
 EDGE_CLEAR_M = 0.2
 """AlpaSim's reader drops an edge that a lane's centre comes as close to as this."""
+STEP_BACK_M = 1e-4
+"""AlpaSim's check of a route that it continues lets 1 mm pass."""
+STEPPED_BACK = ("straight", "curve", "hills", "cut_in", "lead_braking", "queue", "rain_dark")
 SOME = ("straight", "hills", "junction_4way", "roundabout")
 
 
@@ -81,6 +87,47 @@ def test_lanes_lead_where_ours_lead_and_touch(scene, roads):
         for other in lane.successors:
             gap = np.linalg.norm(read.centre[-1] - lanes[other][1].centre[0])
             assert gap < LANE_M, (lane.lane_id, other)
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(k, marks=() if name in STEPPED_BACK else pytest.mark.long, id=name)
+        for k, name in enumerate(FAMILIES)
+    ],
+)
+def test_centre_lines_advance_as_alpasim_samples_them(seed):
+    made = make_scene(scene_id_of(seed))
+    text = opendrive(made.scene_id, made.road, made.terrain)
+    lanes = 0
+    for road in ElementTree.fromstring(text).iter("road"):
+        xy, yaw = _sampled_as_alpasim(road)
+        inner_m = 0.0
+        for lane in road.findall("lanes/laneSection/right/lane"):
+            width = lane.find("width")
+            assert width is not None
+            middle_m, inner_m = inner_m + float(width.attrib["a"]) / 2, inner_m + float(width.attrib["a"])
+            if lane.attrib["type"] != "driving":
+                continue
+            lanes += 1
+            centre = xy + middle_m * np.stack([np.sin(yaw), -np.cos(yaw)], axis=1)
+            advance = np.sum(
+                np.diff(centre, axis=0) * np.stack([np.cos(yaw), np.sin(yaw)], axis=1)[1:], axis=1
+            )
+            assert advance.min() > -STEP_BACK_M, (road.attrib["name"], lane.attrib["id"])
+    assert lanes == len(made.road.lanes)
+
+
+def _sampled_as_alpasim(road: ElementTree.Element) -> tuple[np.ndarray, np.ndarray]:
+    """Return xy and yaw along the reference line: every piece from its start to its end, both included."""
+    points = []
+    for piece in road.iter("geometry"):
+        s, x, y, yaw, length = (float(piece.attrib[key]) for key in ("s", "x", "y", "hdg", "length"))
+        arc = piece.find("arc")
+        curvature = 0.0 if arc is None else float(arc.attrib["curvature"])
+        along = np.linspace(0.0, length, max(2, math.ceil(length / 0.5)))
+        points.append(Piece(s, x, y, yaw, length, curvature).sample(along))
+    return np.concatenate([xy for xy, _ in points]), np.concatenate([yaw for _, yaw in points])
 
 
 def test_edges_are_ours_at_the_grounds_height(scene, roads):

@@ -42,7 +42,7 @@ def test_pieces_begin_where_the_last_ended():
     for piece, following in zip(line.pieces[:-1], line.pieces[1:], strict=True):
         end, heading = piece.sample(np.array([piece.length_m]))
         np.testing.assert_allclose(end[0], (following.x_m, following.y_m), atol=1e-9)
-        assert abs((heading[0] - following.yaw_rad + np.pi) % (2 * np.pi) - np.pi) < 2e-3
+        assert abs((heading[0] - following.yaw_rad + np.pi) % (2 * np.pi) - np.pi) < 1e-9
         assert following.s_m == piece.s_m + piece.length_m
 
 

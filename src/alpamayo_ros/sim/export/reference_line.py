@@ -14,11 +14,11 @@ import numpy as np
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.types import InvalidInput
 
-_TOLERANCE_M = 0.002
-_TOLERANCE_RAD = 5e-4
+_TOLERANCE_M = 0.001
+_TOLERANCE_RAD = 5e-5
 _LONGEST_M = 60.0
-_STRAIGHT_RAD = 2e-4
-"""A piece that turns less is a line: an arc's centre would be so far away that readers which calculate in
+_STRAIGHT_PER_M = 5e-6
+"""A piece that bends less is a line: an arc's centre would be so far away that readers which calculate in
 float32 lose centimetres."""
 
 
@@ -81,22 +81,30 @@ class ReferenceLine:
 
 
 def fit_arcs(xy: Float64Array, yaw_rad: Float64Array) -> ReferenceLine:
-    """Return lines and arcs through points [N >= 2, 2] with headings [N].
+    """Return lines and arcs along points [N >= 2, 2] with headings [N], without corners.
 
-    Each piece runs exactly through two of the points, as many points on as it can pass those between
-    within 2 mm; headings of successive pieces agree within about 1 mrad.
+    Each piece begins where the last ended, in its very heading: at a corner, lanes beside the line would
+    step back. One arc, or else two (a biarc), reach as many points on as they can pass within 1 mm.
     """
     pieces: list[Piece] = []
+    start = _Pose(float(xy[0, 0]), float(xy[0, 1]), float(yaw_rad[0]))
     first, s_m = 0, 0.0
     while first < len(xy) - 1:
-        last, piece = first + 1, _piece(xy, yaw_rad, first, first + 1, s_m=s_m)
-        while last + 1 < len(xy):
-            longer = _piece(xy, yaw_rad, first, last + 1, s_m=s_m)
-            if longer.length_m > _LONGEST_M or not _fits(longer, xy, yaw_rad, first, last + 1):
+        last = first + 1
+        found = _biarc(start, xy[last], float(yaw_rad[last]), s_m)
+        for end in range(last, len(xy)):
+            if np.linalg.norm(xy[end] - xy[first]) > _LONGEST_M:
                 break
-            last, piece = last + 1, longer
-        pieces.append(piece)
-        first, s_m = last, s_m + piece.length_m
+            for way in (_arc, _biarc):
+                longer = way(start, xy[end], float(yaw_rad[end]), s_m)
+                if _fits(longer, xy[first : end + 1], float(yaw_rad[end])):
+                    last, found = end, longer
+                    break
+            else:
+                break
+        pieces.extend(found)
+        start, s_m = _end(found[-1]), found[-1].s_m + found[-1].length_m
+        first = last
     return ReferenceLine(tuple(pieces))
 
 
@@ -139,28 +147,66 @@ def cubics(
     return result
 
 
-def _piece(xy: Float64Array, yaw_rad: Float64Array, first: int, last: int, *, s_m: float) -> Piece:
-    """Return the arc from one point to another that turns as much as the headings there."""
-    step = xy[last] - xy[first]
-    chord_m = float(np.linalg.norm(step))
-    turn = float((yaw_rad[last] - yaw_rad[first] + np.pi) % (2 * np.pi) - np.pi)
-    direction = float(np.arctan2(step[1], step[0]))
-    x, y = xy[first].tolist()
-    if abs(turn) < _STRAIGHT_RAD:
-        return Piece(s_m, x, y, direction, chord_m, 0.0)
-    curvature = 2 * np.sin(turn / 2) / chord_m
-    return Piece(s_m, x, y, direction - turn / 2, turn / curvature, curvature)
+@dataclass(frozen=True)
+class _Pose:
+    x_m: float
+    y_m: float
+    yaw_rad: float
 
 
-def _fits(piece: Piece, xy: Float64Array, yaw_rad: Float64Array, first: int, last: int) -> bool:
-    between = xy[first : last + 1]
-    if piece.curvature_per_m:
-        to_centre = np.array([-np.sin(piece.yaw_rad), np.cos(piece.yaw_rad)]) / piece.curvature_per_m
-        centre = np.array([piece.x_m, piece.y_m]) + to_centre
-        off_m = np.linalg.norm(between - centre, axis=1) - abs(1 / piece.curvature_per_m)
-    else:
-        off_m = (between - between[0]) @ np.array([-np.sin(piece.yaw_rad), np.cos(piece.yaw_rad)])
-    end_yaw = piece.yaw_rad + piece.curvature_per_m * piece.length_m
-    bend = np.array([piece.yaw_rad - yaw_rad[first], end_yaw - yaw_rad[last]])
-    bend = (bend + np.pi) % (2 * np.pi) - np.pi
-    return bool(np.abs(off_m).max() < _TOLERANCE_M and np.abs(bend).max() < _TOLERANCE_RAD)
+def _end(piece: Piece) -> _Pose:
+    xy, yaw = piece.sample(np.array([piece.length_m]))
+    return _Pose(float(xy[0, 0]), float(xy[0, 1]), float(yaw[0]))
+
+
+def _arc(start: _Pose, target: Float64Array, yaw_rad: float, s_m: float) -> tuple[Piece, ...]:
+    """Return the arc from a pose to a point, whatever its heading there; a line goes as far as beside it."""
+    chord = target - np.array([start.x_m, start.y_m])
+    chord_m = float(np.linalg.norm(chord))
+    half = _wrapped(float(np.arctan2(chord[1], chord[0])) - start.yaw_rad)
+    curvature = 2 * float(np.sin(half)) / chord_m
+    if abs(curvature) < _STRAIGHT_PER_M:
+        length_m = chord_m * float(np.cos(half))
+        return (Piece(s_m, start.x_m, start.y_m, start.yaw_rad, length_m, 0.0),)
+    return (Piece(s_m, start.x_m, start.y_m, start.yaw_rad, 2 * half / curvature, curvature),)
+
+
+def _biarc(start: _Pose, target: Float64Array, yaw_rad: float, s_m: float) -> tuple[Piece, ...]:
+    """Return two arcs from a pose to another, in one heading where they meet (Bolton 1975, d1 = d2)."""
+    v = target - np.array([start.x_m, start.y_m])
+    t0 = np.array([np.cos(start.yaw_rad), np.sin(start.yaw_rad)])
+    t1 = np.array([np.cos(yaw_rad), np.sin(yaw_rad)])
+    # d: from either end along its tangent to the corner of its arc's control polygon,
+    # |v - d (t0 + t1)| = 2 d. In this form it is stable for tangents that are almost alike.
+    along = float(v @ (t0 + t1))
+    bend = 2 * (1 - float(t0 @ t1))
+    d = float(v @ v) / (along + float(np.sqrt(along**2 + bend * float(v @ v))))
+    middle = (np.array([start.x_m, start.y_m]) + d * t0 + target - d * t1) / 2
+    (one,) = _arc(start, middle, yaw_rad, s_m)
+    (two,) = _arc(_end(one), target, yaw_rad, s_m + one.length_m)
+    return one, two
+
+
+def _fits(pieces: tuple[Piece, ...], between: Float64Array, yaw_rad: float) -> bool:
+    off_m = np.abs(_beside(pieces[0], between))
+    if len(pieces) == 2:
+        second = pieces[1]
+        ahead = np.array([np.cos(second.yaw_rad), np.sin(second.yaw_rad)])
+        beyond = (between - np.array([second.x_m, second.y_m])) @ ahead > 0
+        off_m = np.where(beyond, np.abs(_beside(second, between)), off_m)
+    turned = _wrapped(_end(pieces[-1]).yaw_rad - yaw_rad)
+    return bool(off_m.max() < _TOLERANCE_M and abs(turned) < _TOLERANCE_RAD)
+
+
+def _beside(piece: Piece, xy: Float64Array) -> Float64Array:
+    """Return how far points [N, 2] lie from a piece's line or circle [N]."""
+    offset = xy - np.array([piece.x_m, piece.y_m])
+    left = np.array([-np.sin(piece.yaw_rad), np.cos(piece.yaw_rad)])
+    if not piece.curvature_per_m:
+        return np.asarray(offset @ left)
+    radius = 1 / piece.curvature_per_m
+    return np.asarray(np.linalg.norm(offset - radius * left, axis=1) - abs(radius))
+
+
+def _wrapped(angle_rad: float) -> float:
+    return float((angle_rad + np.pi) % (2 * np.pi) - np.pi)
