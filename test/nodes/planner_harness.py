@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import threading
@@ -240,7 +241,12 @@ class Graph:
 
 @contextmanager
 def graph(*, sim_time: bool) -> Iterator[tuple[Graph, World]]:
-    """Spin a world's node in a thread until the block ends; add further nodes to the graph's executor."""
+    """Spin a world's node in a thread until the block ends; add further nodes to the graph's executor.
+
+    What rclpy leaves of a lifecycle node is destroyed by Python's collector, in whichever thread it runs, and
+    has hung there: so it is collected here, where nothing spins.
+    """
+    gc.collect()
     context = Context()
     rclpy.init(args=[], context=context, domain_id=DOMAIN_ID)
     corner = Graph(f"t{os.getpid()}_{next(_numbers)}", context, SingleThreadedExecutor(context=context))
@@ -265,6 +271,7 @@ def graph(*, sim_time: bool) -> Iterator[tuple[Graph, World]]:
         thread.join(20)
         corner.executor.shutdown()
         helper.destroy_node()
+        gc.collect()
         context.try_shutdown()
     assert not failures, failures
 

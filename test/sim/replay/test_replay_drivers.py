@@ -106,7 +106,12 @@ def test_an_interrupt_ends_it_where_the_driver_hangs(
     driver.spoil = hang if hangs == "drive" else driver.spoil
     with serving(driver) as address:
         command = alpamayo("asl", "replay", recorded, "--driver", address, *options)
-        child = subprocess.Popen(command, env=environment())
+        child = subprocess.Popen(
+            command,
+            env=environment(),
+            # A test run that was started in a shell's background passes on that SIGINT is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
         try:
             assert there.wait(60)
             child.send_signal(signal.SIGINT)
