@@ -182,7 +182,7 @@ def test_a_step_without_a_plan_in_time_is_a_stop_and_the_next_plan_is_driven(cor
     assert stops[0].reason == "no plan within 1.5 s"
     slowed = next(i for i, drive in enumerate(record.drives) if drive.source == "stop")
     assert record.ego[slowed + 1].speed_mps < record.ego[slowed].speed_mps
-    assert heard.said("stopping, as there is no plan to drive by: no plan within 0.3 s")
+    assert heard.said("stopping, as there is no plan to drive by: no plan within 1.5 s")
 
 
 def test_a_planner_sees_the_vehicle_as_it_is(corner):
