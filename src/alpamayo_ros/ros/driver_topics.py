@@ -1,7 +1,7 @@
 """Drives one session at a time through the node graph: its inputs go out on topics, a planner node plans.
 
 The topics are those of the simulation bridge in mode renderer, so the planner node is the real one, its
-sensing, its gate and all.
+sensing and all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from alpamayo_ros.ros.sim_planner_watch import PlannerWatch
 from alpamayo_ros.ros.sim_plans import Interrupted, PlanInbox, require_drivable
 from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.sim.driver.events import DriveOutcome
-from alpamayo_ros.sim.driver.navigation import Guidance
+from alpamayo_ros.sim.driver.navigation import ROUTE_AGE_US, Guidance
 from alpamayo_ros.sim.driver.settings import DriverSettings
 from alpamayo_ros.sim.images import image_size
 from alpamayo_ros.sim.protocol.egodriver_messages import DriveSession, Egomotion
@@ -33,7 +33,6 @@ from alpamayo_ros.types import InvalidInput, Observation, Plan, PrepareFrame
 _LOOK_S = 0.1
 _JUMP_S = 0.1
 """How long listeners have to notice that time begins anew, before the first images of it come."""
-_ROUTE_AGE_US = 1_000_000
 
 
 class TopicPlanners:
@@ -192,7 +191,7 @@ class TopicSession:
         if self._route is None or self._planners.settings.navigation == "off":
             return ""
         time_us, guidance = self._route
-        return guidance.instruction if 0 <= now_us - time_us <= _ROUTE_AGE_US else ""
+        return guidance.instruction if 0 <= now_us - time_us <= ROUTE_AGE_US else ""
 
     def drove(self, outcome: DriveOutcome) -> None:
         """Nothing of this is published: the planner's own topics show it."""

@@ -23,7 +23,7 @@ from alpamayo_ros.sensing.rigid import Matrix4, invert
 from alpamayo_ros.sensing.stamped_buffer import Added, StampedBuffer
 from alpamayo_ros.sensing.t0_state import NoT0, Ready, Waiting, judge_t0
 from alpamayo_ros.sensing.timing import NS_PER_MS, ObservationRefused, TimingConfig
-from alpamayo_ros.sim.driver.navigation import Guidance, guide
+from alpamayo_ros.sim.driver.navigation import ROUTE_AGE_US, Guidance, guide
 from alpamayo_ros.sim.driver.settings import DriverSettings
 from alpamayo_ros.sim.images import image_size
 from alpamayo_ros.sim.protocol.convert import camera_model
@@ -38,8 +38,6 @@ _LAST_US = 2**63 // _NS_PER_US - 10_000_000
 _FRAMES_KEPT_MS = 600.0
 """Four frames 0.1 s apart, and as much again for cameras that are out of step."""
 _SPEED_OVER_US = 200_000
-_ROUTE_AGE_US = 1_000_000
-"""A route is told every step; one that is older than this leads from another place."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +182,7 @@ class SessionInputs:
         with self._lock:
             for time_us, guidance in reversed(self._routes):
                 if time_us <= now_us:
-                    return guidance if now_us - time_us <= _ROUTE_AGE_US else None
+                    return guidance if now_us - time_us <= ROUTE_AGE_US else None
         return None
 
     def ego_at(self, now_us: int) -> EgoState:
@@ -198,8 +196,8 @@ class SessionInputs:
         _stamp_ns("time_now_us", now_us)
         with self._lock:
             pose = self._pose_at(now_us)
-            first_ns = self._ego.buffer.first_ns or 0
-            before_us = max(now_us - _SPEED_OVER_US, -(-max(first_ns, self._oldest_ns()) // _NS_PER_US))
+            oldest_us = self._ego.buffer.stamps[0] // _NS_PER_US
+            before_us = max(now_us - _SPEED_OVER_US, oldest_us)
             if now_us <= before_us:
                 return EgoState(now_us, pose)
             step = invert(self._pose_at(before_us)) @ pose
@@ -207,10 +205,6 @@ class SessionInputs:
         velocity = (float(step[0, 3]) / over_s, float(step[1, 3]) / over_s)
         yaw_rate = float(np.arctan2(step[1, 0], step[0, 0])) / over_s
         return EgoState(now_us, pose, velocity_in_rig_mps=velocity, yaw_rate_radps=yaw_rate)
-
-    def _oldest_ns(self) -> int:
-        stamps = self._ego.buffer.stamps
-        return stamps[0] if stamps else 0
 
     def _pose_at(self, now_us: int) -> Matrix4:
         now_ns = now_us * _NS_PER_US

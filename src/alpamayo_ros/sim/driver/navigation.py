@@ -18,6 +18,8 @@ from alpamayo_ros.types import InvalidInput, require_array, require_finite
 
 Maneuver = Literal["none", "straight", "left", "right"]
 
+ROUTE_AGE_US = 1_000_000
+"""A route is told every step; one that is older than this leads from another place."""
 _SHORTEST_M = 0.05
 """Points closer than this are one: between them there is no direction."""
 
