@@ -25,6 +25,7 @@ class ArbiterSettings:
     Attributes:
         hold_ms: how old, from its t0 on, the last valid plan may get before the fallback takes over. One
             refused plan in between is no reason to brake.
+        start_plans: how many valid plans in a row begin a drive: nothing has failed yet.
         recover_plans: how many valid plans in a row end a fallback.
         recover_ms: how long, at least, they must have been coming without one refused.
         max_gap_ms: a longer gap between two valid plans ends the row.
@@ -34,6 +35,7 @@ class ArbiterSettings:
     """
 
     hold_ms: float = 500.0
+    start_plans: int = 1
     recover_plans: int = 3
     recover_ms: float = 200.0
     max_gap_ms: float = 500.0
@@ -41,10 +43,12 @@ class ArbiterSettings:
     def __post_init__(self) -> None:
         for name in ("hold_ms", "recover_ms", "max_gap_ms"):
             require_not_negative(name, getattr(self, name))
-        if isinstance(self.recover_plans, bool) or not isinstance(self.recover_plans, int):
-            raise InvalidInput(f"recover_plans: expected a whole number, got {self.recover_plans!r}")
-        if self.recover_plans < 1:
-            raise InvalidInput(f"recover_plans: expected at least 1, got {self.recover_plans}")
+        for name in ("start_plans", "recover_plans"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise InvalidInput(f"{name}: expected a whole number, got {value!r}")
+            if value < 1:
+                raise InvalidInput(f"{name}: expected at least 1, got {value}")
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Arbiter:
         self._row_since_ns = 0
         self._row_newest_ns = 0
         self._refusal = ""
+        self._has_driven = False
         self.state = ArbiterState(fallbacks=self.state.fallbacks)
         return self.state
 
@@ -102,13 +107,17 @@ class Arbiter:
         else:
             row = state.row + 1
         self._row_newest_ns = now_ns
-        long_enough = now_ns - self._row_since_ns >= self.settings.recover_ms * 1e6
+        needed, needed_ms = self.settings.start_plans, 0.0
+        if self._has_driven:
+            needed, needed_ms = self.settings.recover_plans, self.settings.recover_ms
+        long_enough = now_ns - self._row_since_ns >= needed_ms * 1e6
         age_ms = (now_ns - t0_ns) / 1e6
         if age_ms > self.settings.hold_ms:
             # It would be given up at once.
             reason = f"valid plans come {age_ms:.0f} ms old (expected at most {self.settings.hold_ms:g} ms)"
             self.state = ArbiterState(Mode.FALLBACK, state.since_ns, reason, 0, state.fallbacks)
-        elif row >= self.settings.recover_plans and long_enough:
+        elif row >= needed and long_enough:
+            self._has_driven = True
             self.state = ArbiterState(Mode.VALID, now_ns, "", 0, state.fallbacks)
         else:
             self.state = ArbiterState(Mode.FALLBACK, state.since_ns, state.reason, row, state.fallbacks)

@@ -33,12 +33,21 @@ class OdometryFrames:
         Raises:
             ObservationRefused: if nothing says where `child_frame` sits.
         """
+        child_from_rig = self.child_from_rig(stamp_ns, child_frame)
+        return pose_of_child_in_odom if child_from_rig is None else pose_of_child_in_odom @ child_from_rig
+
+    def child_from_rig(self, stamp_ns: int, child_frame: str) -> Matrix4 | None:
+        """Return the rig's pose in a body frame, None where that is the rig frame itself.
+
+        Raises:
+            ObservationRefused: if nothing says where `child_frame` sits.
+        """
         child = _plain(child_frame)
         if child == self._rig_frame:
-            return pose_of_child_in_odom
+            return None
         for known in (self._child_from_rig_by_file, self._child_from_rig_by_tf):
             if child in known:
-                return pose_of_child_in_odom @ known[child]
+                return known[child]
         frames = sorted({self._rig_frame, *self._child_from_rig_by_file, *self._child_from_rig_by_tf})
         raise ObservationRefused(
             f"odometry_frame/{child or 'unnamed'}",
