@@ -101,6 +101,7 @@ class Alpamayo:
         self.dtype = network.dtype
         self.random_seed = opened.random_seed  # None for trained weights
         self.name = opened.name
+        self.folder, self.backbone_folder = opened.folder, opened.backbone_folder
 
     @classmethod
     def from_pretrained(

@@ -38,7 +38,7 @@ class PlannerAudit:
 
     def observed(self, observation: Observation, *, assembler: ObservationAssembler, epoch: int) -> None:
         """Remember where an observation's history is from; to be called as soon as it was taken."""
-        window = assembler.odometry_window(observation.t0_ns)
+        window = OdometryWindow(*assembler.odometry_sources(observation.t0_ns))
         with self._lock:
             self._origins[observation.t0_ns] = epoch, window
             self._origins.move_to_end(observation.t0_ns)

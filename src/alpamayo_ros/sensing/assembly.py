@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alpamayo_ros.sensing.ego_history import EgoHistory
 from alpamayo_ros.sensing.frame_matching import FrameBuffer
@@ -236,6 +237,11 @@ class ObservationAssembler:
         """Return the observation taken last, None before the first and after a clear."""
         with self._lock:
             return self._newest_observation
+
+    def odometry_sources(self, t0_ns: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return stamps int64 [N] and poses [N, 4, 4] of the rig that the history up to t0 is made from."""
+        with self._lock:
+            return self._ego.sources(t0_ns)
 
     def _candidates(self) -> list[int]:
         """Return the reference camera's stamps that may become a t0, newest first."""

@@ -107,6 +107,16 @@ class EgoHistory:
             )
         return _relative_to_last(poses)
 
+    def sources(self, t0_ns: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return stamps [N] and poses [N, 4, 4] of the rig that the history up to t0 is interpolated from.
+
+        Those of them that have left the buffer, or never came, are missing.
+        """
+        around = {s for offset_ns in HISTORY_OFFSETS_NS for s in self.buffer.around(t0_ns + offset_ns)}
+        stamps = sorted(stamp for stamp in around if stamp is not None)
+        poses = [self.buffer.at(stamp) for stamp in stamps]
+        return np.array(stamps, dtype=np.int64), np.array(poses, dtype=np.float64).reshape(-1, 4, 4)
+
     def _find_gap(self, t0_ns: int) -> Unusable | None:
         max_gap_ns = self._timing.odometry_max_gap_ms * NS_PER_MS
         for offset_ns in HISTORY_OFFSETS_NS:
