@@ -1,4 +1,4 @@
-"""What a planner hands to the audit log: one Decision for each thing that it decided, as it has it in its hands.
+"""What a planner hands to the audit log: one Decision for each thing that it decided, as it has it at hand.
 
 Nothing is copied, hashed or encoded here, so making one costs microseconds; see record.py for what is kept.
 """

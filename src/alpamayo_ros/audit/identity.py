@@ -30,7 +30,7 @@ class ModelIdentity:
         device, dtype: e.g. "cuda:0", "bfloat16".
         cpu_threads: that torch computed with; 0 where it is not known.
         versions: of what computes, by name.
-        processor: instruction set and name of the machine's processor or GPU: sums round differently on another.
+        processor: instruction set of the processor, or name of the GPU: sums round differently on another.
     """
 
     model_id: str
