@@ -65,7 +65,7 @@ class ObservationRecord:
                 )
 
     def observation(self, frames: tuple[UInt8Array, ...] | None = None) -> Observation:
-        """Return the observation with `frames`, uint8 [4, 3, H, W] a camera; without, of one black pixel each."""
+        """Return the observation with `frames`, uint8 [4, 3, H, W] a camera, or with black pixels."""
         if frames is None:
             frames = tuple(np.zeros((NUM_FRAMES, 3, 1, 1), np.uint8) for _ in self.camera_ids)
         same_size = len({array.shape for array in frames}) == 1

@@ -4,21 +4,59 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alpamayo_ros import __version__
 from alpamayo_ros.audit.decision import Decision, OdometryWindow, Outcome
+from alpamayo_ros.audit.identity import ModelIdentity
 from alpamayo_ros.audit.log import AuditLog, AuditStatus
-from alpamayo_ros.audit.session import AuditSession, ParameterValue
+from alpamayo_ros.audit.session import AuditSession, ParameterValue, read_rig_texts
 from alpamayo_ros.sensing.assembly import ObservationAssembler
+from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.types import Observation
 
 if TYPE_CHECKING:
     from alpamayo_ros.ros.inference import PlanOutcome
 
 _REMEMBERED = 16
+
+
+def planner_session(
+    *,
+    rig: Rig,
+    rig_file: Path,
+    identity: ModelIdentity,
+    parameters: Mapping[str, ParameterValue],
+    resolve: Callable[[str], str],
+    now_ns: int,
+) -> AuditSession:
+    """Return what a log begins with.
+
+    Args:
+        rig: as used.
+        rig_file: where it is from.
+        identity: of the model.
+        parameters: all of the node's.
+        resolve: the node's resolve_topic_name, which knows namespace and remapping.
+        now_ns: of the node's clock.
+
+    Raises:
+        InvalidInput: where the rig file cannot be read any more.
+    """
+    return AuditSession(
+        rig_frame=rig.rig_frame,
+        rig_path=str(rig_file),
+        rig_texts=read_rig_texts(rig_file),
+        odometry_topic=resolve(rig.odometry_topic),
+        camera_topics={camera.camera_id: resolve(camera.topic) for camera in rig.cameras},
+        model=identity,
+        parameters=dict(parameters),
+        started_ns=now_ns,
+        software=__version__,
+    )
 
 
 class PlannerAudit:
@@ -81,4 +119,4 @@ class PlannerAudit:
         self._log.close()
 
 
-__all__ = ["AuditStatus", "Decision", "Outcome", "PlannerAudit"]
+__all__ = ["AuditStatus", "Decision", "Outcome", "PlannerAudit", "planner_session"]
