@@ -35,6 +35,8 @@ from tf2_msgs.msg import TFMessage
 
 from alpamayo_ros.msg import Plan as PlanMsg
 from alpamayo_ros.nodes.planner import PlannerNode
+from alpamayo_ros.ros.conversions import stamp_to_ns
+from alpamayo_ros.ros.plan_conversions import plan_from_msg
 from alpamayo_ros.srv import Ask
 from alpamayo_ros.types import Observation, Plan
 
@@ -125,7 +127,27 @@ class World:
 
     @property
     def plans(self) -> list[PlanMsg]:
-        return self.received["plan"]
+        """The plans that the planner made."""
+        return [msg for msg in self.received["plan"] if msg.status != PlanMsg.STATUS_FALLBACK]
+
+    @property
+    def stops(self) -> list[PlanMsg]:
+        """The stops that were sent while there was no plan to follow."""
+        return [msg for msg in self.received["plan"] if msg.status == PlanMsg.STATUS_FALLBACK]
+
+    @property
+    def paths(self) -> list[PathMsg]:
+        """The paths of the plans that the planner made: a stop of the same t0 ends elsewhere."""
+        ends = []
+        for published in map(plan_from_msg, self.plans):
+            pose, end = published.odom_from_rig_t0, published.plan.xyz_in_rig_t0[published.plan.chosen, -1]
+            ends.append((published.plan.t0_ns, pose[:3, :3] @ end + pose[:3, 3]))
+
+        def is_of_a_plan(path: PathMsg) -> bool:
+            t0_ns, last = stamp_to_ns(path.header.stamp), path.poses[-1].pose.position
+            return any(t0_ns == t0 and np.allclose((last.x, last.y, last.z), end) for t0, end in ends)
+
+        return [path for path in self.received["path"] if path.poses and is_of_a_plan(path)]
 
     def pose(self, stamp_ns: int) -> tuple[float, float, float]:
         """Return x, y, yaw of a vehicle at 5 m/s on a circle of 50 m radius."""

@@ -23,13 +23,13 @@ def test_a_plan_is_stamped_and_anchored_at_t0(tmp_path):
         world.node.create_subscription(MarkerArray, "markers", world.received["markers"].append, 10)
         wait_for(lambda: node.count_subscribers("markers"), "the markers' subscription")
         world.drive(lambda: len(world.plans) >= 3 and world.received["markers"], what="three plans")
-        wait_for(lambda: len(world.received["path"]) >= 3, "three paths")
+        wait_for(lambda: len(world.paths) >= 3, "three paths")
 
         for observation, msg in zip(planner.observations, world.plans, strict=False):
             published = plan_from_msg(msg)
             assert published.plan.t0_ns == observation.t0_ns
             assert published.valid_until_ns == observation.t0_ns + 10**9
-            assert (published.status.name, published.status_reason) == ("UNCHECKED", "")
+            assert (published.status.name, published.status_reason) == ("VALID", "")
             assert (published.rig_frame, published.odometry_frame) == ("base_link", "odom")
             assert (msg.reasoning, msg.model) == ("Keep the lane.", "straight")
             x, y, yaw = world.pose(observation.t0_ns)
@@ -37,7 +37,7 @@ def test_a_plan_is_stamped_and_anchored_at_t0(tmp_path):
             turned = Rotation.from_matrix(published.odom_from_rig_t0[:3, :3]).as_euler("zyx")[0]
             assert turned == pytest.approx(yaw, abs=1e-6)
 
-        path = world.received["path"][0]
+        path = world.paths[0]
         t0_ns = planner.observations[0].t0_ns
         x, y, yaw = world.pose(t0_ns)
         assert path.header.frame_id == "odom"
@@ -113,8 +113,8 @@ def test_waypoints_that_are_past_are_left_out_of_the_path(tmp_path):
             world.tick()
             time.sleep(0.05)
         planner.gate.set()
-        wait_for(lambda: world.received["path"], "a path")
-        path = world.received["path"][0]
+        wait_for(lambda: world.paths, "a path")
+        path = world.paths[0]
         assert stamp_to_ns(path.header.stamp) == t0_ns
         assert stamp_to_ns(path.poses[0].header.stamp) == world.now_ns
         assert len(path.poses) == 60
@@ -153,7 +153,8 @@ def test_an_observation_that_is_too_old_already_is_not_planned(tmp_path):
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (lambda o: straight_plan(o, xyz_in_rig_t0=np.full((1, 64, 3), np.nan, np.float32)), "plan_invalid"),
+        (lambda o: straight_plan(o, xyz_in_rig_t0=np.full((1, 64, 3), np.nan, np.float32)), "gate"),
+        (lambda o: straight_plan(o, rot_in_rig_t0=np.zeros((1, 64, 3, 3), np.float32)), "gate"),
         (lambda o: straight_plan(o, rot_in_rig_t0=np.zeros((1, 64, 3, 3), np.float32)), "plan_invalid"),
         (lambda o: straight_plan(o, t0_ns=o.t0_ns + 1), "observation_refused"),
         (lambda o: (_ for _ in ()).throw(InvalidInput("instruction: expected none")), "observation_refused"),
@@ -164,7 +165,7 @@ def test_an_observation_that_is_too_old_already_is_not_planned(tmp_path):
 def test_what_cannot_be_published_is_refused_and_the_next_plan_comes(tmp_path, bad, reason):
     planner = ScriptedPlanner()
     planner.plan_of = bad
-    with active(tmp_path, planner) as (world, node):
+    with active(tmp_path, planner, safety_gate=reason != "plan_invalid") as (world, node):
         world.drive(lambda: node.statistics.refusals.get(reason, 0) >= 2, what=f"refusals for {reason}")
         assert not world.plans
         planner.plan_of = straight_plan

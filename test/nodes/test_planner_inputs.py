@@ -16,11 +16,9 @@ from std_msgs.msg import String
 def test_counts_are_on_diagnostics(tmp_path):
     with active(tmp_path, ScriptedPlanner()) as (world, _):
         world.drive(lambda: len(world.plans) >= 3, what="plans")
-        wait_for(
-            lambda: int(world.diagnostics("alpamayo/inference").get("plans_unchecked", 0)) >= 3, "counts"
-        )
+        wait_for(lambda: int(world.diagnostics("alpamayo/inference").get("plans_valid", 0)) >= 3, "counts")
         inference = world.diagnostics("alpamayo/inference")
-        assert {"observations", "busy", "newest_t0_ns", "plans_unchecked"} <= set(inference)
+        assert {"observations", "busy", "newest_t0_ns", "plans_valid"} <= set(inference)
         assert inference["busy"] in ("true", "false")
         assert int(inference["newest_t0_ns"]) > 0
         front = world.diagnostics("alpamayo/cameras/front_wide")

@@ -1,6 +1,6 @@
-"""The planner: a lifecycle node that turns cameras and odometry into plans.
+"""The planner: a lifecycle node that turns cameras and odometry into plans, or into stops.
 
-Executor: receives, publishes, answers. Decode threads: images to frames, frames to observations. One
+Executor: receives, judges, publishes, answers. Decode threads: images to frames, frames to observations. One
 inference thread: the model. One thread while configuring: loads it.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,11 +19,14 @@ from rclpy.duration import Duration
 from rclpy.task import Future
 
 from alpamayo_ros.ros import autoware, parameters
+from alpamayo_ros.ros.audit_log import PlannerAudit
 from alpamayo_ros.ros.conversions import stamp_from_ns, text_to_ros
 from alpamayo_ros.ros.diagnostics import PlanStatistics, Status, to_message
+from alpamayo_ros.ros.engagement import Engagement
 from alpamayo_ros.ros.inference import AnswerOutcome, InferenceWorker, PlanOutcome
 from alpamayo_ros.ros.lifecycle import BackgroundLifecycleNode
-from alpamayo_ros.ros.plan_conversions import PlanStatus, PublishedPlan, plan_to_msg, stage_times_to_msg
+from alpamayo_ros.ros.plan_conversions import stage_times_to_msg
+from alpamayo_ros.ros.plan_desk import PlanDesk
 from alpamayo_ros.ros.plan_outputs import PlanOutputs, footprint
 from alpamayo_ros.ros.planner_backend import PlannerBackend, load_alpamayo
 from alpamayo_ros.ros.planner_inputs import WARN_PERIOD_S, PlannerInputs
@@ -34,12 +37,15 @@ from alpamayo_ros.ros.planner_parameters import (
     plan_options,
     timing_config,
 )
+from alpamayo_ros.ros.planner_safety import Frames, SafetyStage, StopRhythm
 from alpamayo_ros.ros.planner_status import planner_statuses
 from alpamayo_ros.ros.qos import output_qos
 from alpamayo_ros.ros.runner import run_node
+from alpamayo_ros.ros.safety_parameters import safety_settings
 from alpamayo_ros.ros.sensor_feed import FeedListener, SensorFeed
 from alpamayo_ros.sensing.assembly import BackwardJump
-from alpamayo_ros.sensing.rig import Rig, load_rig
+from alpamayo_ros.sensing.ego_motion import EgoMotion, TwistUse
+from alpamayo_ros.sensing.rig import Rig, find_rig_file, load_rig
 from alpamayo_ros.sensing.timing import ObservationRefused, TimingConfig
 from alpamayo_ros.types import InvalidInput, Observation, Planner, PlanOptions
 
@@ -63,6 +69,15 @@ class _Prepared:
     timing: TimingConfig
     rig: Rig
     backend: PlannerBackend
+
+
+@dataclass(frozen=True)
+class _Offered:
+    """What an observation is offered to the model with."""
+
+    feed: SensorFeed
+    epoch: int
+    observation_ms: float
 
 
 class PlannerNode(BackgroundLifecycleNode):
@@ -97,6 +112,8 @@ class PlannerNode(BackgroundLifecycleNode):
         self._feed: SensorFeed | None = None
         self._inputs: PlannerInputs | None = None
         self._outputs: PlanOutputs | None = None
+        self._desk: PlanDesk | None = None
+        self._audit: PlannerAudit | None = None
         self._active = False
         self._activated_ns = 0
         self._failure = ""
@@ -107,6 +124,7 @@ class PlannerNode(BackgroundLifecycleNode):
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", output_qos())
         self.create_service(Ask, "ask", self._on_ask, callback_group=ReentrantCallbackGroup())
+        self._engagement = Engagement(self, now_ns=self._now_ns, refusal=self._engage_refusal)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_DIAGNOSTICS_PERIOD_S, self._report, clock=steady)
         self.create_timer(_POLL_PERIOD_S, self._poll, clock=steady)
@@ -132,6 +150,7 @@ class PlannerNode(BackgroundLifecycleNode):
         if settings.rig_frame:
             rig = replace(rig, rig_frame=settings.rig_frame)
         footprint(settings)
+        safety_settings(values)
         if settings.publish_trajectory:
             autoware.load_messages()
         for warning in rig.warnings:
@@ -154,24 +173,70 @@ class PlannerNode(BackgroundLifecycleNode):
                 self._on_observation, self._on_refused, self._on_image_refused, self._on_backward_jump
             ),
         )
+        motion = EgoMotion(
+            twist=TwistUse(prepared.settings.odometry_twist),
+            span_ms=prepared.timing.odometry_buffer_ms + 1e3 * prepared.settings.max_plan_age,
+            max_gap_ms=prepared.timing.odometry_max_gap_ms,
+        )
         self._inputs = PlannerInputs(
-            self, self._feed, is_active=lambda: self._active, instruct=self._on_instruction
+            self, self._feed, is_active=lambda: self._active, instruct=self._on_instruction, motion=motion
+        )
+        self._audit = self._begin_audit(prepared)
+        self._desk = PlanDesk(
+            prepared.settings,
+            outputs=self._outputs,
+            safety=self._safety_stage(prepared.settings, motion),
+            engagement=self._engagement,
+            statistics=self.statistics,
+            frames=self._frames,
+            now_ns=self._now_ns,
+            refuse=self._refuse,
+            audit=self._audit,
         )
         self._failure = ""
         # What was set while it loaded counts too.
         prepared.backend.set_options(plan_options(parameters.values(self, PARAMETERS)))
         self.get_logger().info(f"configured: {prepared.backend.model_id} with rig {prepared.rig.name}")
 
+    def _begin_audit(self, prepared: _Prepared) -> PlannerAudit | None:
+        folder = prepared.settings.audit_log
+        if not folder:
+            return None
+        from alpamayo_ros.ros.audit_log import planner_session
+
+        session = planner_session(
+            rig=prepared.rig,
+            rig_file=find_rig_file(prepared.settings.rig),
+            identity=prepared.backend.identity(),
+            parameters=parameters.values(self, PARAMETERS),
+            resolve=self.resolve_topic_name,
+            now_ns=self._now_ns(),
+        )
+        return PlannerAudit(folder, session)
+
+    def _safety_stage(self, settings: PlannerSettings, motion: EgoMotion) -> SafetyStage | None:
+        if not settings.safety_gate:
+            return None
+        values = parameters.values(self, PARAMETERS)
+        return SafetyStage(safety_settings(values), rhythm=_stop_rhythm(values), motion=motion)
+
     def activate(self) -> None:
         self._restart()
         self._activated_ns = self._now_ns()
         self._active = True
+        self._engagement.activated()
+        self._tell_audit("activated")
+        self._beat()
 
     def deactivate(self) -> None:
         self._active = False
+        self._engagement.deactivated("deactivated")
+        self._tell_audit("deactivated")
         self._restart()
 
     def cleanup(self) -> None:
+        if self._active:  # closed without having been deactivated
+            self._engagement.deactivated("ended")
         self._active = False
         for part in (self._inputs, self._outputs):
             if part is not None:
@@ -180,7 +245,10 @@ class PlannerNode(BackgroundLifecycleNode):
             self._feed.close()
         if self._worker is not None and not self._worker.close(timeout_s=_CLOSE_TIMEOUT_S):
             self.get_logger().warning("a plan is still being computed; the model is freed when it is done")
+        if self._audit is not None:
+            self._audit.close()
         self._inputs = self._outputs = self._feed = self._worker = self._backend = self._settings = None
+        self._desk = self._audit = None
 
     def discard(self, prepared: _Prepared) -> None:
         prepared.backend.close()
@@ -206,6 +274,12 @@ class PlannerNode(BackgroundLifecycleNode):
             self._feed.clear()
         if self._inputs is not None:
             self._inputs.restart()
+        if self._desk is not None:
+            self._desk.clear()
+
+    def _frames(self) -> Frames:
+        rig = "" if self._feed is None else self._feed.rig.rig_frame
+        return Frames(rig, "" if self._inputs is None else self._inputs.odometry_frame)
 
     def _on_clock_jump(self, jump: TimeJump) -> None:
         self.get_logger().warning("the clock jumped back or changed: every buffer is cleared")
@@ -224,43 +298,61 @@ class PlannerNode(BackgroundLifecycleNode):
             self.statistics.count("backward_jumps")
             if self._worker is not None:
                 self._worker.clear()
+            if self._inputs is not None:
+                self._inputs.restart_motion()
+            if self._desk is not None:
+                self._desk.clear()
 
         self.post(forget)
 
     def _poll(self) -> None:
         if self._active and self._feed is not None:
             self._feed.poll()
+            self._beat()
+
+    def _beat(self) -> None:
+        """Say that the planner lives, and stop the vehicle if there is no plan for it."""
+        if self._outputs is not None and self._desk is not None:
+            self._outputs.assert_liveliness()
+            self._desk.tick()
 
     # Observations; called in decode threads.
 
     def _on_observation(self, observation: Observation, epoch: int) -> None:
-        worker, inputs, feed, settings = self._worker, self._inputs, self._feed, self._settings
-        if worker is None or inputs is None or feed is None or settings is None or not self._active:
+        worker, feed, desk = self._worker, self._feed, self._desk
+        if worker is None or feed is None or desk is None or not self._active:
             return
         self.statistics.observed(observation.t0_ns)
+        if self._audit is not None:
+            self._audit.observed(observation, assembler=feed.assembler, epoch=epoch)
+        now_ns = self._now_ns()
         try:
-            self._check_age("observation", observation.t0_ns, settings)
+            desk.check_age("observation", observation.t0_ns, now_ns)
         except InvalidInput as error:
-            self._refuse("observation_age", error)
+            self._refuse_observation("observation_age", error, observation.t0_ns, observation)
             return
-        if worker.offer(observation, context=(feed, epoch, inputs.odometry_frame)):
+        offered = _Offered(feed, epoch, observation_ms=(now_ns - observation.t0_ns) / 1e6)
+        if worker.offer(observation, context=offered):
             self.statistics.count("superseded")
 
     def _on_refused(self, refusal: ObservationRefused) -> None:
-        self._refuse(refusal.reason, refusal)
+        self._refuse_observation(refusal.reason, refusal, refusal.t0_ns)
+
+    def _refuse_observation(
+        self, slug: str, error: Exception, t0_ns: int, observation: Observation | None = None
+    ) -> None:
+        self._refuse(slug, error)
+
+        def note() -> None:
+            if self._active and self._desk is not None:
+                self._desk.observation_refused(slug, error, t0_ns=t0_ns, observation=observation)
+
+        self.post(note)
 
     def _on_image_refused(self, camera: str, error: Exception) -> None:
         self.get_logger().warning(
             f"camera {camera}: image refused: {error}", throttle_duration_sec=WARN_PERIOD_S
         )
-
-    def _check_age(self, what: str, t0_ns: int, settings: PlannerSettings) -> None:
-        """Raise InvalidInput if t0 is too old to plan from, or so far ahead that clocks must differ."""
-        age_s = (self._now_ns() - t0_ns) / 1e9
-        if abs(age_s) > settings.max_plan_age:
-            raise InvalidInput(
-                f"{what}: expected an age of at most {settings.max_plan_age:g} s, got {age_s:.3f} s"
-            )
 
     def _refuse(self, reason: str, error: Exception) -> None:
         self.statistics.refused(reason, str(error))
@@ -272,43 +364,36 @@ class PlannerNode(BackgroundLifecycleNode):
         self.post(partial(self._publish, outcome))
 
     def _publish(self, outcome: PlanOutcome) -> None:
-        outputs, settings, feed = self._outputs, self._settings, self._feed
-        origin, epoch, odometry_frame = outcome.context
-        if not self._active or outputs is None or settings is None or feed is None:
+        desk, feed, offered = self._desk, self._feed, outcome.context
+        if desk is None or feed is None:
             self.statistics.count("discarded")
-            return
-        if origin is not feed or epoch != feed.assembler.epoch:  # time has jumped since, or the node was off
-            self.statistics.count("discarded")
-            return
-        if outcome.plan is None:
-            reason = "observation_refused" if isinstance(outcome.error, InvalidInput) else "inference_error"
-            self._refuse(reason, outcome.error or InvalidInput("plan: expected a plan, got none"))
-            return
-        published = PublishedPlan(
-            plan=outcome.plan,
-            rig_frame=feed.rig.rig_frame,
-            odometry_frame=odometry_frame,
-            odom_from_rig_t0=outcome.observation.rig_pose_in_odom_at_t0,
-            valid_until_ns=outcome.plan.t0_ns + settings.max_plan_age_ns,
-            status=PlanStatus.UNCHECKED,
-            instruction=outcome.observation.instruction or "",
-        )
-        try:
-            message = plan_to_msg(published)
-        except InvalidInput as error:
-            self._refuse("plan_invalid", error)
-            return
-        try:
-            self._check_age("plan", outcome.plan.t0_ns, settings)
-        except InvalidInput as error:
-            self._refuse("plan_age", error)
-            return
-        outputs.publish(message, published, now_ns=self._now_ns())
-        self.statistics.planned(published.status.name.lower(), latency_ms=outcome.latency_ms)
+        elif not self._active:
+            desk.discard(outcome, "the planner was deactivated meanwhile")
+        elif offered.feed is not feed or offered.epoch != feed.assembler.epoch:
+            desk.discard(outcome, "time has jumped meanwhile, or the planner was off")
+        else:
+            desk.take(outcome, observation_ms=offered.observation_ms)
 
     def _on_missed_deadlines(self, number: int) -> None:
         if self._active:
             self.statistics.count("deadlines_missed", number)
+
+    # Engagement.
+
+    def _engage_refusal(self) -> str:
+        """Return why the planner cannot be engaged now, "" if it can."""
+        if not self._active or self._desk is None:
+            return f"engage: expected an active planner, got one that is {self.lifecycle_state}"
+        if self._desk.safety is None:
+            return "engage: expected a planner with a safety gate, got safety_gate:=false"
+        state = self._desk.safety.supervisor.tick(self._now_ns())
+        if not self._desk.safety.drives_by_plan:
+            return f"engage: expected a valid plan, got a stop: {state.reason}"
+        return ""
+
+    def _tell_audit(self, name: str) -> None:
+        if self._desk is not None:
+            self._desk.event(name)
 
     # Instruction and questions.
 
@@ -370,11 +455,16 @@ class PlannerNode(BackgroundLifecycleNode):
             for change in changes:
                 check_change(change.name, change.value, unconfigured=unconfigured)
             values = {**parameters.values(self, PARAMETERS), **{c.name: c.value for c in changes}}
-            options = plan_options(values)
+            options, safety = plan_options(values), safety_settings(values)
         except InvalidInput as error:
             return SetParametersResult(successful=False, reason=str(error))
         if self._backend is not None:
             self._backend.set_options(options)
+        if self._desk is not None:
+            if self._desk.safety is not None:
+                self._desk.safety.supervisor.settings = safety
+                self._desk.safety.rhythm = _stop_rhythm(values)
+            self._desk.event("parameters", **{change.name: change.value for change in changes})
         return SetParametersResult(successful=True)
 
     def _report(self) -> None:
@@ -399,6 +489,10 @@ class PlannerNode(BackgroundLifecycleNode):
                 self.get_logger().warning(
                     f"no observation for 2 s; waiting for {missing}", throttle_duration_sec=WARN_PERIOD_S
                 )
+
+
+def _stop_rhythm(values: Mapping[str, Any]) -> StopRhythm:
+    return StopRhythm(round(values["fallback_period_ms"] * 1e6))
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from alpamayo_ros.sensing.ego_motion import Twist
 from alpamayo_ros.sensing.rigid import Matrix4, from_quaternion, require_rigid
 from alpamayo_ros.types import (
     WAYPOINT_INTERVAL_S,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from builtin_interfaces.msg import Time as TimeMsg
     from geometry_msgs.msg import Pose as PoseMsg
     from geometry_msgs.msg import Transform as TransformMsg
+    from geometry_msgs.msg import Twist as TwistMsg
     from nav_msgs.msg import Odometry as OdometryMsg
     from nav_msgs.msg import Path as PathMsg
 
@@ -45,12 +47,14 @@ class OdometrySample:
         frame: the odometry frame (header.frame_id).
         child_frame: the body frame (child_frame_id).
         odom_from_child: float64 [4, 4], m.
+        twist: velocity of the body frame in that frame; None where it was not asked for.
     """
 
     stamp_ns: int
     frame: str
     child_frame: str
     odom_from_child: Matrix4
+    twist: Twist | None = None
 
 
 def stamp_to_ns(stamp: TimeMsg) -> int:
@@ -119,13 +123,16 @@ def fill_pose(pose: PoseMsg, xyz: list[float], quaternion_xyzw: list[float]) -> 
     orientation.x, orientation.y, orientation.z, orientation.w = quaternion_xyzw
 
 
-def odometry_from_msg(msg: OdometryMsg) -> OdometrySample:
+def odometry_from_msg(msg: OdometryMsg, *, with_twist: bool = False) -> OdometrySample:
     """Return what sensing needs of a nav_msgs/Odometry.
 
-    The twist is not read: Alpamayo estimates speed from the poses themselves.
+    Args:
+        msg: the message.
+        with_twist: whether its twist is read. The model does not need it, it estimates speed from the poses
+            themselves; the safety gate compares the two.
 
     Raises:
-        InvalidInput: for a message without stamp or frames, a position that is not finite or an
+        InvalidInput: for a message without stamp or frames, a position or a twist that is not finite or an
             orientation that is not a unit quaternion.
     """
     stamp_ns = stamp_to_ns(msg.header.stamp)
@@ -140,7 +147,19 @@ def odometry_from_msg(msg: OdometryMsg) -> OdometrySample:
         frame=msg.header.frame_id,
         child_frame=msg.child_frame_id,
         odom_from_child=pose_to_matrix(msg.pose.pose, name="odometry pose"),
+        twist=_twist_from_msg(msg.twist.twist) if with_twist else None,
     )
+
+
+def _twist_from_msg(msg: TwistMsg) -> Twist:
+    linear, angular = msg.linear, msg.angular
+    try:
+        return Twist(
+            np.array([linear.x, linear.y, linear.z], np.float64),
+            np.array([angular.x, angular.y, angular.z], np.float64),
+        )
+    except InvalidInput as error:
+        raise InvalidInput(f"odometry {error}; if it has none, set odometry_twist:=ignored") from error
 
 
 def waypoint_stamps_ns(t0_ns: int, *, count: int) -> list[int]:

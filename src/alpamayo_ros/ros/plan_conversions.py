@@ -5,7 +5,7 @@ from __future__ import annotations
 import array
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -20,6 +20,8 @@ from alpamayo_ros.ros.conversions import (
     text_to_ros,
     waypoint_stamps_ns,
 )
+from alpamayo_ros.safety.gate import Check
+from alpamayo_ros.safety.monitor import MonitorVerdict
 from alpamayo_ros.sensing.rigid import Matrix4
 from alpamayo_ros.types import (
     NUM_WAYPOINTS,
@@ -32,12 +34,16 @@ from alpamayo_ros.types import (
 )
 
 if TYPE_CHECKING:
+    from alpamayo_ros.msg import GateCheck as GateCheckMsg
     from alpamayo_ros.msg import Plan as PlanMsg
     from alpamayo_ros.msg import PlanCandidate as PlanCandidateMsg
     from alpamayo_ros.msg import StageTimes as StageTimesMsg
+    from alpamayo_ros.msg import StageTimesStamped as StageTimesStampedMsg
+    from alpamayo_ros.ros.inference import PlanOutcome
 
 _STAGES_MS = ("preprocess_ms", "vision_ms", "prefill_ms", "reasoning_ms", "denoise_ms", "total_ms")
 _QUATERNION_LENGTH_TOLERANCE = 0.01
+_Constant = TypeVar("_Constant", bound=IntEnum)
 _SECTIONS = ("observation", "reasoning", "action", "prediction")
 
 
@@ -49,6 +55,20 @@ class PlanStatus(IntEnum):
     VALID = 2
     FALLBACK = 3
     REJECTED = 4
+
+
+class MonitorStatus(IntEnum):
+    """The MONITOR_* constants of alpamayo_ros/Plan."""
+
+    NOT_ASKED = 0
+    SILENT = 1
+    AGREES = 2
+    CONTRADICTS = 3
+
+    @classmethod
+    def of(cls, verdict: MonitorVerdict | None) -> MonitorStatus:
+        """Return what a verdict says; None is nobody's."""
+        return cls.NOT_ASKED if verdict is None else cls[verdict.agreement.name]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +83,10 @@ class PublishedPlan:
         valid_until_ns: after this time the plan must not be driven.
         status, status_reason: as in the message.
         instruction: navigation text that the plan was made with, "" for none.
+        engaged: whether the driver has engaged the planner.
+        decided_ns: t0 of the newest observation that has been decided about, 0 before there was one.
+        checks: what the gate measured of the chosen candidate.
+        monitor, monitor_reason: what the monitor says about it, and what contradicts what.
     """
 
     plan: Plan
@@ -73,6 +97,11 @@ class PublishedPlan:
     status: PlanStatus = PlanStatus.UNCHECKED
     status_reason: str = ""
     instruction: str = ""
+    engaged: bool = False
+    decided_ns: int = 0
+    checks: tuple[Check, ...] = ()
+    monitor: MonitorStatus = MonitorStatus.NOT_ASKED
+    monitor_reason: str = ""
 
 
 def require_publishable(plan: Plan) -> None:
@@ -105,6 +134,11 @@ def plan_to_msg(published: PublishedPlan) -> PlanMsg:
     msg.rig_pose = pose_from_matrix(published.odom_from_rig_t0)
     msg.status = int(published.status)
     msg.status_reason = text_to_ros(published.status_reason)
+    msg.engaged = published.engaged
+    msg.decided = stamp_from_ns(published.decided_ns)
+    msg.checks = [_check_to_msg(check) for check in published.checks]
+    msg.monitor = int(published.monitor)
+    msg.monitor_reason = text_to_ros(published.monitor_reason)
     msg.candidates = [_candidate_to_msg(plan, k) for k in range(plan.num_samples)]
     msg.chosen = int(plan.chosen)
     msg.reasoning = msg.candidates[plan.chosen].reasoning
@@ -126,11 +160,8 @@ def plan_from_msg(msg: PlanMsg) -> PublishedPlan:
     """
     if not msg.candidates:
         raise InvalidInput("candidates: expected at least one, got none")
-    try:
-        status = PlanStatus(msg.status)
-    except ValueError as error:
-        known = ", ".join(f"{s.value} {s.name}" for s in PlanStatus)
-        raise InvalidInput(f"status: expected one of {known}, got {msg.status}") from error
+    status = _member(PlanStatus, "status", msg.status)
+    monitor = _member(MonitorStatus, "monitor", msg.monitor)
     arrays = [_candidate_arrays(candidate) for candidate in msg.candidates]
     plan = Plan(
         t0_ns=stamp_to_ns(msg.header.stamp),
@@ -159,7 +190,20 @@ def plan_from_msg(msg: PlanMsg) -> PublishedPlan:
         status=status,
         status_reason=msg.status_reason,
         instruction=msg.instruction,
+        engaged=bool(msg.engaged),
+        decided_ns=stamp_to_ns(msg.decided),
+        checks=tuple(Check(c.name, float(c.value), float(c.limit), c.unit) for c in msg.checks),
+        monitor=monitor,
+        monitor_reason=msg.monitor_reason,
     )
+
+
+def _member(kind: type[_Constant], name: str, value: int) -> _Constant:
+    try:
+        return kind(value)
+    except ValueError as error:
+        known = ", ".join(f"{constant.value} {constant.name}" for constant in kind)
+        raise InvalidInput(f"{name}: expected one of {known}, got {value}") from error
 
 
 def stage_times_to_msg(times: StageTimes) -> StageTimesMsg:
@@ -172,9 +216,47 @@ def stage_times_to_msg(times: StageTimes) -> StageTimesMsg:
     return msg
 
 
+def stage_times_stamped_to_msg(
+    outcome: PlanOutcome, *, observation_ms: float, output_ms: float, age_ms: float
+) -> StageTimesStampedMsg:
+    """Return where the time of a plan went.
+
+    Args:
+        outcome: of the inference.
+        observation_ms: from t0 until the observation was complete.
+        output_ms: judging, converting and publishing it.
+        age_ms: from t0 until it had been published.
+    """
+    from alpamayo_ros.msg import StageTimesStamped
+
+    msg = StageTimesStamped(
+        observation_ms=float(observation_ms),
+        queue_ms=float(getattr(outcome, "queue_ms", 0.0)),
+        inference_ms=float(outcome.latency_ms),
+        output_ms=float(output_ms),
+        age_ms=float(age_ms),
+    )
+    msg.header.stamp = stamp_from_ns(outcome.observation.t0_ns)
+    if outcome.plan is not None:
+        msg.times = stage_times_to_msg(outcome.plan.times)
+    return msg
+
+
 def stage_times_from_msg(msg: StageTimesMsg) -> StageTimes:
     """Return the stage times, ms, of a message."""
     return StageTimes(**{name: float(getattr(msg, name)) for name in _STAGES_MS}, tokens=int(msg.tokens))
+
+
+def _check_to_msg(check: Check) -> GateCheckMsg:
+    from alpamayo_ros.msg import GateCheck
+
+    return GateCheck(
+        name=check.name,
+        value=float(check.value),
+        limit=float(check.limit),
+        unit=check.unit,
+        passed=check.passed,
+    )
 
 
 def _candidate_to_msg(plan: Plan, k: int) -> PlanCandidateMsg:

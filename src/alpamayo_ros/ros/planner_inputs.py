@@ -19,6 +19,7 @@ from alpamayo_ros.ros.qos import LatchedSubscription, overridable, sensor_qos
 from alpamayo_ros.ros.sensor_feed import SensorFeed
 from alpamayo_ros.ros.static_transforms import StaticTransforms
 from alpamayo_ros.sensing.camera_info import CameraInfo, model_from_camera_info
+from alpamayo_ros.sensing.ego_motion import EgoMotion
 from alpamayo_ros.sensing.rig import CameraConfig
 from alpamayo_ros.types import InvalidInput
 
@@ -35,6 +36,7 @@ class PlannerInputs:
         feed: where camera images and odometry go.
         is_active: whether sensor data is wanted now.
         instruct: called with each navigation text.
+        motion: keeps how the vehicle moves; None if nobody wants to know.
 
     Attributes:
         odometry: statistics of the odometry.
@@ -48,6 +50,7 @@ class PlannerInputs:
         *,
         is_active: Callable[[], bool],
         instruct: Callable[[str], None],
+        motion: EgoMotion | None = None,
     ) -> None:
         from nav_msgs.msg import Odometry
         from std_msgs.msg import String
@@ -56,6 +59,7 @@ class PlannerInputs:
         self._node = node
         self._feed = feed
         self._is_active = is_active
+        self._motion = motion
         self._transforms = StaticTransforms()
         self._infos: dict[int, CameraInfo] = {}
         self.odometry = InputStatistics()
@@ -83,6 +87,12 @@ class PlannerInputs:
         """Take the frame of the next odometry message for the odometry frame: the buffers were cleared."""
         self.odometry_frame = ""
         self.odometry.clear_stamps()
+        self.restart_motion()
+
+    def restart_motion(self) -> None:
+        """Forget how the vehicle moved: time went backwards."""
+        if self._motion is not None:
+            self._motion.clear()
 
     def destroy(self) -> None:
         """Stop receiving."""
@@ -131,10 +141,11 @@ class PlannerInputs:
             return
         self.odometry.count("received")
         try:
-            sample = odometry_from_msg(msg)
+            sample = odometry_from_msg(msg, with_twist=self._motion is not None and self._motion.wants_twist)
             self._check_odometry_frame(sample)
             child_frame = sample.child_frame.removeprefix("/")
             self._feed.odometry(sample.stamp_ns, sample.odom_from_child, child_frame=child_frame)
+            self._note_motion(sample, child_frame)
         except InvalidInput as error:
             self.odometry.count("rejected")
             self.odometry.problem = str(error)
@@ -142,6 +153,14 @@ class PlannerInputs:
             return
         self.odometry.problem = ""
         self.odometry.stamped(sample.stamp_ns)
+
+    def _note_motion(self, sample: OdometrySample, child_frame: str) -> None:
+        if self._motion is None:
+            return
+        child_from_rig = self._feed.assembler.child_from_rig(sample.stamp_ns, child_frame)
+        pose = sample.odom_from_child if child_from_rig is None else sample.odom_from_child @ child_from_rig
+        twist = None if sample.twist is None else sample.twist.at_rig(child_from_rig)
+        self._motion.add(sample.stamp_ns, pose, twist)
 
     def _check_odometry_frame(self, sample: OdometrySample) -> None:
         """Poses of two odometry frames have nothing to do with each other: a mixed history would be wild."""

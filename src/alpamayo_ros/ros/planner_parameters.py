@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from alpamayo_ros.ros.parameters import Changes, ParameterSpec, by_name
+from alpamayo_ros.ros.safety_parameters import SAFETY_PARAMETERS
 from alpamayo_ros.sensing.timing import TimingConfig
 from alpamayo_ros.types import InvalidInput, PlanOptions
 
@@ -189,6 +190,19 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         maximum=2**63 - 1,
         changes=Changes.LIVE,
     ),
+    *SAFETY_PARAMETERS,
+    ParameterSpec(
+        "max_inference_failures",
+        5,
+        "Failed plans in a row after which the model is tried only once a second.",
+        minimum=1,
+        maximum=1000,
+    ),
+    ParameterSpec(
+        "audit_log",
+        "",
+        "Folder for the log of every decision, one file a start; empty for none.",
+    ),
     ParameterSpec(
         "publish_trajectory",
         False,
@@ -227,6 +241,11 @@ class PlannerSettings:
     max_plan_age: float
     plan_period_ms: float
     decode_threads: int
+    safety_gate: bool
+    odometry_twist: str
+    heartbeat_ms: float
+    max_inference_failures: int
+    audit_log: str
     publish_trajectory: bool
     vehicle_length_m: float
     vehicle_width_m: float

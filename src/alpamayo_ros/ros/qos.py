@@ -1,8 +1,9 @@
 """Quality of service of every topic, and subscriptions to latched topics that take volatile publishers too.
 
 Sensors are best effort with a small queue (a late image is worth nothing), outputs reliable and volatile.
-`plan` also offers a deadline of two periods, by which a reader notices a planner that has fallen silent,
-and a lifespan, so that no reader that was away is handed a plan that is too old to drive.
+`plan` also offers a deadline of two periods and a liveliness that the planner asserts itself, by which a
+reader notices one that has fallen silent or hangs, and a lifespan, so that no reader that was away is handed
+a plan that is too old to drive.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
     HistoryPolicy,
+    LivelinessPolicy,
     QoSPolicyKind,
     QoSProfile,
     ReliabilityPolicy,
@@ -53,9 +55,14 @@ def output_qos(*, depth: int = 10) -> QoSProfile:
     )
 
 
-def plan_qos(*, period_ms: float, max_plan_age_ns: int) -> QoSProfile:
-    """Return the profile of `plan`: deadline two periods, lifespan the age at which a plan expires."""
+def plan_qos(*, period_ms: float, max_plan_age_ns: int, heartbeat_ms: float) -> QoSProfile:
+    """Return the profile of `plan`: deadline two periods, lifespan the age at which a plan expires.
+
+    Its publisher must assert its liveliness once within `heartbeat_ms`.
+    """
     profile = output_qos(depth=1)
+    profile.liveliness = LivelinessPolicy.MANUAL_BY_TOPIC
+    profile.liveliness_lease_duration = Duration(nanoseconds=round(heartbeat_ms * 1e6))
     profile.deadline = Duration(nanoseconds=round(2 * period_ms * 1e6))
     profile.lifespan = Duration(nanoseconds=max_plan_age_ns)
     return profile

@@ -58,6 +58,7 @@ class Judgement:
         refusal: why it must not be driven, "" if it may.
         drives: whether it is what drives now: it passed, and the arbiter lets it.
         state: of the arbiter, after this plan.
+        odometry_speed_mps: what the gate compared the plan's speed with.
     """
 
     plan: Plan
@@ -66,6 +67,7 @@ class Judgement:
     refusal: str
     drives: bool
     state: ArbiterState
+    odometry_speed_mps: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +158,7 @@ class Supervisor:
         drives = not refusal and state.mode is Mode.VALID
         if drives:
             self._followed = Followed(plan, observation.rig_pose_in_odom_at_t0)
-        return Judgement(plan, decision, verdict, refusal, drives, state)
+        return Judgement(plan, decision, verdict, refusal, drives, state, odometry_speed_mps)
 
     def refused(self, reason: str, *, t0_ns: int | None, now_ns: int) -> ArbiterState:
         """Take note that an observation was refused, or that the planner failed on one.
@@ -170,6 +172,10 @@ class Supervisor:
             self._decided_ns = max(self._decided_ns, t0_ns)
         return self._arbiter.refused(now_ns, reason)
 
+    def tick(self, now_ns: int) -> ArbiterState:
+        """Take note of the time; to be called at least once a period."""
+        return self._arbiter.tick(now_ns)
+
     def stop(self, state: VehicleState | None, *, now_ns: int) -> Stop | None:
         """Return the stop to follow now, or None while the last valid plan holds.
 
@@ -177,7 +183,7 @@ class Supervisor:
             state: of the vehicle, as measured last; None if it never was.
             now_ns: the time, of the states' clock.
         """
-        arbiter = self._arbiter.tick(now_ns)
+        arbiter = self.tick(now_ns)
         if arbiter.mode is Mode.VALID:
             return None
         begin, note = self._begin(state, now_ns)

@@ -164,6 +164,15 @@ class ObservationAssembler:
         self._report(jump)
         return added
 
+    def child_from_rig(self, stamp_ns: int, child_frame: str) -> Matrix4 | None:
+        """Return the rig's pose in a body frame of odometry, None where that is the rig frame itself.
+
+        Raises:
+            ObservationRefused: if nobody said where `child_frame` sits on the rig.
+        """
+        with self._lock:
+            return self._odometry_frames.child_from_rig(stamp_ns, child_frame)
+
     def set_rig_from_child(self, frame: str, rig_from_child: Matrix4) -> None:
         """Say where a body frame sits: its pose [4, 4] in the rig frame, as static TF gives it.
 

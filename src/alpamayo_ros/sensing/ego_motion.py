@@ -121,6 +121,11 @@ class EgoMotion:
         self._twist_seen = twist is TwistUse.REQUIRED
 
     @property
+    def wants_twist(self) -> bool:
+        """Whether a twist is to be given with each pose."""
+        return self._use is not TwistUse.IGNORED
+
+    @property
     def reads_twist(self) -> bool:
         """Whether speeds come from the twist."""
         return self._twist_seen
