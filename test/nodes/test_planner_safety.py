@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -41,8 +42,8 @@ def two(observation: Observation) -> Plan:
         name: np.repeat(getattr(one, name), 3, axis=0)
         for name in ("rot_in_rig_t0", "accel_mps2", "curvature_per_m", "speed_mps", "normalised_action")
     }
-    return straight_plan(
-        observation,
+    return replace(
+        one,
         xyz_in_rig_t0=xyz,
         **repeated,
         reasoning=(KEPT,) * 3,
