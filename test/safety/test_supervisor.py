@@ -1,4 +1,4 @@
-"""One drive under supervision: what passes drives, what does not is answered by a stop, whatever is missing."""
+"""One drive under supervision: what passes drives; what does not is answered by a stop, whatever lacks."""
 
 from __future__ import annotations
 
