@@ -16,16 +16,13 @@ from typing import Any
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpHandle, JumpThreshold, TimeJump
 from rclpy.duration import Duration
-from rclpy.task import Future
 
 from alpamayo_ros.ros import autoware, parameters
 from alpamayo_ros.ros.audit_log import PlannerAudit
-from alpamayo_ros.ros.conversions import stamp_from_ns, text_to_ros
 from alpamayo_ros.ros.diagnostics import PlanStatistics, Status, to_message
 from alpamayo_ros.ros.engagement import Engagement
-from alpamayo_ros.ros.inference import AnswerOutcome, InferenceWorker, PlanOutcome
+from alpamayo_ros.ros.inference import InferenceWorker, PlanOutcome
 from alpamayo_ros.ros.lifecycle import BackgroundLifecycleNode
-from alpamayo_ros.ros.plan_conversions import stage_times_to_msg
 from alpamayo_ros.ros.plan_desk import PlanDesk
 from alpamayo_ros.ros.plan_outputs import PlanOutputs, footprint
 from alpamayo_ros.ros.planner_backend import PlannerBackend, load_alpamayo
@@ -40,6 +37,7 @@ from alpamayo_ros.ros.planner_parameters import (
 from alpamayo_ros.ros.planner_safety import Frames, SafetyStage, StopRhythm
 from alpamayo_ros.ros.planner_status import planner_statuses
 from alpamayo_ros.ros.qos import output_qos
+from alpamayo_ros.ros.questions import QuestionDesk
 from alpamayo_ros.ros.runner import run_node
 from alpamayo_ros.ros.safety_parameters import safety_settings
 from alpamayo_ros.ros.sensor_feed import FeedListener, SensorFeed
@@ -413,37 +411,11 @@ class PlannerNode(BackgroundLifecycleNode):
 
     async def _on_ask(self, request: Any, response: Any) -> Any:
         feed, backend, worker = self._feed, self._backend, self._worker
-        try:
-            if not self._active or feed is None or backend is None or worker is None:
-                raise InvalidInput(
-                    f"question: expected an active planner, got one that is {self.lifecycle_state}"
-                )
-            backend.check_question(request.question)
-            observation = feed.assembler.newest()
-            if observation is None:
-                missing = ", ".join(feed.assembler.waiting_for()) or "a first observation"
-                raise InvalidInput(
-                    f"question: expected an observation to ask about, got none; waiting for {missing}"
-                )
-            answered: Future = Future()
-
-            def on_answer(outcome: AnswerOutcome) -> None:
-                self.post(partial(answered.set_result, outcome))
-
-            worker.ask(request.question, observation, on_answer=on_answer)
-        except InvalidInput as error:
-            response.success, response.message = False, str(error)
+        if not self._active or feed is None or backend is None or worker is None:
+            response.message = f"question: expected an active planner, got one that is {self.lifecycle_state}"
             return response
-        outcome = await answered
-        response.success = outcome.error is None
-        if outcome.error is not None:
-            response.message = f"{type(outcome.error).__name__}: {outcome.error}"
-        elif not outcome.answer.complete:
-            response.message = "the answer did not come to its end; this is all that was generated"
-        response.answer = text_to_ros(outcome.answer.text)
-        response.stamp = stamp_from_ns(outcome.observation.t0_ns)
-        response.times = stage_times_to_msg(outcome.times)
-        return response
+        desk = QuestionDesk(feed.assembler, backend=backend, worker=worker, post=self.post)
+        return await desk.answer(request, response)
 
     # Parameters and diagnostics.
 
