@@ -52,7 +52,7 @@ def test_a_broken_image_is_counted_and_survived(tmp_path, data):
     with active(tmp_path, planner) as (world, node):
         world.drive(lambda: world.plans, what="a plan")
         world.publish_left(world.now_ns + STEP_NS // 2, data)
-        feed = node._feed
+        feed = node._parts.feed
         wait_for(lambda: feed.cameras[0]["decode_errors"] == 1, "its count")
         seen = len(world.plans)
         world.drive(lambda: len(world.plans) > seen + 1, what="more plans")
@@ -61,8 +61,8 @@ def test_a_broken_image_is_counted_and_survived(tmp_path, data):
 def test_an_unstamped_image_is_refused(tmp_path):
     with active(tmp_path, ScriptedPlanner()) as (world, node):
         world.publish_left(0)
-        wait_for(lambda: node._feed.cameras[0]["decode_errors"] == 1, "its count")
-        assert "expected a positive stamp" in node._feed.cameras[0].problem
+        wait_for(lambda: node._parts.feed.cameras[0]["decode_errors"] == 1, "its count")
+        assert "expected a positive stamp" in node._parts.feed.cameras[0].problem
 
 
 def broken(change) -> Odometry:
@@ -88,7 +88,7 @@ def test_bad_odometry_is_counted_and_survived(tmp_path, change, problem):
     with active(tmp_path, ScriptedPlanner()) as (world, node):
         world.drive(lambda: world.plans, what="a plan")
         world.odometry.publish(broken(change))
-        statistics = node._inputs.odometry
+        statistics = node._parts.inputs.odometry
         wait_for(lambda: statistics["rejected"] == 1, "its count")
         assert problem in statistics.problem
         seen = len(world.plans)
@@ -99,11 +99,11 @@ def test_odometry_of_another_body_frame_is_brought_over_by_static_tf(tmp_path):
     planner = ScriptedPlanner()
     with active(tmp_path, planner) as (world, node):
         world.child_frame = "imu_link"
-        world.drive(lambda: node._inputs.odometry["rejected"] > 20, what="refusals")
+        world.drive(lambda: node._parts.inputs.odometry["rejected"] > 20, what="refusals")
         assert not planner.observations
         # In two steps, as robot descriptions have it: the IMU sits 2 m ahead of the rear axle.
         world.static_transform("base_link", "chassis", (1.5, 0.0, 0.0))
-        world.drive(lambda: "chassis" in node._inputs._transforms.frames, what="the first transform")
+        world.drive(lambda: "chassis" in node._parts.inputs._transforms.frames, what="the first transform")
         world.static_transform("chassis", "imu_link", (0.5, 0.0, 0.0))
         world.drive(lambda: planner.observations, what="an observation")
         observation = planner.observations[0]
@@ -166,8 +166,8 @@ cameras:
   - {role: cross_left, topic: left, transport: compressed}
 """
     with active(tmp_path, ScriptedPlanner(), rig=rig) as (world, node):
-        world.drive(lambda: node._feed.cameras[1]["decode_errors"] >= 2, what="images without a lens")
-        assert "expected intrinsics for its model_camera" in node._feed.cameras[1].problem
+        world.drive(lambda: node._parts.feed.cameras[1]["decode_errors"] >= 2, what="images without a lens")
+        assert "expected intrinsics for its model_camera" in node._parts.feed.cameras[1].problem
         info = CameraInfo(width=64, height=48, distortion_model="plumb_bob", d=[0.0] * 5)
         info.k = [20.0, 0.0, 31.5, 0.0, 20.0, 23.5, 0.0, 0.0, 1.0]
         publisher = world.node.create_publisher(CameraInfo, "info", 1)

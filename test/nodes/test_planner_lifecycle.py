@@ -189,7 +189,7 @@ def test_a_rig_that_is_not_there_fails_configure(tmp_path):
 def test_long_waits_lengthen_the_buffers(tmp_path):
     with running(tmp_path, ScriptedPlanner(), odometry_wait_ms=2000.0) as (world, node):
         assert world.transition("configure")
-        assert node._feed.assembler.timing.frame_buffer_ms == 3000
+        assert node._parts.feed.assembler.timing.frame_buffer_ms == 3000
 
 
 def test_a_checkpoint_must_be_named(tmp_path):
@@ -325,7 +325,7 @@ def test_a_question_that_waits_is_refused_by_a_cleanup(tmp_path):
         futures = [world.ask.call_async(Ask.Request(question="What is ahead?")) for _ in range(6)]
         wait_for(lambda: sum(f.done() for f in futures) == 2, "the refusal of two questions too many")
         assert world.transition("deactivate")
-        worker = node._worker
+        worker = node._parts.worker
 
         def let_go_once_it_is_being_cleaned_up() -> None:
             wait_for(lambda: worker._closed, "the cleanup")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,15 +18,13 @@ from rclpy.clock import Clock, ClockType, JumpHandle, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 
 from alpamayo_ros.ros import autoware, parameters
-from alpamayo_ros.ros.audit_log import PlannerAudit
 from alpamayo_ros.ros.diagnostics import PlanStatistics, Status, to_message
 from alpamayo_ros.ros.engagement import Engagement
-from alpamayo_ros.ros.inference import InferenceWorker, PlanOutcome
+from alpamayo_ros.ros.inference import PlanOutcome
 from alpamayo_ros.ros.lifecycle import BackgroundLifecycleNode
-from alpamayo_ros.ros.plan_desk import PlanDesk
-from alpamayo_ros.ros.plan_outputs import PlanOutputs, footprint
+from alpamayo_ros.ros.plan_outputs import footprint
 from alpamayo_ros.ros.planner_backend import PlannerBackend, load_alpamayo
-from alpamayo_ros.ros.planner_inputs import WARN_PERIOD_S, PlannerInputs
+from alpamayo_ros.ros.planner_inputs import WARN_PERIOD_S
 from alpamayo_ros.ros.planner_parameters import (
     PARAMETERS,
     PlannerSettings,
@@ -34,17 +32,16 @@ from alpamayo_ros.ros.planner_parameters import (
     plan_options,
     timing_config,
 )
-from alpamayo_ros.ros.planner_safety import Frames, SafetyStage, StopRhythm
+from alpamayo_ros.ros.planner_parts import PartsListener, PlannerParts, Prepared
 from alpamayo_ros.ros.planner_status import planner_statuses
 from alpamayo_ros.ros.qos import output_qos
 from alpamayo_ros.ros.questions import QuestionDesk
 from alpamayo_ros.ros.runner import run_node
 from alpamayo_ros.ros.safety_parameters import safety_settings
-from alpamayo_ros.ros.sensor_feed import FeedListener, SensorFeed
+from alpamayo_ros.ros.sensor_feed import FeedListener
 from alpamayo_ros.sensing.assembly import BackwardJump
-from alpamayo_ros.sensing.ego_motion import EgoMotion, TwistUse
-from alpamayo_ros.sensing.rig import Rig, find_rig_file, load_rig
-from alpamayo_ros.sensing.timing import ObservationRefused, TimingConfig
+from alpamayo_ros.sensing.rig import load_rig
+from alpamayo_ros.sensing.timing import ObservationRefused
 from alpamayo_ros.types import InvalidInput, Observation, Planner, PlanOptions
 
 _DIAGNOSTICS_PERIOD_S = 1.0
@@ -60,20 +57,10 @@ LoadBackend = Callable[[PlannerSettings, PlanOptions], PlannerBackend]
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """What the slow part of configuring makes."""
-
-    settings: PlannerSettings
-    timing: TimingConfig
-    rig: Rig
-    backend: PlannerBackend
-
-
-@dataclass(frozen=True)
 class _Offered:
     """What an observation is offered to the model with."""
 
-    feed: SensorFeed
+    parts: PlannerParts
     epoch: int
     observation_ms: float
 
@@ -104,14 +91,7 @@ class PlannerNode(BackgroundLifecycleNode):
         self._load = load or load_alpamayo
         if planner is not None:
             self._load = lambda settings, options: PlannerBackend(planner)
-        self._settings: PlannerSettings | None = None
-        self._backend: PlannerBackend | None = None
-        self._worker: InferenceWorker | None = None
-        self._feed: SensorFeed | None = None
-        self._inputs: PlannerInputs | None = None
-        self._outputs: PlanOutputs | None = None
-        self._desk: PlanDesk | None = None
-        self._audit: PlannerAudit | None = None
+        self._parts: PlannerParts | None = None
         self._active = False
         self._activated_ns = 0
         self._failure = ""
@@ -140,7 +120,7 @@ class PlannerNode(BackgroundLifecycleNode):
 
     # Lifecycle, see BackgroundLifecycleNode.
 
-    def prepare(self) -> Callable[[], _Prepared]:
+    def prepare(self) -> Callable[[], Prepared]:
         values = parameters.values(self, PARAMETERS)
         settings = PlannerSettings.from_values(values)
         options, timing = plan_options(values), timing_config(values)
@@ -154,69 +134,32 @@ class PlannerNode(BackgroundLifecycleNode):
         for warning in rig.warnings:
             self.get_logger().warning(warning)
         self._failure = ""
-        return lambda: _Prepared(settings, timing, rig, self._load(settings, options))
+        return lambda: Prepared(settings, timing, rig, self._load(settings, options))
 
-    def configure(self, prepared: _Prepared) -> None:
-        self._settings = prepared.settings
-        self._backend = prepared.backend
-        self._worker = InferenceWorker(prepared.backend, on_plan=self._on_plan_done)
-        self._outputs = PlanOutputs(self, prepared.settings, missed=self._on_missed_deadlines)
-        self._feed = SensorFeed(
-            prepared.rig,
-            timing=prepared.timing,
-            prepare_frame=prepared.backend.prepare_frame,
-            decode_threads=prepared.settings.decode_threads,
-            now_ns=self._now_ns,
-            listener=FeedListener(
-                self._on_observation, self._on_refused, self._on_image_refused, self._on_backward_jump
+    def configure(self, prepared: Prepared) -> None:
+        values = parameters.values(self, PARAMETERS)
+        self._parts = PlannerParts(
+            self,
+            prepared,
+            values=values,
+            listener=PartsListener(
+                feed=FeedListener(
+                    self._on_observation, self._on_refused, self._on_image_refused, self._on_backward_jump
+                ),
+                planned=self._on_plan_done,
+                instruct=self._on_instruction,
+                missed=self._on_missed_deadlines,
+                is_active=lambda: self._active,
+                now_ns=self._now_ns,
+                refuse=self._refuse,
             ),
-        )
-        motion = EgoMotion(
-            twist=TwistUse(prepared.settings.odometry_twist),
-            span_ms=prepared.timing.odometry_buffer_ms + 1e3 * prepared.settings.max_plan_age,
-            max_gap_ms=prepared.timing.odometry_max_gap_ms,
-        )
-        self._inputs = PlannerInputs(
-            self, self._feed, is_active=lambda: self._active, instruct=self._on_instruction, motion=motion
-        )
-        self._audit = self._begin_audit(prepared)
-        self._desk = PlanDesk(
-            prepared.settings,
-            outputs=self._outputs,
-            safety=self._safety_stage(prepared.settings, motion),
             engagement=self._engagement,
             statistics=self.statistics,
-            frames=self._frames,
-            now_ns=self._now_ns,
-            refuse=self._refuse,
-            audit=self._audit,
         )
         self._failure = ""
         # What was set while it loaded counts too.
-        prepared.backend.set_options(plan_options(parameters.values(self, PARAMETERS)))
+        prepared.backend.set_options(plan_options(values))
         self.get_logger().info(f"configured: {prepared.backend.model_id} with rig {prepared.rig.name}")
-
-    def _begin_audit(self, prepared: _Prepared) -> PlannerAudit | None:
-        folder = prepared.settings.audit_log
-        if not folder:
-            return None
-        from alpamayo_ros.ros.audit_log import planner_session
-
-        session = planner_session(
-            rig=prepared.rig,
-            rig_file=find_rig_file(prepared.settings.rig),
-            identity=prepared.backend.identity(),
-            parameters=parameters.values(self, PARAMETERS),
-            resolve=self.resolve_topic_name,
-            now_ns=self._now_ns(),
-        )
-        return PlannerAudit(folder, session)
-
-    def _safety_stage(self, settings: PlannerSettings, motion: EgoMotion) -> SafetyStage | None:
-        if not settings.safety_gate:
-            return None
-        values = parameters.values(self, PARAMETERS)
-        return SafetyStage(safety_settings(values), rhythm=_stop_rhythm(values), motion=motion)
 
     def activate(self) -> None:
         self._restart()
@@ -224,7 +167,6 @@ class PlannerNode(BackgroundLifecycleNode):
         self._active = True
         self._engagement.activated()
         self._tell_audit("activated")
-        self._beat()
 
     def deactivate(self) -> None:
         self._active = False
@@ -236,19 +178,11 @@ class PlannerNode(BackgroundLifecycleNode):
         if self._active:  # closed without having been deactivated
             self._engagement.deactivated("ended")
         self._active = False
-        for part in (self._inputs, self._outputs):
-            if part is not None:
-                part.destroy()
-        if self._feed is not None:
-            self._feed.close()
-        if self._worker is not None and not self._worker.close(timeout_s=_CLOSE_TIMEOUT_S):
+        parts, self._parts = self._parts, None
+        if parts is not None and not parts.close():
             self.get_logger().warning("a plan is still being computed; the model is freed when it is done")
-        if self._audit is not None:
-            self._audit.close()
-        self._inputs = self._outputs = self._feed = self._worker = self._backend = self._settings = None
-        self._desk = self._audit = None
 
-    def discard(self, prepared: _Prepared) -> None:
+    def discard(self, prepared: Prepared) -> None:
         prepared.backend.close()
 
     def failed(self, transition: str, error: Exception) -> None:
@@ -265,19 +199,8 @@ class PlannerNode(BackgroundLifecycleNode):
         return int(self.get_clock().now().nanoseconds)
 
     def _restart(self) -> None:
-        """Forget everything that is on its way: frames, poses, observations, plans."""
-        if self._worker is not None:
-            self._worker.clear()
-        if self._feed is not None:
-            self._feed.clear()
-        if self._inputs is not None:
-            self._inputs.restart()
-        if self._desk is not None:
-            self._desk.clear()
-
-    def _frames(self) -> Frames:
-        rig = "" if self._feed is None else self._feed.rig.rig_frame
-        return Frames(rig, "" if self._inputs is None else self._inputs.odometry_frame)
+        if self._parts is not None:
+            self._parts.restart()
 
     def _on_clock_jump(self, jump: TimeJump) -> None:
         self.get_logger().warning("the clock jumped back or changed: every buffer is cleared")
@@ -294,43 +217,33 @@ class PlannerNode(BackgroundLifecycleNode):
                 "every buffer was cleared"
             )
             self.statistics.count("backward_jumps")
-            if self._worker is not None:
-                self._worker.clear()
-            if self._inputs is not None:
-                self._inputs.restart_motion()
-            if self._desk is not None:
-                self._desk.clear()
+            if self._parts is not None:
+                self._parts.restart_after_feed()
 
         self.post(forget)
 
     def _poll(self) -> None:
-        if self._active and self._feed is not None:
-            self._feed.poll()
-            self._beat()
-
-    def _beat(self) -> None:
-        """Say that the planner lives, and stop the vehicle if there is no plan for it."""
-        if self._outputs is not None and self._desk is not None:
-            self._outputs.assert_liveliness()
-            self._desk.tick()
+        if self._active and self._parts is not None:
+            self._parts.feed.poll()
+            self._parts.beat()
 
     # Observations; called in decode threads.
 
     def _on_observation(self, observation: Observation, epoch: int) -> None:
-        worker, feed, desk = self._worker, self._feed, self._desk
-        if worker is None or feed is None or desk is None or not self._active:
+        parts = self._parts
+        if parts is None or not self._active:
             return
         self.statistics.observed(observation.t0_ns)
-        if self._audit is not None:
-            self._audit.observed(observation, assembler=feed.assembler, epoch=epoch)
+        if parts.audit is not None:
+            parts.audit.observed(observation, assembler=parts.feed.assembler, epoch=epoch)
         now_ns = self._now_ns()
         try:
-            desk.check_age("observation", observation.t0_ns, now_ns)
+            parts.desk.check_age("observation", observation.t0_ns, now_ns)
         except InvalidInput as error:
             self._refuse_observation("observation_age", error, observation.t0_ns, observation)
             return
-        offered = _Offered(feed, epoch, observation_ms=(now_ns - observation.t0_ns) / 1e6)
-        if worker.offer(observation, context=offered):
+        offered = _Offered(parts, epoch, observation_ms=(now_ns - observation.t0_ns) / 1e6)
+        if parts.worker.offer(observation, context=offered):
             self.statistics.count("superseded")
 
     def _on_refused(self, refusal: ObservationRefused) -> None:
@@ -342,8 +255,8 @@ class PlannerNode(BackgroundLifecycleNode):
         self._refuse(slug, error)
 
         def note() -> None:
-            if self._active and self._desk is not None:
-                self._desk.observation_refused(slug, error, t0_ns=t0_ns, observation=observation)
+            if self._active and self._parts is not None:
+                self._parts.desk.observation_refused(slug, error, t0_ns=t0_ns, observation=observation)
 
         self.post(note)
 
@@ -362,15 +275,15 @@ class PlannerNode(BackgroundLifecycleNode):
         self.post(partial(self._publish, outcome))
 
     def _publish(self, outcome: PlanOutcome) -> None:
-        desk, feed, offered = self._desk, self._feed, outcome.context
-        if desk is None or feed is None:
+        parts, offered = self._parts, outcome.context
+        if parts is None:
             self.statistics.count("discarded")
         elif not self._active:
-            desk.discard(outcome, "the planner was deactivated meanwhile")
-        elif offered.feed is not feed or offered.epoch != feed.assembler.epoch:
-            desk.discard(outcome, "time has jumped meanwhile, or the planner was off")
+            parts.desk.discard(outcome, "the planner was deactivated meanwhile")
+        elif offered.parts is not parts or offered.epoch != parts.feed.assembler.epoch:
+            parts.desk.discard(outcome, "time has jumped meanwhile, or the planner was off")
         else:
-            desk.take(outcome, observation_ms=offered.observation_ms)
+            parts.desk.take(outcome, observation_ms=offered.observation_ms)
 
     def _on_missed_deadlines(self, number: int) -> None:
         if self._active:
@@ -380,41 +293,40 @@ class PlannerNode(BackgroundLifecycleNode):
 
     def _engage_refusal(self) -> str:
         """Return why the planner cannot be engaged now, "" if it can."""
-        if not self._active or self._desk is None:
+        if not self._active or self._parts is None:
             return f"engage: expected an active planner, got one that is {self.lifecycle_state}"
-        if self._desk.safety is None:
+        safety = self._parts.desk.safety
+        if safety is None:
             return "engage: expected a planner with a safety gate, got safety_gate:=false"
-        state = self._desk.safety.supervisor.tick(self._now_ns())
-        if not self._desk.safety.drives_by_plan:
-            return f"engage: expected a valid plan, got a stop: {state.reason}"
-        return ""
+        state = safety.supervisor.tick(self._now_ns())
+        return "" if safety.drives_by_plan else f"engage: expected a valid plan, got a stop: {state.reason}"
 
     def _tell_audit(self, name: str) -> None:
-        if self._desk is not None:
-            self._desk.event(name)
+        if self._parts is not None:
+            self._parts.desk.event(name)
 
     # Instruction and questions.
 
     def _on_instruction(self, text: str) -> None:
-        feed, backend = self._feed, self._backend
-        if feed is None or backend is None:
+        parts = self._parts
+        if parts is None:
             return
         text = text.strip()
         try:
             if text:
-                backend.check_instruction(text)
+                parts.backend.check_instruction(text)
         except InvalidInput as error:
             self._refuse("instruction", error)
             return
-        feed.assembler.set_instruction(text or None)
+        parts.feed.assembler.set_instruction(text or None)
         self.get_logger().info(f"instruction: {text!r}" if text else "instruction cleared")
 
     async def _on_ask(self, request: Any, response: Any) -> Any:
-        feed, backend, worker = self._feed, self._backend, self._worker
-        if not self._active or feed is None or backend is None or worker is None:
+        parts = self._parts
+        if not self._active or parts is None:
             response.message = f"question: expected an active planner, got one that is {self.lifecycle_state}"
             return response
-        desk = QuestionDesk(feed.assembler, backend=backend, worker=worker, post=self.post)
+        desk = QuestionDesk(parts.feed.assembler, backend=parts.backend, worker=parts.worker, post=self.post)
         return await desk.answer(request, response)
 
     # Parameters and diagnostics.
@@ -430,41 +342,33 @@ class PlannerNode(BackgroundLifecycleNode):
             options, safety = plan_options(values), safety_settings(values)
         except InvalidInput as error:
             return SetParametersResult(successful=False, reason=str(error))
-        if self._backend is not None:
-            self._backend.set_options(options)
-        if self._desk is not None:
-            if self._desk.safety is not None:
-                self._desk.safety.supervisor.settings = safety
-                self._desk.safety.rhythm = _stop_rhythm(values)
-            self._desk.event("parameters", **{change.name: change.value for change in changes})
+        if self._parts is not None:
+            self._parts.backend.set_options(options)
+            self._parts.change(safety, values, changed={change.name: change.value for change in changes})
         return SetParametersResult(successful=True)
 
     def _report(self) -> None:
-        now_ns = self._now_ns()
+        now_ns, parts = self._now_ns(), self._parts
         statuses: list[Status] = planner_statuses(
             state="configuring" if self.preparing else self.lifecycle_state,
             failure=self._failure,
             statistics=self.statistics,
-            feed=self._feed,
-            odometry=None if self._inputs is None else self._inputs.odometry,
-            backend=self._backend,
-            busy=self._worker is not None and self._worker.busy,
+            feed=None if parts is None else parts.feed,
+            odometry=None if parts is None else parts.inputs.odometry,
+            backend=None if parts is None else parts.backend,
+            busy=parts is not None and parts.worker.busy,
             now_ns=now_ns,
         )
         self._diagnostics.publish(to_message(statuses, stamp_ns=max(now_ns, 0)))
-        if self._active and self._feed is not None:
+        if self._active and parts is not None:
             if self._activated_ns <= 0:
                 self._activated_ns = now_ns  # simulated time had not begun when it was activated
             newest_ns = max(self.statistics.newest_t0_ns, self._activated_ns)
             if now_ns - newest_ns > _SILENCE_NS:
-                missing = "; ".join(self._feed.assembler.waiting_for()) or "a new frame"
+                missing = "; ".join(parts.feed.assembler.waiting_for()) or "a new frame"
                 self.get_logger().warning(
                     f"no observation for 2 s; waiting for {missing}", throttle_duration_sec=WARN_PERIOD_S
                 )
-
-
-def _stop_rhythm(values: Mapping[str, Any]) -> StopRhythm:
-    return StopRhythm(round(values["fallback_period_ms"] * 1e6))
 
 
 def main(args: Sequence[str] | None = None) -> int:
