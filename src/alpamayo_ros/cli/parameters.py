@@ -14,6 +14,7 @@ NODES: dict[str, str] = {
     "recorder": "alpamayo_ros.nodes.recorder",
     "sim_bridge": "alpamayo_ros.ros.sim_parameters",
     "alpasim_driver": "alpamayo_ros.ros.driver_parameters",
+    "watchdog": "alpamayo_ros.ros.watchdog_parameters",
 }
 """Node -> module whose PARAMETERS it declares."""
 

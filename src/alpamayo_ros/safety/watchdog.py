@@ -68,6 +68,7 @@ class HeardPlan:
         valid: whether it is VALID: a stop is made along its path.
         drivable: whether it may be driven, i.e. is VALID or FALLBACK.
         engaged: what it says.
+        decided_ns: t0 of the newest observation that the planner has decided about.
     """
 
     plan: Plan
@@ -76,6 +77,7 @@ class HeardPlan:
     valid: bool
     drivable: bool
     engaged: bool
+    decided_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class WatchdogStop:
         odometry_frame: the frame of that pose, "" for None.
         reason: what was lost and for how long, and from what the stop begins if not from odometry.
         engaged: whether the planner was engaged when it was lost.
+        decided_ns: t0 of the newest observation that the planner has decided about, 0 before there was one.
     """
 
     plan: Plan
@@ -113,6 +116,7 @@ class WatchdogStop:
     odometry_frame: str
     reason: str
     engaged: bool
+    decided_ns: int
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,7 @@ class Watchdog:
         self._path_frame = ""
         self._followed: Followed | None = None
         self._followed_frame = ""
+        self._decided_ns = 0
 
     # What is heard.
 
@@ -170,6 +175,7 @@ class Watchdog:
         Where the planner has said that it is not active, its plan was only late, and ends nothing.
         """
         path = ValidPath.of(heard.plan, heard.odom_from_rig_t0) if heard.valid else None
+        self._decided_ns = heard.decided_ns
         self._heard, self._heard_ns, self._lost = True, steady_ns, ""
         if path is not None:
             self._path, self._path_frame = path, heard.odometry_frame
@@ -220,9 +226,13 @@ class Watchdog:
         """Take the newest state of the vehicle, whose pose is in the odometry frame of that name."""
         self._state, self._state_frame = state, frame
 
-    def time_jumped(self, *, steady_ns: int) -> None:
-        """Forget all that has a stamp: the clock went back. What concerns engagement stays as it is."""
+    def forget_path(self) -> None:
+        """Forget all that has a stamp: the clock went back. What concerns engagement and silence stays."""
         self._state = self._path = self._followed = None
+        self._decided_ns = 0
+
+    def begin_silence(self, *, steady_ns: int) -> None:
+        """Count silence from now on: simulated time, by which it is measured, has leapt."""
         self._heard_ns = self._next_ns = steady_ns
 
     # What follows from it.
@@ -241,13 +251,13 @@ class Watchdog:
         if begin is None:
             standing = VehicleState(now_ns, np.eye(4), 0.0)
             plan = replace(stop_plan(standing, None, self.settings.stop), model=MODEL)
-            return WatchdogStop(plan, None, "", reason, self._relied_on)
+            return WatchdogStop(plan, None, "", reason, self._relied_on, self._decided_ns)
         path = self._path
         if path is not None and (frame != self._path_frame or begin.stamp_ns < path.t0_ns):
             path = None  # of another frame, or of a time that odometry has gone back behind
         plan = replace(stop_plan(begin, path, self.settings.stop), model=MODEL)
         self._follow(plan, begin.odom_from_rig, frame)
-        return WatchdogStop(plan, begin.odom_from_rig, frame, reason, self._relied_on)
+        return WatchdogStop(plan, begin.odom_from_rig, frame, reason, self._relied_on, self._decided_ns)
 
     def state(self, *, steady_ns: int) -> WatchdogState:
         """Return how things stand."""
