@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from alpamayo_ros.ros.inference_health import FailureKind, InferenceHealth
 from alpamayo_ros.ros.planner_backend import BackendAnswer, PlannerBackend
-from alpamayo_ros.types import InvalidInput, Observation, Plan, StageTimes
+from alpamayo_ros.types import InvalidInput, Observation, Plan, PlanOptions, StageTimes
 
 MAX_WAITING_QUESTIONS = 4
 _NO_ANSWER = BackendAnswer("", complete=False)
@@ -18,13 +21,26 @@ _NO_ANSWER = BackendAnswer("", complete=False)
 
 @dataclass(frozen=True, eq=False)
 class PlanOutcome:
-    """What came of one observation: a plan or an error. `context` is what was offered with it."""
+    """What came of one observation: a plan or an error.
+
+    Attributes:
+        observation: what was to be planned from.
+        context: what was offered with it.
+        plan, error: one of them.
+        latency_ms: of the planner, as measured around it.
+        queue_ms: for how long the observation had waited before.
+        options: what the plan was sampled with; None for planners that do not sample.
+        kind: of the failure.
+    """
 
     observation: Observation
     context: Any
     plan: Plan | None
     error: Exception | None
     latency_ms: float
+    queue_ms: float = 0.0
+    options: PlanOptions | None = None
+    kind: FailureKind | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +51,13 @@ class AnswerOutcome:
     answer: BackendAnswer
     error: Exception | None
     times: StageTimes
+
+
+@dataclass(frozen=True, eq=False)
+class _Offer:
+    observation: Observation
+    context: Any
+    since_s: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +73,20 @@ class InferenceWorker:
     Args:
         backend: the planner; closed by the thread when it ends, so never under a plan that is running.
         on_plan: called in the thread with each outcome.
+        max_failures: failures in a row after which the planner is tried only once a second.
+
+    Attributes:
+        health: failures in a row, memory that ran out.
     """
 
-    def __init__(self, backend: PlannerBackend, *, on_plan: Callable[[PlanOutcome], None]) -> None:
+    def __init__(
+        self, backend: PlannerBackend, *, on_plan: Callable[[PlanOutcome], None], max_failures: int = 5
+    ) -> None:
+        self.health = InferenceHealth(max_failures=max_failures)
         self._backend = backend
         self._on_plan = on_plan
-        self._offered: tuple[Observation, Any] | None = None
+        self._offered: _Offer | None = None
+        self._began_s: float | None = None
         self._questions: deque[_Question] = deque()
         self._answered_last = False
         self._running = False
@@ -70,11 +101,17 @@ class InferenceWorker:
         """Whether a plan or an answer is being computed."""
         return self._running
 
+    @property
+    def running_for_ms(self) -> float:
+        """For how long the plan that is being computed has been; 0 if none is."""
+        began_s = self._began_s
+        return 0.0 if began_s is None else (time.perf_counter() - began_s) * 1e3
+
     def offer(self, observation: Observation, *, context: Any = None) -> bool:
         """Hand over an observation; returns whether it took the place of an older one that still waited."""
         with self._changed:
             superseded = self._offered is not None
-            self._offered = (observation, context)
+            self._offered = _Offer(observation, context, time.perf_counter())
             self._changed.notify()
             return superseded
 
@@ -134,21 +171,61 @@ class InferenceWorker:
             if question is not None:
                 self._answer(question)
             elif offered is not None:
-                self._plan(*offered)
+                self._plan(offered)
+                offered = None  # else its frames would be kept until the next
         self._backend.close()
 
-    def _plan(self, observation: Observation, context: Any) -> None:
+    def _plan(self, offer: _Offer) -> None:
+        if not self.health.may_try():
+            view = self.health.view
+            error = RuntimeError(
+                f"not tried: {view.failures_in_row} plans in a row have failed, "
+                f"the last with {view.last_error}"
+            )
+            self._on_plan(
+                PlanOutcome(offer.observation, offer.context, None, error, 0.0, kind=FailureKind.ERROR)
+            )
+            return
         plan: Plan | None = None
         failure: Exception | None = None
-        started_s = time.perf_counter()
+        kind: FailureKind | None = None
+        self._began_s = started_s = time.perf_counter()
         try:
-            plan = self._backend.planner.plan(observation)
-            if plan.t0_ns != observation.t0_ns:
-                raise InvalidInput(f"plan: expected t0 {observation.t0_ns} ns, got {plan.t0_ns} ns")
+            plan = self._backend.planner.plan(offer.observation)
+            if plan.t0_ns != offer.observation.t0_ns:
+                raise InvalidInput(f"plan: expected t0 {offer.observation.t0_ns} ns, got {plan.t0_ns} ns")
+            self.health.succeeded()
         except Exception as error:
             plan, failure = None, error
+            kind = self.health.failed(error)
+        self._began_s = None
         latency_ms = (time.perf_counter() - started_s) * 1e3
-        self._on_plan(PlanOutcome(observation, context, plan, failure, latency_ms))
+        if failure is not None and kind is FailureKind.OUT_OF_MEMORY:
+            self._free_memory(failure)
+        outcome = PlanOutcome(
+            offer.observation,
+            offer.context,
+            plan,
+            failure,
+            latency_ms,
+            queue_ms=(started_s - offer.since_s) * 1e3,
+            options=self._backend.options,
+            kind=kind,
+        )
+        self._on_plan(outcome)
+
+    def _free_memory(self, error: Exception) -> None:
+        """Give back what the failed plan holds, so that the next one finds room.
+
+        The exception's frames hold the tensors of every layer that it came through.
+        """
+        cause: BaseException | None = error
+        while cause is not None:
+            traceback.clear_frames(cause.__traceback__)
+            cause.__traceback__ = None
+            cause = cause.__cause__ or cause.__context__
+        gc.collect()
+        self._backend.free_memory()
 
     def _answer(self, question: _Question) -> None:
         answer = _NO_ANSWER

@@ -231,7 +231,7 @@ def stage_times_stamped_to_msg(
 
     msg = StageTimesStamped(
         observation_ms=float(observation_ms),
-        queue_ms=float(getattr(outcome, "queue_ms", 0.0)),
+        queue_ms=float(outcome.queue_ms),
         inference_ms=float(outcome.latency_ms),
         output_ms=float(output_ms),
         age_ms=float(age_ms),

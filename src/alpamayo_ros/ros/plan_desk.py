@@ -14,6 +14,7 @@ from alpamayo_ros.ros.audit_log import PlannerAudit
 from alpamayo_ros.ros.diagnostics import PlanStatistics
 from alpamayo_ros.ros.engagement import Engagement
 from alpamayo_ros.ros.inference import PlanOutcome
+from alpamayo_ros.ros.inference_health import FailureKind
 from alpamayo_ros.ros.plan_conversions import (
     MonitorStatus,
     PublishedPlan,
@@ -91,7 +92,7 @@ class PlanDesk:
         began_s = time.perf_counter()
         observation = outcome.observation
         if outcome.plan is None:
-            slug = "observation_refused" if isinstance(outcome.error, InvalidInput) else "inference_error"
+            slug = (outcome.kind or FailureKind.ERROR).value
             error = outcome.error or InvalidInput("plan: expected a plan, got none")
             self._fail(slug, error, Outcome.INFERENCE_FAILED, outcome)
             return

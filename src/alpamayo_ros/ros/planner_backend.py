@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alpamayo_ros.audit.identity import ModelIdentity, identity_of
 from alpamayo_ros.ros.planner_parameters import PlannerSettings
 from alpamayo_ros.types import InvalidInput, Observation, Plan, Planner, PlanOptions, UInt8Array
 
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from alpamayo_ros.model import Alpamayo
 
 MAX_TEXT_CHARACTERS = 500
+_MIB = 2**20
 _SPECIAL_TOKEN = re.compile(r"<\|.*?\|>", re.DOTALL)
 
 
@@ -62,6 +67,22 @@ class PlannerBackend:
     def set_options(self, options: PlanOptions) -> None:
         """Sample plans from now on with `options`; a planner without sampling has no use for them."""
 
+    @property
+    def options(self) -> PlanOptions | None:
+        """What the newest plan was sampled with; None for a planner that does not sample."""
+        return None
+
+    def identity(self) -> ModelIdentity:
+        """Return what plans, for the record."""
+        return ModelIdentity(model_id=self.model_id, kind=type(self.planner).__name__, device=self.device)
+
+    def memory_mib(self) -> Mapping[str, float]:
+        """Return what memory the planner uses, by name, in MiB; here that of the whole process."""
+        return {"process_rss_mib": _process_rss_mib()}
+
+    def free_memory(self) -> None:
+        """Give memory back that no object needs any more; called after it ran out."""
+
     def check_instruction(self, text: str) -> None:
         """Raise InvalidInput for navigation text that the planner would refuse."""
         check_text("instruction", text)
@@ -88,13 +109,44 @@ class AlpamayoBackend(PlannerBackend):
         super().__init__(self, model_id=model.model_id, device=str(model.device))
         self._model = model
         self._options = options
+        self._used = options
 
     def plan(self, observation: Observation) -> Plan:
         """Return K plans sampled with the options of the moment; guided only by an instruction."""
         options = self._options
         if observation.instruction is None:
             options = replace(options, guidance_weight=None)
+        self._used = options
         return self._model.plan(observation, options)
+
+    @property
+    def options(self) -> PlanOptions:
+        """What the newest plan was sampled with."""
+        return self._used
+
+    def identity(self) -> ModelIdentity:
+        """Return which checkpoint it is, and what computes with it."""
+        return identity_of(self._model)
+
+    def memory_mib(self) -> Mapping[str, float]:
+        """Return the memory of the GPU (held by tensors, reserved, most that was held), or of the process."""
+        if self._model.device.type != "cuda":
+            return super().memory_mib()
+        import torch
+
+        device = self._model.device
+        return {
+            "gpu_allocated_mib": torch.cuda.memory_allocated(device) / _MIB,
+            "gpu_reserved_mib": torch.cuda.memory_reserved(device) / _MIB,
+            "gpu_peak_mib": torch.cuda.max_memory_allocated(device) / _MIB,
+        }
+
+    def free_memory(self) -> None:
+        """Give the GPU's memory back that torch keeps for later."""
+        if self._model.device.type == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
 
     def prepare_frame(self, frame: UInt8Array) -> UInt8Array:
         """Return the frame at the model's size."""
@@ -123,6 +175,15 @@ class AlpamayoBackend(PlannerBackend):
     def close(self) -> None:
         """Free the model's memory."""
         self._model.close()
+
+
+def _process_rss_mib() -> float:
+    """Return the process's resident memory; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / _MIB
 
 
 def load_alpamayo(settings: PlannerSettings, options: PlanOptions) -> PlannerBackend:

@@ -88,7 +88,11 @@ class PlannerParts:
     ) -> None:
         self.settings = prepared.settings
         self.backend = prepared.backend
-        self.worker = InferenceWorker(prepared.backend, on_plan=listener.planned)
+        self.worker = InferenceWorker(
+            prepared.backend,
+            on_plan=listener.planned,
+            max_failures=prepared.settings.max_inference_failures,
+        )
         self._made: list[Callable[[], object]] = []
         try:
             self._make(node, prepared, values, listener, engagement, statistics)

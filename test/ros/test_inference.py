@@ -1,0 +1,211 @@
+"""The inference thread: newest only, failures counted and survived, memory given back."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from alpamayo_ros.ros.inference import InferenceWorker, PlanOutcome
+from alpamayo_ros.ros.inference_health import (
+    RETRY_PERIOD_S,
+    FailureKind,
+    InferenceHealth,
+    classify,
+)
+from alpamayo_ros.ros.planner_backend import PlannerBackend
+from alpamayo_ros.types import InvalidInput, Observation, Plan
+
+T0 = 1_700_000_000 * 10**9
+
+
+def observation(step: int = 0) -> Observation:
+    t0_ns = T0 + step * 10**8
+    xyz = np.zeros((16, 3), np.float32)
+    xyz[:, 0] = np.linspace(-7.5, 0, 16)
+    return Observation(
+        t0_ns=t0_ns,
+        camera_ids=(1,),
+        frames=np.zeros((1, 4, 3, 8, 8), np.uint8),
+        frame_stamps_ns=t0_ns + np.array([[-3, -2, -1, 0]], np.int64) * 10**8,
+        history_xyz_in_rig_t0=xyz,
+        history_rot_in_rig_t0=np.tile(np.eye(3, dtype=np.float32), (16, 1, 1)),
+    )
+
+
+def plan(seen: Observation) -> Plan:
+    return Plan(
+        t0_ns=seen.t0_ns,
+        xyz_in_rig_t0=np.zeros((1, 64, 3), np.float32),
+        rot_in_rig_t0=np.tile(np.eye(3, dtype=np.float32), (1, 64, 1, 1)),
+        accel_mps2=np.zeros((1, 64), np.float32),
+        curvature_per_m=np.zeros((1, 64), np.float32),
+        speed_mps=np.zeros((1, 65), np.float32),
+        normalised_action=np.zeros((1, 64, 2), np.float32),
+        reasoning=("",),
+        reasoning_complete=(True,),
+        meta_action=("",),
+        token_ids=((),),
+        sections=(None,),
+    )
+
+
+class Scripted:
+    """Plans as the test says."""
+
+    def __init__(self, plan_of: Callable[[Observation], Plan] = plan) -> None:
+        self.plan_of = plan_of
+
+    def plan(self, seen: Observation) -> Plan:
+        return self.plan_of(seen)
+
+
+class Backend(PlannerBackend):
+    freed = 0
+
+    def free_memory(self) -> None:
+        self.freed += 1
+
+
+@contextmanager
+def working(planner: Any, **options: Any) -> Iterator[tuple[InferenceWorker, Backend, list[PlanOutcome]]]:
+    outcomes: list[PlanOutcome] = []
+    backend = Backend(planner)
+    worker = InferenceWorker(backend, on_plan=outcomes.append, **options)
+    try:
+        yield worker, backend, outcomes
+    finally:
+        assert worker.close(timeout_s=10)
+
+
+def until(condition: Callable[[], Any], *, timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def one(worker: InferenceWorker, outcomes: list[PlanOutcome], step: int = 0) -> PlanOutcome:
+    count = len(outcomes)
+    worker.offer(observation(step))
+    until(lambda: len(outcomes) > count)
+    return outcomes[-1]
+
+
+def test_one_at_most_waits_and_it_is_the_newest() -> None:
+    go, seen = threading.Event(), []
+
+    def slow(observed: Observation) -> Plan:
+        seen.append(observed.t0_ns)
+        assert go.wait(10)
+        return plan(observed)
+
+    with working(Scripted(slow)) as (worker, _, outcomes):
+        assert not worker.offer(observation(0))
+        until(lambda: seen)
+        assert [worker.offer(observation(step)) for step in (1, 2, 3)] == [False, True, True]
+        until(lambda: worker.running_for_ms > 20)
+        go.set()
+        until(lambda: len(outcomes) == 2)
+        assert worker.running_for_ms == 0
+    assert [outcome.observation.t0_ns for outcome in outcomes] == [T0, T0 + 3 * 10**8]
+    assert outcomes[1].queue_ms > 10
+    assert outcomes[0].latency_ms > 20
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError(), FailureKind.OUT_OF_MEMORY),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), FailureKind.OUT_OF_MEMORY),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"
+            ),
+            FailureKind.OUT_OF_MEMORY,
+        ),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), FailureKind.ERROR),
+        (ValueError("out of memory"), FailureKind.ERROR),
+        (InvalidInput("instruction: expected none"), FailureKind.REFUSED),
+        (KeyError("x"), FailureKind.ERROR),
+    ],
+)
+def test_failures_are_told_apart(error: Exception, kind: FailureKind) -> None:
+    assert classify(error) is kind
+
+
+def test_torchs_own_error_is_out_of_memory() -> None:
+    torch = pytest.importorskip("torch")
+    assert classify(torch.cuda.OutOfMemoryError("no room")) is FailureKind.OUT_OF_MEMORY
+
+
+def test_after_out_of_memory_the_failed_plans_tensors_are_gone_and_the_next_is_tried() -> None:
+    kept: list[weakref.ref[Any]] = []
+
+    def exhausted(seen: Observation) -> Plan:
+        held = np.zeros(1000)
+        kept.append(weakref.ref(held))
+        raise MemoryError("held until the frame goes")
+
+    planner = Scripted(exhausted)
+    with working(planner) as (worker, backend, outcomes):
+        outcome = one(worker, outcomes)
+        assert outcome.kind is FailureKind.OUT_OF_MEMORY and isinstance(outcome.error, MemoryError)
+        assert backend.freed == 1 and worker.health.view.out_of_memory == 1
+        gc.disable()
+        try:
+            assert kept[0]() is None
+        finally:
+            gc.enable()
+        planner.plan_of = plan
+        assert one(worker, outcomes, 1).plan is not None
+        assert worker.health.view.failures_in_row == 0 and worker.health.view.out_of_memory == 1
+
+
+def test_after_many_failures_it_is_tried_now_and_then_and_a_plan_ends_that() -> None:
+    calls = []
+
+    def broken(seen: Observation) -> Plan:
+        calls.append(seen.t0_ns)
+        raise RuntimeError("broken")
+
+    planner = Scripted(broken)
+    with working(planner, max_failures=3) as (worker, _, outcomes):
+        for step in range(20):
+            one(worker, outcomes, step)
+        assert worker.health.view.failed
+        # Three, and one more for each second that this has taken.
+        assert len(calls) == worker.health.view.failures_in_row < 20
+        assert any(
+            "not tried: 3 plans in a row have failed, the last with RuntimeError: broken"
+            in str(outcome.error)
+            for outcome in outcomes
+        )
+        planner.plan_of = plan
+        until(lambda: one(worker, outcomes, 30).plan is not None)
+        assert not worker.health.view.failed
+
+
+def test_the_error_state_by_its_own_clock() -> None:
+    now_s = [100.0]
+    health = InferenceHealth(max_failures=2, clock_s=lambda: now_s[0])
+    assert health.may_try()
+    health.failed(RuntimeError("a"))
+    assert health.may_try() and not health.view.failed
+    health.failed(RuntimeError("b"))
+    assert health.view.failed and health.view.last_error == "RuntimeError: b"
+    assert not health.may_try()
+    now_s[0] += RETRY_PERIOD_S
+    assert health.may_try()
+    assert not health.may_try()
+    health.failed(InvalidInput("refused"))  # says nothing about the model
+    assert health.view.failures_in_row == 2
+    health.succeeded()
+    assert health.may_try() and health.view.last_error == ""
