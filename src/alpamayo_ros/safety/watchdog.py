@@ -195,7 +195,9 @@ class Watchdog:
         if self._failure:
             self._engagement_while_acting(was_active=was_active, started=said.started)
         elif active:
-            self._heard, self._heard_ns = True, steady_ns
+            if not was_active:
+                self._heard_ns = steady_ns
+            self._heard = True
         elif not self._heard:
             return
         elif said.started and was_active is not False:
