@@ -23,7 +23,7 @@ from alpamayo_ros.ros.plan_conversions import PlanStatus, PublishedPlan, plan_to
 from alpamayo_ros.ros.qos import output_qos, plan_qos
 from alpamayo_ros.ros.runner import run_node
 from alpamayo_ros.ros.watchdog_inputs import PlannerVoice, VehicleMotion
-from alpamayo_ros.ros.watchdog_parameters import PARAMETERS, check_change, watchdog_settings
+from alpamayo_ros.ros.watchdog_parameters import PARAMETERS, watchdog_settings
 from alpamayo_ros.ros.watchdog_status import watchdog_status
 from alpamayo_ros.safety.watchdog import Watchdog, WatchdogStop
 from alpamayo_ros.sensing.ego_motion import TwistUse
@@ -168,8 +168,6 @@ class WatchdogNode(Node):
         from rcl_interfaces.msg import SetParametersResult
 
         try:
-            for change in changes:
-                check_change(change.name, change.value)
             values = {**parameters.values(self, PARAMETERS), **{c.name: c.value for c in changes}}
             self.watchdog.settings = watchdog_settings(values)
         except InvalidInput as error:

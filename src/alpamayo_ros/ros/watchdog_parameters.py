@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from alpamayo_ros.ros.parameters import Changes, ParameterSpec, by_name
+from alpamayo_ros.ros.parameters import Changes, ParameterSpec
 from alpamayo_ros.ros.planner_parameters import TABLE as PLANNER
 from alpamayo_ros.safety.fallback import StopSettings
 from alpamayo_ros.safety.watchdog import WatchdogSettings
-from alpamayo_ros.types import InvalidInput
 
 _SETTINGS = WatchdogSettings()
 
@@ -78,8 +77,6 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
 )
 """All parameters of the watchdog node beside those that ROS itself declares; `stop.*` are the planner's."""
 
-TABLE = by_name(PARAMETERS)
-
 
 def watchdog_settings(values: Mapping[str, Any]) -> WatchdogSettings:
     """Return what the node's parameter values say; raises InvalidInput for values that cannot be."""
@@ -90,13 +87,3 @@ def watchdog_settings(values: Mapping[str, Any]) -> WatchdogSettings:
         max_odometry_age_ms=values["max_odometry_age_ms"],
         stop=StopSettings(**stop),
     )
-
-
-def check_change(name: str, value: object) -> None:
-    """Raise InvalidInput unless parameter `name` may be set to `value` while the node runs."""
-    spec = TABLE.get(name)
-    if spec is None:
-        return
-    if spec.changes is not Changes.LIVE:
-        raise InvalidInput(f"{name}: changes only at start; start the watchdog again")
-    spec.check(value)

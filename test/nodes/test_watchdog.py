@@ -1,0 +1,190 @@
+"""The watchdog node on real topics, with a planner in a process of its own that is silenced or killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from planner_harness import Graph
+from rclpy.parameter import Parameter
+from watchdog_harness import (
+    RADIUS,
+    SPEED,
+    Observer,
+    ScriptedProcess,
+    Traffic,
+    after,
+    pose,
+    scripted_planner,
+    t0_ns,
+    until,
+    watched,
+)
+
+from alpamayo_ros.msg import Plan as PlanMsg
+from alpamayo_ros.ros.plan_conversions import plan_from_msg
+
+
+@dataclass
+class Driving:
+    """What a test has at hand."""
+
+    observer: Observer
+    planner: ScriptedProcess
+    traffic: Traffic
+    corner: Graph
+
+
+@contextmanager
+def driving(tmp_path, *, engaged: bool = True, **parameters) -> Iterator[Driving]:
+    """Run a watchdog and a planner that drives, and the vehicle's odometry."""
+    with (
+        watched(tmp_path, **parameters) as (observer, corner, _),
+        Traffic(observer.world) as traffic,
+        scripted_planner(corner) as planner,
+    ):
+        planner.tell("start", "activate", "plans", *(["engage"] if engaged else []))
+        until(lambda: len(observer.of_planner()) >= 5, "plans")
+        until(lambda: guards(observer, engaged=engaged), "the watchdog to guard")
+        assert not observer.of_watchdog()
+        yield Driving(observer, planner, traffic, corner)
+
+
+def guards(observer: Observer, *, engaged: bool) -> bool:
+    status = observer.status()
+    return status.get("guarding") == "true" and status.get("engaged") == str(engaged).lower()
+
+
+def test_a_killed_planner_is_noticed_by_its_liveliness(tmp_path):
+    with driving(tmp_path) as drive:
+        observer, planner = drive.observer, drive.planner
+        killed = planner.kill()
+        until(lambda: len(observer.of_watchdog()) >= 10, "stops")
+        stops = observer.of_watchdog()
+        print(f"first stop {1e3 * (stops[0][0] - killed):.0f} ms after the kill")
+        assert stops[0][0] - killed < 1.0  # heartbeat 500 ms, well before the timeout of 1000 ms
+        assert np.median([b - a for (a, _), (b, _) in pairwise(stops)]) == pytest.approx(0.1, abs=0.03)
+        first = stops[0][1]
+        assert first.status == PlanMsg.STATUS_FALLBACK
+        assert first.engaged
+        assert first.status_reason.startswith("the planner's liveliness was lost; no plan for 0.")
+        assert t0_ns(first) > t0_ns(observer.of_planner()[-1][1])
+        assert first.decided == observer.of_planner()[-1][1].decided
+        along_the_circle(first)
+        until(lambda: observer.status()["acting"] == "true", "diagnostics")
+        assert observer.status()["level"] == "2"
+        assert "start and activate the planner again" in observer.status()["message"]
+        until(lambda: observer.paths, "a path")
+
+
+def along_the_circle(msg: PlanMsg) -> None:
+    """Check that a stop begins at the vehicle, gets slower, and stays on the circle that the plan was on."""
+    stop = plan_from_msg(msg)
+    x, y, _ = pose(t0_ns(msg))
+    np.testing.assert_allclose(stop.odom_from_rig_t0[:2, 3], (x, y), atol=0.05)
+    speed = stop.plan.speed_mps[0]
+    assert speed[0] == pytest.approx(SPEED, abs=0.1)
+    assert speed[-1] < 0.1
+    assert (np.diff(speed) < 1e-3).all()
+    rotation, origin = stop.odom_from_rig_t0[:3, :3], stop.odom_from_rig_t0[:3, 3]
+    way = stop.plan.xyz_in_rig_t0[0] @ rotation.T + origin
+    np.testing.assert_allclose(np.linalg.norm(way[:, :2] - (0.0, RADIUS), axis=1), RADIUS, atol=0.05)
+
+
+def test_the_stop_goes_on_until_a_restarted_planner_sends_plans(tmp_path):
+    with driving(tmp_path) as drive:
+        observer, planner = drive.observer, drive.planner
+        planner.kill()
+        until(observer.of_watchdog, "a stop")
+        with scripted_planner(drive.corner) as second:
+            second.tell("start", "activate")
+            seen = len(observer.of_watchdog())
+            until(lambda: len(observer.of_watchdog()) > seen + 5, "stops that go on")
+            assert observer.of_watchdog()[-1][1].engaged
+            second.tell("plans")
+            until(lambda: len(observer.of_planner()) > 5 and guards(observer, engaged=False), "the planner")
+            quiet_from = observer.of_planner()[-1][0]
+            more = len(observer.of_planner()) + 10
+            until(lambda: len(observer.of_planner()) > more, "more plans")
+            assert not after(observer.of_watchdog(), quiet_from)
+            assert observer.status()["takeovers"] == "1"
+
+
+def test_a_planner_that_lives_and_says_nothing_is_silent(tmp_path):
+    with driving(tmp_path, engaged=False) as drive:
+        observer, planner = drive.observer, drive.planner
+        planner.tell("mute")
+        last = observer.of_planner()[-1][0]
+        until(observer.of_watchdog, "a stop")
+        at, first = observer.of_watchdog()[0]
+        assert at - last > 0.9
+        assert first.status_reason.startswith("the planner is silent (expected a plan within 1000 ms)")
+        assert not first.engaged
+        planner.tell("plans")
+        until(lambda: observer.of_planner()[-1][0] > at + 1.0, "plans")
+        until(lambda: observer.status()["acting"] == "false", "the end of the stop")
+
+
+def test_an_orderly_end_is_no_failure_unless_engaged(tmp_path):
+    with driving(tmp_path, engaged=False) as drive:
+        observer, planner = drive.observer, drive.planner
+        planner.tell("deactivate", "end")
+        until(lambda: "not active" in observer.status()["message"], "the watchdog to stand down")
+        planner.process.wait()
+        until(lambda: observer.status()["publishers"] == "0", "the planner's publisher to go")
+        until(lambda: int(observer.status()["liveliness_lost"]) > 0, "its liveliness to be lost")
+        assert not observer.of_watchdog()
+        assert observer.status()["level"] == "0"
+    with driving(tmp_path) as drive:
+        observer, planner = drive.observer, drive.planner
+        planner.tell("deactivate")
+        until(observer.of_watchdog, "a stop")
+        assert "is not active any more (deactivated)" in observer.of_watchdog()[0][1].status_reason
+
+
+def test_without_odometry_the_stop_goes_on_where_it_leads(tmp_path):
+    with driving(tmp_path) as drive:
+        observer, planner = drive.observer, drive.planner
+        planner.kill()
+        drive.traffic.odometry = False
+        until(lambda: len(observer.of_watchdog()) > 20, "stops")
+        stops = [plan_from_msg(msg) for _, msg in observer.of_watchdog()]
+        assert "the stop begins where the last plan leads" in stops[-1].status_reason
+        assert stops[-1].plan.speed_mps[0, 0] < stops[0].plan.speed_mps[0, 0] - 2.0
+        assert "no odometry" not in stops[-1].status_reason
+
+
+def test_nothing_known_is_a_stop_to_stand(tmp_path):
+    with watched(tmp_path) as (observer, corner, _), scripted_planner(corner) as planner:
+        until(lambda: "nothing to guard" in observer.status().get("message", ""), "diagnostics")
+        assert observer.status()["level"] == "1"
+        planner.tell("start", "activate", "engage")
+        until(observer.of_watchdog, "a stop")
+        stop = plan_from_msg(observer.of_watchdog()[0][1])
+        assert stop.odometry_frame == ""
+        assert not stop.plan.speed_mps.any()
+        assert not observer.paths
+
+
+def test_it_asks_for_no_more_than_a_slow_planner_promises(tmp_path):
+    with (
+        watched(tmp_path, timeout_ms=8000.0) as (observer, corner, node),
+        Traffic(observer.world),
+        scripted_planner(corner, plan_period_ms=3000.0) as planner,
+    ):
+        planner.tell("start", "activate", "engage", "plans")
+        until(lambda: guards(observer, engaged=True), "the watchdog to guard")
+        until(lambda: int(observer.status()["plans_received"]) > 10, "plans")
+        until(lambda: observer.status()["message"].startswith("guarding the planner"), "contentment")
+        assert not observer.of_watchdog()
+        changed = node.set_parameters([Parameter("timeout_ms", value=2000.0)])
+        assert changed[0].successful
+        until(lambda: "may be silent for 6000 ms" in observer.status()["message"], "a warning")
+        refused = node.set_parameters([Parameter("rig", value="kitti")])
+        assert "read-only" in refused[0].reason
+        refused = node.set_parameters([Parameter("stop.comfort_decel_mps2", value=6.0)])
+        assert "comfort_decel_mps2 <= hard_decel_mps2" in refused[0].reason
