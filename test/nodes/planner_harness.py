@@ -120,10 +120,9 @@ class World:
         self.change_state = node.create_client(ChangeState, "planner/change_state")
         self.get_state = node.create_client(GetState, "planner/get_state")
         self.ask = node.create_client(Ask, "ask")
-        ok, jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), (0, 0, 255), np.uint8))
-        assert ok
-        self.jpeg = jpeg.tobytes()
-        self.rgb = np.tile(np.array([0, 255, 0], np.uint8), (48, 64, 1)).tobytes()
+        # Green and red, never quite the same twice: a picture that stands still is a broken camera's.
+        self._jpegs = itertools.cycle([jpeg_of((0, 0, level)) for level in range(206, 256, 7)])
+        self._greens = itertools.cycle(range(206, 256, 7))
 
     @property
     def plans(self) -> list[PlanMsg]:
@@ -182,13 +181,14 @@ class World:
         self.publish_left(stamp_ns)
         image = Image(height=48, width=64, encoding="rgb8", step=192)
         _stamp(image.header.stamp, stamp_ns)
-        image.data.frombytes(self.rgb)
+        level = next(self._greens)
+        image.data.frombytes(np.tile(np.array([0, level, 0], np.uint8), (48, 64, 1)).tobytes())
         self.front.publish(image)
 
     def publish_left(self, stamp_ns: int, data: bytes | None = None) -> None:
         compressed = CompressedImage(format="jpeg")
         _stamp(compressed.header.stamp, stamp_ns)
-        compressed.data.frombytes(self.jpeg if data is None else data)
+        compressed.data.frombytes(next(self._jpegs) if data is None else data)
         self.left.publish(compressed)
 
     def drive(
@@ -234,6 +234,12 @@ class World:
                     values = {v.key: v.value for v in status.values}
                     return {**values, "level": str(ord(status.level)), "message": status.message}
         return {}
+
+
+def jpeg_of(bgr: tuple[int, int, int]) -> bytes:
+    ok, jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), bgr, np.uint8))
+    assert ok
+    return bytes(jpeg.tobytes())
 
 
 @dataclass

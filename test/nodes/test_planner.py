@@ -52,8 +52,9 @@ def test_a_plan_is_stamped_and_anchored_at_t0(tmp_path):
         # The frames: green from the raw camera, red from the JPEG one, as RGB.
         observation = planner.observations[0]
         assert observation.camera_ids == (0, 1)
-        assert tuple(observation.frames_of(1)[0, :, 5, 5]) == (0, 255, 0)
-        assert observation.frames_of(0)[0, 0, 5, 5] > 250
+        red, green, blue = observation.frames_of(1)[0, :, 5, 5]
+        assert green > 200 and (red, blue) == (0, 0)
+        assert observation.frames_of(0)[0, 0, 5, 5] > 200
 
 
 def test_the_plan_topic_offers_a_deadline_and_a_lifespan(tmp_path):

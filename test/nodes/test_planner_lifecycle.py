@@ -225,11 +225,11 @@ class Options(PlannerBackend):
 
     def __init__(self, planner: ScriptedPlanner) -> None:
         super().__init__(planner)
-        self.options = None
+        self.given = None
         self.complete = True
 
     def set_options(self, options) -> None:
-        self.options = options
+        self.given = options
 
     def check_question(self, text) -> None:
         if "<|" in text:
@@ -247,16 +247,16 @@ def test_parameters_change_live_where_they_can(tmp_path):
         assert set_parameter(world, "max_plan_age", 0.5) == ""
         assert world.transition("configure")
         assert set_parameter(world, "num_samples", 6) == ""
-        assert backend.options.num_samples == 6
+        assert backend.given.num_samples == 6
         assert set_parameter(world, "top_k", 1) == ""
         assert set_parameter(world, "guidance_weight", 1.5) == ""
         assert set_parameter(world, "seed", 7) == ""
-        options = backend.options
+        options = backend.given
         assert (options.num_samples, options.top_k, options.guidance_weight, options.seed) == (6, 1, 1.5, 7)
         assert "changes only while unconfigured" in set_parameter(world, "max_plan_age", 0.7)
         assert set_parameter(world, "num_samples", 99)
         assert set_parameter(world, "autostart", True)
-        assert backend.options == options
+        assert backend.given == options
         assert world.transition("cleanup")
         assert set_parameter(world, "max_plan_age", 0.7) == ""
 

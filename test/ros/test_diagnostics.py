@@ -35,10 +35,13 @@ def test_plans_and_refusals_are_counted_by_name():
     statistics.observed(7)
     statistics.refused("odometry_gap", "odometry: a gap")
     statistics.refused("odometry_gap", "odometry: another gap")
-    statistics.planned("unchecked", latency_ms=12.34)
+    statistics.inferred(12.34, period_ms=10.0)
+    statistics.inferred(8.0, period_ms=10.0)
+    statistics.planned("unchecked")
     values = statistics.values()
     assert (values["observations"], values["plans_unchecked"], values["newest_t0_ns"]) == (1, 1, 7)
     assert values["refusals/odometry_gap"] == 2
+    assert (values["overruns"], values["latency_ms"], values["latency_p50_ms"]) == (1, "8.0", "10.2")
     assert statistics.refusals == {"odometry_gap": 2}
     assert values["last_refusal"] == "odometry: another gap"
     assert statistics.complaint == ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +19,7 @@ from rclpy.clock import Clock, ClockType, JumpHandle, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 
 from alpamayo_ros.ros import autoware, parameters
-from alpamayo_ros.ros.diagnostics import PlanStatistics, Status, to_message
+from alpamayo_ros.ros.diagnostics import PlanStatistics, to_message
 from alpamayo_ros.ros.engagement import Engagement
 from alpamayo_ros.ros.inference import PlanOutcome
 from alpamayo_ros.ros.lifecycle import BackgroundLifecycleNode
@@ -33,7 +34,7 @@ from alpamayo_ros.ros.planner_parameters import (
     timing_config,
 )
 from alpamayo_ros.ros.planner_parts import PartsListener, PlannerParts, Prepared
-from alpamayo_ros.ros.planner_status import planner_statuses
+from alpamayo_ros.ros.planner_status import PlannerView, blind_cameras, planner_statuses
 from alpamayo_ros.ros.qos import output_qos
 from alpamayo_ros.ros.questions import QuestionDesk
 from alpamayo_ros.ros.runner import run_node
@@ -94,6 +95,7 @@ class PlannerNode(BackgroundLifecycleNode):
         self._parts: PlannerParts | None = None
         self._active = False
         self._activated_ns = 0
+        self._clock_seen = 0, time.monotonic()
         self._failure = ""
         self._jumps: JumpHandle | None = None
         self.statistics = PlanStatistics()
@@ -242,6 +244,11 @@ class PlannerNode(BackgroundLifecycleNode):
         except InvalidInput as error:
             self._refuse_observation("observation_age", error, observation.t0_ns, observation)
             return
+        if parts.settings.refuse_blind_cameras:
+            for name, shows in blind_cameras(parts.feed, speed_mps=parts.inputs.speed_mps()).items():
+                problem = InvalidInput(f"camera {name}: expected pictures of the road, got none: {shows}")
+                self._refuse_observation(f"camera_blind/{name}", problem, observation.t0_ns, observation)
+                return
         offered = _Offered(parts, epoch, observation_ms=(now_ns - observation.t0_ns) / 1e6)
         if parts.worker.offer(observation, context=offered):
             self.statistics.count("superseded")
@@ -347,18 +354,26 @@ class PlannerNode(BackgroundLifecycleNode):
             self._parts.change(safety, values, changed={change.name: change.value for change in changes})
         return SetParametersResult(successful=True)
 
+    def _clock_stands_s(self, now_ns: int) -> float:
+        """Return for how long, by wall time, the node's clock has not moved."""
+        wall_s = time.monotonic()
+        if now_ns != self._clock_seen[0]:
+            self._clock_seen = now_ns, wall_s
+        return wall_s - self._clock_seen[1]
+
     def _report(self) -> None:
         now_ns, parts = self._now_ns(), self._parts
-        statuses: list[Status] = planner_statuses(
+        view = PlannerView(
             state="configuring" if self.preparing else self.lifecycle_state,
             failure=self._failure,
             statistics=self.statistics,
-            feed=None if parts is None else parts.feed,
-            odometry=None if parts is None else parts.inputs.odometry,
-            backend=None if parts is None else parts.backend,
-            busy=parts is not None and parts.worker.busy,
+            parts=parts,
+            engaged=self._engagement.engaged,
+            engagement=self._engagement.reason,
             now_ns=now_ns,
+            clock_stands_s=self._clock_stands_s(now_ns),
         )
+        statuses = planner_statuses(view)
         self._diagnostics.publish(to_message(statuses, stamp_ns=max(now_ns, 0)))
         if self._active and parts is not None:
             if self._activated_ns <= 0:

@@ -96,6 +96,7 @@ class PlanDesk:
             error = outcome.error or InvalidInput("plan: expected a plan, got none")
             self._fail(slug, error, Outcome.INFERENCE_FAILED, outcome)
             return
+        self._statistics.inferred(outcome.latency_ms, period_ms=self._settings.plan_period_ms)
         now_ns = self._now_ns()
         judgement: Judgement | None = None
         try:
@@ -137,7 +138,7 @@ class PlanDesk:
             self._fail("plan_invalid", error, Outcome.REJECTED, outcome)
             return
         self._outputs.publish(message, published, now_ns=now_ns)
-        self._statistics.planned(published.status.name.lower(), latency_ms=outcome.latency_ms)
+        self._statistics.planned(published.status.name.lower())
         kind = Outcome.UNCHECKED if judgement is None else Outcome.VALID
         self._write(kind, "", outcome=outcome, judgement=judgement, at_ns=now_ns, published_ns=now_ns)
         self._record_times(outcome, observation_ms, began_s)
@@ -221,7 +222,8 @@ class PlanDesk:
         for name in judgement.decision.failures():
             self._statistics.count(f"gate/{name}")
         if judgement.monitor is not None:
-            self._statistics.count(f"monitor/{MonitorStatus.of(judgement.monitor).name.lower()}")
+            verdict = MonitorStatus.of(judgement.monitor).name.lower()
+            self._statistics.monitored(verdict, judgement.monitor.reason)
 
     def _record_times(self, outcome: PlanOutcome, observation_ms: float, began_s: float) -> None:
         done_ns = self._now_ns()

@@ -94,6 +94,18 @@ class PlannerInputs:
         if self._motion is not None:
             self._motion.clear()
 
+    @property
+    def speed_source(self) -> str:
+        """Where the measured speed comes from: "twist", "poses", or "" where nobody keeps it."""
+        if self._motion is None:
+            return ""
+        return "twist" if self._motion.reads_twist else "poses"
+
+    def speed_mps(self) -> float:
+        """Return the newest measured speed, 0 where there is none."""
+        motion = None if self._motion is None else self._motion.newest()
+        return 0.0 if motion is None else motion.speed_mps
+
     def destroy(self) -> None:
         """Stop receiving."""
         for subscription in self._subscriptions:

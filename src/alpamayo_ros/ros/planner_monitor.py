@@ -69,7 +69,7 @@ class PlannerMonitor(Node):
                 self._count(values)
 
     def _count(self, values: dict[str, str]) -> None:
-        self.plans = sum(int(n) for key, n in values.items() if key.startswith("plans_"))
+        self.plans = sum(int(values.get(f"plans_{status}", 0)) for status in ("valid", "unchecked"))
         self.refusals = sum(int(n) for key, n in values.items() if key.startswith("refusals/"))
         # Not everything that it counts is work: a deadline may be missed again and again.
         work = {k: n for k, n in values.items() if k.startswith(_WORK)}

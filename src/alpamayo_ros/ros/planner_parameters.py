@@ -192,6 +192,11 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     *SAFETY_PARAMETERS,
     ParameterSpec(
+        "refuse_blind_cameras",
+        True,
+        "Refuse to plan while a camera is black, or shows the very same picture while the vehicle moves.",
+    ),
+    ParameterSpec(
         "max_inference_failures",
         5,
         "Failed plans in a row after which the model is tried only once a second.",
@@ -242,6 +247,7 @@ class PlannerSettings:
     plan_period_ms: float
     decode_threads: int
     safety_gate: bool
+    refuse_blind_cameras: bool
     odometry_twist: str
     heartbeat_ms: float
     max_inference_failures: int

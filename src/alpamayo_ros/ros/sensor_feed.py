@@ -15,6 +15,7 @@ from alpamayo_ros.ros.diagnostics import InputStatistics
 from alpamayo_ros.ros.image_cdr import parse_compressed_image, parse_image
 from alpamayo_ros.sensing.assembly import BackwardJump, ObservationAssembler
 from alpamayo_ros.sensing.camera_models import CameraModel
+from alpamayo_ros.sensing.frame_health import FrameWatch
 from alpamayo_ros.sensing.frame_pipeline import FramePipeline
 from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.sensing.rigid import Matrix4
@@ -64,6 +65,7 @@ class SensorFeed:
         self.rig = rig
         self.assembler = ObservationAssembler(rig, timing, on_backward_jump=listener.jumped)
         self.cameras = {camera.camera_id: InputStatistics() for camera in rig.cameras}
+        self.sights = {camera.camera_id: FrameWatch() for camera in rig.cameras}
         self._pipelines = {c.camera_id: FramePipeline(c, prepare_frame) for c in rig.cameras}
         self._now_ns = now_ns
         self._listener = listener
@@ -102,6 +104,8 @@ class SensorFeed:
         self.assembler.clear()
         for statistics in self.cameras.values():
             statistics.clear_stamps()
+        for sight in self.sights.values():
+            sight.clear()
 
     def close(self) -> None:
         """End the threads."""
@@ -118,6 +122,7 @@ class SensorFeed:
             self._listener.image_refused(self.rig.camera(camera_id).name, error)
             return
         statistics.count("decoded")
+        self.sights[camera_id].see(stamp_ns, frame)
         if self.assembler.add_frame(camera_id, stamp_ns, frame, epoch=epoch) is None:
             return
         statistics.problem = ""
