@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import sys
 import threading
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -244,16 +246,36 @@ def jpeg_of(bgr: tuple[int, int, int]) -> bytes:
 
 @dataclass
 class Graph:
-    """A corner of the ROS graph for one test: nobody else's clock, diagnostics or transforms get in."""
+    """A corner of the ROS graph for one test: nobody else's clock, diagnostics or transforms get in.
+
+    Attributes:
+        failures: what a callback raised; it ended the thread that spins.
+    """
 
     name: str
     context: Context
     executor: SingleThreadedExecutor
+    failures: list[BaseException] = field(default_factory=list)
 
     @property
     def remaps(self) -> list[str]:
         """The topics with absolute names, as `FROM:=TO`."""
         return [f"{topic}:=/{self.name}{topic}" for topic in ("/clock", "/diagnostics", "/tf", "/tf_static")]
+
+    def run(self, function: Callable[[], Any], what: str) -> Any:
+        """Run what touches a node that spins (a transition, its end) where its callbacks run; wait for it.
+
+        From another thread it would take publishers and timers away under a callback that uses them, which
+        raises there, and ends the spinning.
+        """
+        done = self.executor.create_task(function)
+        try:
+            wait_for(lambda: done.done() or self.failures, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the threads:\n{stacks()}") from None
+        if not done.done():
+            raise AssertionError(f"{what}: nothing spins any more") from self.failures[0]
+        return done.result()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -280,14 +302,13 @@ def graph(*, sim_time: bool) -> Iterator[tuple[Graph, World]]:
     corner = Graph(f"t{os.getpid()}_{next(_numbers)}", context, SingleThreadedExecutor(context=context))
     helper = Node("world", **corner.options)
     corner.executor.add_node(helper)
-    failures: list[BaseException] = []
 
     def spin() -> None:
         try:
             while not stop.is_set():
                 corner.executor.spin_once(timeout_sec=0.05)
         except BaseException as error:
-            failures.append(error)
+            corner.failures.append(error)
 
     stop = threading.Event()
     thread = threading.Thread(target=spin)
@@ -301,7 +322,7 @@ def graph(*, sim_time: bool) -> Iterator[tuple[Graph, World]]:
         helper.destroy_node()
         gc.collect()
         context.try_shutdown()
-    assert not failures, failures
+    assert not corner.failures, corner.failures
 
 
 @contextmanager
@@ -334,9 +355,7 @@ def destroyed_in_time(node: PlannerNode, corner: Graph) -> Iterator[None]:
         yield
     finally:
         corner.executor.remove_node(node)
-        done = corner.executor.create_task(node.destroy_node)
-        wait_for(done.done, "the end of the node")
-        done.result()
+        corner.run(node.destroy_node, "the end of the node")
 
 
 @contextmanager
@@ -361,6 +380,15 @@ def wait_for(condition: Callable[[], Any], what: str, *, timeout_s: float = 20) 
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
         time.sleep(0.005)
+
+
+def stacks() -> str:
+    """Return where every thread is."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    return "\n".join(
+        f"{names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}"
+        for ident, frame in sys._current_frames().items()
+    )
 
 
 def _stamp(stamp: Any, stamp_ns: int) -> None:

@@ -108,9 +108,7 @@ def destroyed(corner: Graph, nodes: Sequence[Any]) -> Iterator[None]:
             for node in reversed(nodes):
                 node.destroy_node()
 
-        done = corner.executor.create_task(destroy)
-        wait_for(done.done, "the end of the nodes")
-        done.result()
+        corner.run(destroy, "the end of the nodes")
 
 
 @contextmanager

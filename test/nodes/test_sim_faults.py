@@ -290,7 +290,7 @@ def test_a_planner_that_ends_ends_the_run(corner):
     ):
         wait_for(lambda: len(planner.observations) > WARM_UP, "driving")
         node = next(node for node in graph.executor.get_nodes() if node.get_name() == "planner")
-        node.trigger_shutdown()
+        graph.run(node.trigger_shutdown, "the planner's shutdown")
         assert finished(bridge) < 10
         wait_for(lambda: heard.simulation.get("level") == "2", "the error on /diagnostics")
     assert "planner: expected one that publishes plans, got none any more" in str(bridge.error)
