@@ -75,7 +75,12 @@ class Recorder:
             odometry_frame_id="odom",
             rig_pose=self.pose(odom_from_rig),
             status=status,
-            status_reason="",
+            status_reason="no valid plan yet" if status == 3 else "",
+            engaged=False,
+            decided=self.time(t0_ns),
+            checks=[],
+            monitor=0,
+            monitor_reason="",
             candidates=[candidate],
             chosen=0,
             reasoning=text,
@@ -96,6 +101,8 @@ class Recorder:
             ("inference", inference),
             ("model", [pair("device", "cpu")]),
             ("odometry", [pair("rate_hz", "50.0")]),
+            ("gate", [pair("failed/kink", "2")]),
+            ("monitor", [pair("agrees", "5"), pair("contradicts", "1")]),
         ]
         kind = self.types["diagnostic_msgs/msg/DiagnosticStatus"]
         stamp_ns = self.start_ns + round(time_s * 1e9)
@@ -116,8 +123,8 @@ def recorded(drive_bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     path = tmp_path_factory.mktemp("recorded") / "bag"
     recorder = Recorder(drive_bag, path)
     drive = read_run(drive_bag, plan_topic="/none", odometry_topic="/odom")
-    for k in range(8):
-        recorder.plan(drive, 1.5 + 0.1 * k, status=1 if k else 3, error_m=0.5, text="a $1 prize <b> " * k)
+    for k in range(9):
+        recorder.plan(drive, 1.4 + 0.1 * k, status=1 if k else 3, error_m=0.5, text="a $1 prize <b> " * k)
     recorder.report(0.5, observations=0, refusals__history_missing=1)
     recorder.report(1.5, observations=1, refusals__history_missing=4)
     recorder.report(2.5, observations=9, refusals__history_missing=4, refusals__odometry_gap=2, superseded=3)
@@ -127,7 +134,10 @@ def recorded(drive_bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_every_figure_of_the_summary(recorded: Run, tmp_path: Path) -> None:
     summary = summarise(recorded, sent={"/odom": 151, "/tf_static": 2}, bag_s=3.0, extra={"rate": 1.0})
-    assert summary["plans"] == {"fallback": 1, "unchecked": 7}
+    assert summary["plans"] == {"unchecked": 8}
+    assert summary["stops"] == 1
+    assert summary["rejected_for"] == {"kink": 2}
+    assert summary["monitor"] == {"agrees": 5, "contradicts": 1, "silent": 0}
     assert summary["plans_published"] == 8
     assert summary["plan_rate_hz"] == pytest.approx(8 / 3, abs=1e-3)
     assert summary["observations"] == 9
@@ -136,7 +146,7 @@ def test_every_figure_of_the_summary(recorded: Run, tmp_path: Path) -> None:
     assert summary["superseded"] == 3
     assert summary["messages_in"] == {"/odom": 151, "/tf_static": 1}
     assert summary["messages_lost"] == {"/tf_static": 1}
-    assert summary["messages_out"]["/alpamayo/plan"] == 8
+    assert summary["messages_out"]["/alpamayo/plan"] == 9
     assert summary["latency_ms"]["publish"] == {"p50": 80.0, "p90": 80.0, "p99": 80.0, "max": 80.0}
     assert summary["latency_ms"]["vision"]["max"] == 2.0
     assert summary["latency_ms"]["total"]["p50"] == pytest.approx(16.8)

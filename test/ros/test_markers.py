@@ -15,6 +15,7 @@ from visualization_msgs.msg import Marker
 from alpamayo_ros.ros import autoware
 from alpamayo_ros.ros.conversions import pose_to_matrix, stamp_to_ns
 from alpamayo_ros.ros.markers import Footprint, plan_to_markers
+from alpamayo_ros.ros.plan_conversions import PlanStatus
 from alpamayo_ros.types import InvalidInput
 
 CAR = Footprint(length_m=4.9, width_m=1.9, rear_overhang_m=1.0)
@@ -107,3 +108,20 @@ def test_the_trajectory_is_what_is_left_of_the_plan(make_plan, pose, monkeypatch
     assert first.longitudinal_velocity_mps == plan.speed_mps[1, 4]
     assert first.acceleration_mps2 == plan.accel_mps2[1, 3]
     assert first.heading_rate_rps == pytest.approx(plan.curvature_per_m[1, 3] * plan.speed_mps[1, 4])
+
+
+def test_a_stop_is_red_and_says_why_and_what_nobody_checked_is_grey(make_plan):
+    plan = make_plan()
+    options = {"odometry_frame": "odom", "footprint": CAR, "lifetime_ns": 10**9}
+
+    def path_and_text(**said):
+        array = plan_to_markers(plan, np.eye(4), **options, **said)
+        return [next(m for m in array.markers if m.ns == name) for name in ("path", "reasoning")]
+
+    path, text = path_and_text(status=PlanStatus.FALLBACK, reason="no valid plan for 1100 ms")
+    assert path.color.r > 0.9 and path.color.g < 0.3 and not path.colors
+    assert text.text == "Stopping: no valid plan for 1100 ms"
+    path, text = path_and_text(status=PlanStatus.UNCHECKED)
+    assert path.color.r == path.color.g == path.color.b and not path.colors
+    path, text = path_and_text(status=PlanStatus.VALID)
+    assert len(path.colors) == 64 and text.text == plan.reasoning[plan.chosen]

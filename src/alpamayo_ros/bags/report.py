@@ -148,7 +148,7 @@ def _draw_header(figure: Figure, cell: Any, summary: Mapping[str, Any]) -> None:
     publish = summary["latency_ms"].get("publish", {})
     facts = [
         f"{summary['plans_published']} plans in {summary['bag_s']:.1f} s",
-        f"{sum(summary['refusals'].values())} observations refused",
+        f"{sum(summary['refusals'].values())} refusals, {summary.get('stops', 0)} stops sent",
         f"plan {publish['p50']:.0f} ms after t0 (p50), {publish['p99']:.0f} ms (p99)"
         if publish
         else "no latency",
@@ -235,6 +235,10 @@ def _draw_text(axes: Axes, run: Run, plan: PlanRecord) -> None:
     if plan.instruction:
         facts.append(f"instruction: {plan.instruction}")
     axes.text(0.0, 0.86, "   ·   ".join(facts), fontsize=10, color=_FAINT, va="center")
+    problem = plan.status_reason or plan.contradiction
+    if problem:
+        shown = textwrap.shorten(problem, _TEXT_WIDTH, placeholder=" …").replace("$", r"\$")
+        axes.text(0.0, 0.99, shown, fontsize=10, color=_WARN, va="center")
     quoted = f"“{plan.reasoning}”" if plan.reasoning else "no reasoning: its end token never came"
     lines = textwrap.wrap(quoted, _TEXT_WIDTH)
     if len(lines) > 3:

@@ -16,6 +16,7 @@ from alpamayo_ros.bags.reader import BagReader, RawMessage
 PLAN_TYPE = "alpamayo_ros/msg/Plan"
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
 DIAGNOSTICS_TYPE = "diagnostic_msgs/msg/DiagnosticArray"
+REJECTED_NAME = "debug/rejected_plan"
 STAGES = ("preprocess", "vision", "prefill", "reasoning", "denoise", "total")
 
 _HARDWARE_ID = "alpamayo_ros"
@@ -26,12 +27,14 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class PlanRecord:
-    """One published plan.
+    """One published plan, or a stop in the place of one.
 
     Attributes:
         t0_ns: stamp of its observation.
         received_ns: when the recorder got it, by the recording's clock.
-        status: "unchecked", "valid", ...
+        status: "unchecked", "valid", "rejected", "fallback".
+        status_reason: why it was rejected or what a stop is for.
+        contradiction: what the monitor says about it, if its reasoning contradicts it.
         odom_from_rig_t0: [4, 4], pose of the rig at t0.
         xyz_in_rig_t0: [K, 64, 3] m.
         speed_mps: [K, 65], the first is the speed that the plan starts from.
@@ -55,6 +58,8 @@ class PlanRecord:
     model: str
     stages_ms: dict[str, float]
     tokens: int
+    status_reason: str = ""
+    contradiction: str = ""
 
     @property
     def publish_latency_ms(self) -> float:
@@ -123,7 +128,12 @@ class DiagnosticsRecord:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A recorded run, read with read_run()."""
+    """A recorded run, read with read_run().
+
+    Attributes:
+        plans: what the model made, rejected ones too, as they were recorded.
+        stops: what was sent in the place of a valid plan.
+    """
 
     path: Path
     start_ns: int
@@ -132,18 +142,23 @@ class Run:
     plans: tuple[PlanRecord, ...]
     track: Track
     diagnostics: tuple[DiagnosticsRecord, ...] = field(repr=False)
+    stops: tuple[PlanRecord, ...] = ()
 
     @property
     def plans_by_status(self) -> dict[str, int]:
-        """Number of plans of each status."""
+        """Number of the model's plans of each status."""
         return dict(Counter(plan.status for plan in self.plans))
+
+    def last(self, status: str) -> dict[str, str]:
+        """Return a status' values as the planner last reported them; {} without a report."""
+        for record in reversed(self.diagnostics):
+            if status in record.values:
+                return record.values[status]
+        return {}
 
     def inference(self) -> dict[str, str]:
         """Return the planner's counters as it last reported them; {} without a report."""
-        for record in reversed(self.diagnostics):
-            if "inference" in record.values:
-                return record.values["inference"]
-        return {}
+        return self.last("inference")
 
 
 def refusals(inference: dict[str, str]) -> dict[str, int]:
@@ -157,24 +172,27 @@ def read_run(path: str | Path, *, plan_topic: str, odometry_topic: str) -> Run:
 
     Args:
         path: the bag.
-        plan_topic: absolute name of the topic with the plans.
+        plan_topic: absolute name of the topic with the plans; those that were rejected are beside it.
         odometry_topic: absolute name of the topic with the odometry.
 
     Raises:
         BagError: where the bag cannot be read, or these topics are of other types.
     """
+    rejected_topic = plan_topic.removesuffix("plan") + REJECTED_NAME
+    expected_types = ((plan_topic, PLAN_TYPE), (rejected_topic, PLAN_TYPE), (odometry_topic, ODOMETRY_TYPE))
     with BagReader(path) as bag:
-        for topic, expected in ((plan_topic, PLAN_TYPE), (odometry_topic, ODOMETRY_TYPE)):
+        for topic, expected in expected_types:
             known = bag.topics.get(topic)
             if known is not None and known.type_name != expected:
                 raise BagError(f"bag {path}: expected {expected} on {topic}, got {known.type_name}")
-        status_names = _status_names(bag) if plan_topic in bag.topics else {}
+        has_plans = plan_topic in bag.topics or rejected_topic in bag.topics
+        status_names = _status_names(bag) if has_plans else {}
         plans: list[PlanRecord] = []
         odometry: list[tuple[int, FloatArray, float]] = []
         diagnostics: list[DiagnosticsRecord] = []
-        for message in bag.messages([plan_topic, odometry_topic, "/diagnostics"]):
+        for message in bag.messages([plan_topic, rejected_topic, odometry_topic, "/diagnostics"]):
             content = bag.decode(message)
-            if message.topic == plan_topic:
+            if message.topic in (plan_topic, rejected_topic):
                 plans.append(_plan(content, message, status_names))
             elif message.topic == odometry_topic:
                 odometry.append(
@@ -190,7 +208,16 @@ def read_run(path: str | Path, *, plan_topic: str, odometry_topic: str) -> Run:
                     diagnostics.append(record)
         counts = {topic.name: topic.count for topic in bag.topics.values()}
         start_ns, end_ns = bag.start_ns, bag.end_ns
-    return Run(Path(path), start_ns, end_ns, counts, tuple(plans), _track(odometry), tuple(diagnostics))
+    return Run(
+        Path(path),
+        start_ns,
+        end_ns,
+        counts,
+        tuple(plan for plan in plans if plan.status != "fallback"),
+        _track(odometry),
+        tuple(diagnostics),
+        stops=tuple(plan for plan in plans if plan.status == "fallback"),
+    )
 
 
 def _track(samples: list[tuple[int, FloatArray, float]]) -> Track:
@@ -238,6 +265,8 @@ def _plan(content: Any, message: RawMessage, status_names: dict[int, str]) -> Pl
         model=str(content.model),
         stages_ms={stage: float(getattr(times, f"{stage}_ms")) for stage in STAGES},
         tokens=int(times.tokens),
+        status_reason=str(content.status_reason),
+        contradiction=str(getattr(content, "monitor_reason", "")),  # bags of before the monitor lack it
     )
 
 

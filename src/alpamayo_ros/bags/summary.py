@@ -42,7 +42,11 @@ def summarise(
         "messages_out": {topic: n for topic, n in run.counts.items() if topic not in sent},
         "observations": _integer(inference, "observations"),
         "plans": run.plans_by_status,
-        "plans_published": len(run.plans),
+        "plans_published": sum(plan.status != "rejected" for plan in run.plans),
+        "plans_waiting": _integer(run.last("gate"), "plans_waiting"),
+        "stops": len(run.stops),
+        "rejected_for": _counts(run.last("gate"), "failed/"),
+        "monitor": {key: _integer(run.last("monitor"), key) for key in ("agrees", "contradicts", "silent")},
         "plan_rate_hz": _round(len(run.plans) / bag_s) if bag_s > 0 else 0.0,
         "refusals": refusals(inference),
         "refusals_after_start_up": _later_refusals(run),
@@ -58,6 +62,10 @@ def summarise(
         "versions": versions(),
     }
     return {**summary, **(extra or {})}
+
+
+def _counts(values: Mapping[str, str], prefix: str) -> dict[str, int]:
+    return {k.removeprefix(prefix): int(v) for k, v in values.items() if k.startswith(prefix)}
 
 
 def write_summary(path: str | Path, summary: Mapping[str, Any]) -> None:

@@ -166,9 +166,13 @@ def _describe(summary: dict[str, Any], out: Path) -> str:
     latency = f", {publish['p50']:.0f} ms of bag time after t0 (p99 {publish['p99']:.0f})" if publish else ""
     plans = ", ".join(f"{n} {status}" for status, n in summary["plans"].items()) or "none"
     refused = ", ".join(f"{n} {reason}" for reason, n in summary["refusals"].items()) or "none"
+    failed = ", ".join(f"{n} {check}" for check, n in summary["rejected_for"].items()) or "none"
+    monitor = ", ".join(f"{n} {verdict}" for verdict, n in summary["monitor"].items())
     lines = [
         f"model        {summary['model'] or 'unknown'}",
         f"plans        {plans}{latency}",
+        f"gate         {summary['stops']} stops sent meanwhile; checks that failed: {failed}",
+        f"monitor      {monitor}",
         f"played       {summary['bag_s']:.1f} s at {summary['mean_rate']:.2f} x real time",
         f"refusals     {refused}",
         f"results      {out}/summary.json, summary.png, bag/, planner.log",

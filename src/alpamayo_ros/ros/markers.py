@@ -15,6 +15,7 @@ from alpamayo_ros.ros.conversions import (
     stamp_from_ns,
     text_to_ros,
 )
+from alpamayo_ros.ros.plan_conversions import PlanStatus
 from alpamayo_ros.sensing.rigid import Matrix4
 from alpamayo_ros.types import InvalidInput, Plan
 
@@ -27,6 +28,11 @@ _CANDIDATE_WIDTH_M = 0.08
 _TEXT_HEIGHT_M = 0.8
 _TEXT_ABOVE_M = 3.0
 _FAST_MPS = 15.0
+_STATUS_RGB = {
+    PlanStatus.FALLBACK: np.array([0.95, 0.15, 0.1]),
+    PlanStatus.REJECTED: np.array([0.6, 0.2, 0.2]),
+    PlanStatus.UNCHECKED: np.array([0.65, 0.65, 0.65]),
+}
 _SLOW_RGB, _FAST_RGB = np.array([1.0, 0.55, 0.0]), np.array([0.1, 0.8, 0.3])
 
 
@@ -64,11 +70,14 @@ def plan_to_markers(
     odometry_frame: str,
     footprint: Footprint,
     lifetime_ns: int,
+    status: PlanStatus = PlanStatus.VALID,
+    reason: str = "",
 ) -> MarkerArray:
     """Return the markers of a plan in the odometry frame; they vanish by themselves after `lifetime_ns`.
 
-    The chosen path is coloured by speed (orange slow, green at 15 m/s), the candidates are thin lines, the
-    footprint is where the vehicle stood at t0, and the text is the chosen candidate's reasoning.
+    The chosen path of a valid plan is coloured by speed (orange slow, green at 15 m/s), that of a stop is red,
+    that of a plan that nobody has checked grey. The candidates are thin lines, the footprint is where the
+    vehicle stood at t0, and the text is the chosen candidate's reasoning, or why the vehicle stops.
     """
     from geometry_msgs.msg import Pose
     from visualization_msgs.msg import Marker, MarkerArray
@@ -99,8 +108,10 @@ def plan_to_markers(
     path = marker("path", 0, Marker.LINE_STRIP)
     path.scale.x = _PATH_WIDTH_M
     path.points = _points(xyz)
-    path.colors = [_speed_colour(v) for v in plan.speed_mps[plan.chosen, 1:].tolist()]
-    path.color = _colour(_FAST_RGB)
+    colour = _STATUS_RGB.get(status)
+    if colour is None:
+        path.colors = [_speed_colour(v) for v in plan.speed_mps[plan.chosen, 1:].tolist()]
+    path.color = _colour(_FAST_RGB if colour is None else colour)
     array.markers.append(path)
 
     outline = marker("footprint", 0, Marker.LINE_STRIP, rig_pose)
@@ -113,8 +124,9 @@ def plan_to_markers(
     above[2, 3] += _TEXT_ABOVE_M
     text = marker("reasoning", 0, Marker.TEXT_VIEW_FACING, pose_from_matrix(above))
     text.scale.z = _TEXT_HEIGHT_M
-    text.color = _colour(np.array([1.0, 1.0, 1.0]))
-    text.text = text_to_ros(plan.reasoning[plan.chosen])
+    text.color = _colour(np.array([1.0, 1.0, 1.0]) if colour is None else colour)
+    stops = status is PlanStatus.FALLBACK
+    text.text = text_to_ros(f"Stopping: {reason}" if stops else plan.reasoning[plan.chosen])
     array.markers.append(text)
     return array
 

@@ -92,6 +92,8 @@ class PlanOutputs:
                 odometry_frame=frame,
                 footprint=self._footprint,
                 lifetime_ns=self._settings.max_plan_age_ns,
+                status=published.status,
+                reason=published.status_reason,
             )
             self._markers.publish(markers)
         if self._trajectory is not None and self._autoware is not None:

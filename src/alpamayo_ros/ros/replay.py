@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 ParameterValue: TypeAlias = bool | int | float | str
 
 NAMESPACE = "/alpamayo"
-PLANNER_OUTPUTS = ("plan", "path", "reasoning", "markers", "trajectory")
+PLANNER_OUTPUTS = (
+    "plan",
+    "path",
+    "reasoning",
+    "markers",
+    "trajectory",
+    "engaged",
+    "debug/rejected_plan",
+    "planner/debug/stage_times",
+)
 """Topics that the planner publishes: those that a bag already has would mix with the new ones."""
 
 IMAGE_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
