@@ -11,97 +11,131 @@ import sys
 import threading
 import time
 import traceback
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import rclpy
-from planner_harness import straight_plan
 from rclpy.node import Node
 from scipy.spatial.transform import Rotation
-from watchdog_harness import RADIUS, SPEED, pose
 
 from alpamayo_ros.msg import Plan as PlanMsg
 from alpamayo_ros.ros.engagement import Engagement
 from alpamayo_ros.ros.plan_conversions import PlanStatus, PublishedPlan, plan_to_msg
 from alpamayo_ros.ros.qos import plan_qos
 from alpamayo_ros.sensing.rigid import compose
+from alpamayo_ros.types import Plan
+
+SPEED = 5.0
+RADIUS = 50.0
+T0_NS = 1_700_000_000 * 10**9
 
 
-def main() -> None:
-    rclpy.init()
-    node = Node("planner")
-    status = PlanStatus[node.declare_parameter("status", "VALID").value]
-    period_ms = float(node.declare_parameter("plan_period_ms", 500.0).value)
-    profile = plan_qos(period_ms=period_ms, max_plan_age_ns=10**9, heartbeat_ms=period_ms)
-    publisher = node.create_publisher(PlanMsg, "plan", profile)
-    state = SimpleNamespace(plans=False, heart=False)
-    engagement: list[Engagement] = []
-    lock = threading.Lock()
+def pose(stamp_ns: int) -> tuple[float, float, float]:
+    """Return x, y, yaw of a vehicle on the circle, by the system's clock."""
+    yaw = SPEED / RADIUS * (stamp_ns - T0_NS) / 1e9
+    return RADIUS * np.sin(yaw), RADIUS * (1 - np.cos(yaw)), yaw
 
-    def publish() -> None:
-        now_ns = time.time_ns()
-        x, y, yaw = pose(now_ns)
-        observation: Any = SimpleNamespace(t0_ns=now_ns)
-        plan = straight_plan(observation, speed_mps=SPEED, model="scripted")
-        turns = 0.1 * SPEED / RADIUS * np.arange(1, 65)
-        plan.xyz_in_rig_t0[0, :, 0], plan.xyz_in_rig_t0[0, :, 1] = (
-            RADIUS * np.sin(turns),
-            RADIUS * (1 - np.cos(turns)),
-        )
-        plan.rot_in_rig_t0[0] = Rotation.from_rotvec(np.outer(turns, (0.0, 0.0, 1.0))).as_matrix()
-        publisher.publish(
-            plan_to_msg(
-                PublishedPlan(
-                    plan=plan,
-                    rig_frame="base_link",
-                    odometry_frame="odom",
-                    odom_from_rig_t0=compose(Rotation.from_euler("z", yaw).as_matrix(), [x, y, 0.0]),
-                    valid_until_ns=now_ns + 10**9,
-                    status=status,
-                    engaged=bool(engagement) and engagement[0].engaged,
-                    decided_ns=now_ns,
-                )
-            )
-        )
 
-    def speak() -> None:
+def plan_on_the_circle(t0_ns: int) -> Plan:
+    """Return the plan of a vehicle that stays on the circle."""
+    turns = 0.1 * SPEED / RADIUS * np.arange(1, 65)
+    xyz = np.stack([RADIUS * np.sin(turns), RADIUS * (1 - np.cos(turns)), np.zeros(64)], axis=1)
+    return Plan(
+        t0_ns=t0_ns,
+        xyz_in_rig_t0=xyz[None].astype(np.float32),
+        rot_in_rig_t0=yaw_rotations(turns)[None].astype(np.float32),
+        accel_mps2=np.zeros((1, 64), np.float32),
+        curvature_per_m=np.full((1, 64), 1 / RADIUS, np.float32),
+        speed_mps=np.full((1, 65), SPEED, np.float32),
+        normalised_action=np.zeros((1, 64, 2), np.float32),
+        reasoning=("Follow the bend.",),
+        reasoning_complete=(True,),
+        meta_action=("",),
+        token_ids=((),),
+        sections=(None,),
+        model="scripted",
+    )
+
+
+def yaw_rotations(yaw_rad: np.ndarray) -> np.ndarray:
+    """Return rotations [N, 3, 3] about z."""
+    return Rotation.from_rotvec(np.outer(yaw_rad, (0.0, 0.0, 1.0))).as_matrix()
+
+
+class ScriptedPlanner:
+    """Says what it is told to say, ten times a second, from a thread."""
+
+    def __init__(self, node: Node) -> None:
+        period_ms = float(node.declare_parameter("plan_period_ms", 500.0).value)
+        profile = plan_qos(period_ms=period_ms, max_plan_age_ns=10**9, heartbeat_ms=period_ms)
+        self._node = node
+        self._publisher = node.create_publisher(PlanMsg, "plan", profile)
+        self._engagement: Engagement | None = None
+        self._plans = self._alive = False
+        self._lock = threading.Lock()
+        threading.Thread(target=self._speak, daemon=True).start()
+
+    def obey(self, command: str) -> None:
+        """Do what a command says."""
+        with self._lock:
+            if command == "start":
+                self._engagement = Engagement(self._node, now_ns=time.time_ns, refusal=lambda: "")
+                return
+            assert self._engagement is not None, command
+            if command == "activate":
+                self._engagement.activated()
+                self._alive = True
+            elif command in ("engage", "disengage"):
+                engaged = command == "engage"
+                self._engagement._change(engaged=engaged, active=True, reason="engage was called")
+            elif command == "deactivate":
+                self._engagement.deactivated("deactivated")
+                self._plans = self._alive = False
+            else:
+                self._plans, self._alive = {
+                    "plans": (True, True),
+                    "mute": (False, True),
+                    "hang": (False, False),
+                }[command]
+
+    def _speak(self) -> None:
         try:
-            speak_on()
+            while True:
+                with self._lock:
+                    if self._alive:
+                        self._publisher.assert_liveliness()
+                    if self._plans:
+                        self._publish(time.time_ns())
+                time.sleep(0.1)
         except BaseException:
             traceback.print_exc(file=sys.stdout)
             os._exit(1)  # the next command finds nobody
 
-    def speak_on() -> None:
-        while True:
-            with lock:
-                if state.heart:
-                    publisher.assert_liveliness()
-                if state.plans:
-                    publish()
-            time.sleep(0.1)
+    def _publish(self, now_ns: int) -> None:
+        x, y, yaw = pose(now_ns)
+        published = PublishedPlan(
+            plan=plan_on_the_circle(now_ns),
+            rig_frame="base_link",
+            odometry_frame="odom",
+            odom_from_rig_t0=compose(yaw_rotations(np.array([yaw]))[0], [x, y, 0.0]),
+            valid_until_ns=now_ns + 10**9,
+            status=PlanStatus.VALID,
+            engaged=self._engagement is not None and self._engagement.engaged,
+            decided_ns=now_ns,
+        )
+        self._publisher.publish(plan_to_msg(published))
 
-    threading.Thread(target=speak, daemon=True).start()
+
+def main() -> None:
+    """Obey until told to end."""
+    rclpy.init()
+    node = Node("planner")
+    planner = ScriptedPlanner(node)
     for line in sys.stdin:
-        word = line.strip()
-        with lock:
-            if word == "start":
-                engagement.append(Engagement(node, now_ns=time.time_ns, refusal=lambda: ""))
-            elif word == "activate":
-                engagement[0].activated()
-                state.heart = True
-            elif word in ("engage", "disengage"):
-                engagement[0]._change(engaged=word == "engage", active=True, reason="engage was called")
-            elif word == "deactivate":
-                engagement[0].deactivated("deactivated")
-                state.heart = state.plans = False
-            elif word in ("plans", "mute"):
-                state.plans, state.heart = word == "plans", True
-            elif word == "hang":
-                state.plans = state.heart = False
-            elif word == "end":
-                break
-        print(word, flush=True)
+        command = line.strip()
+        if command == "end":
+            break
+        planner.obey(command)
+        print(command, flush=True)
     node.destroy_node()
     rclpy.try_shutdown()
     print("end", flush=True)

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from nav_msgs.msg import Path as PathMsg
-from planner_harness import DOMAIN_ID, RIG, T0_NS, Graph, World, graph, wait_for
+from planner_harness import DOMAIN_ID, RIG, Graph, World, graph, wait_for
 from rclpy.parameter import Parameter
+from scripted_planner import pose
 
 from alpamayo_ros.msg import Plan as PlanMsg
 from alpamayo_ros.nodes.watchdog import WatchdogNode
@@ -24,8 +24,7 @@ from alpamayo_ros.safety.watchdog import MODEL
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "src"
-SPEED = 5.0
-RADIUS = 50.0
+_PERIOD_NS = 20_000_000
 
 
 class Observer:
@@ -76,20 +75,17 @@ class Traffic:
         self._thread.join(10)
 
     def _run(self) -> None:
-        number = 0
-        while not self._stop.wait(0.02):
-            now_ns = time.time_ns()
+        begun_ns, number = time.time_ns(), 0
+        while not self._stop.is_set():
+            # Sensors keep their rhythm, however late this thread is.
+            stamp_ns = begun_ns + number * _PERIOD_NS
+            if self._stop.wait(max(0.0, (stamp_ns - time.time_ns()) / 1e9)):
+                break
             if self.odometry:
-                self.world.publish_odometry(now_ns)
+                self.world.publish_odometry(stamp_ns)
             if self._cameras and number % 5 == 0:
-                self.world.publish_cameras(now_ns)
+                self.world.publish_cameras(stamp_ns)
             number += 1
-
-
-def pose(stamp_ns: int) -> tuple[float, float, float]:
-    """Return x, y, yaw of a vehicle at 5 m/s on a circle of 50 m radius, by the system's clock."""
-    yaw = SPEED / RADIUS * (stamp_ns - T0_NS) / 1e9
-    return RADIUS * np.sin(yaw), RADIUS * (1 - np.cos(yaw)), yaw
 
 
 def rig_file(folder: Path) -> Path:
@@ -144,7 +140,8 @@ def child(corner: Graph, command: list[str], **parameters: object) -> Iterator[s
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        output, _ = process.communicate()
+        print(f"{command[-1]}:\n{output}")  # shown if the test fails
 
 
 @contextmanager

@@ -52,8 +52,8 @@ class Drive:
     def acting(self) -> bool:
         return self.watchdog.state(steady_ns=self.steady_ns).acting
 
-    def says(self, *, engaged: bool, active: bool, started: bool = False, reason: str = "test") -> None:
-        said = HeardEngagement(engaged=engaged, active=active, reason=reason, started=started)
+    def says(self, *, engaged: bool, active: bool, anew: bool = False, reason: str = "test") -> None:
+        said = HeardEngagement(engaged=engaged, active=active, reason=reason, anew=anew)
         self.watchdog.engagement(said, steady_ns=self.steady_ns)
 
     def plan(self, *, valid: bool = True, drivable: bool = True, engaged: bool = False) -> None:
@@ -78,7 +78,7 @@ class Drive:
 
 def driving(*, engaged: bool = True, **options: float) -> Drive:
     drive = Drive(**options)
-    drive.says(engaged=False, active=False, started=True)
+    drive.says(engaged=False, active=False, anew=True)
     drive.says(engaged=False, active=True)
     drive.run(500, plans=True)
     if engaged:
@@ -192,10 +192,20 @@ def test_a_driver_who_takes_over_first_may_deactivate():
 
 def test_a_planner_that_was_started_anew_did_not_end_well():
     drive = driving()
-    drive.says(engaged=False, active=False, started=True, reason="started")
+    drive.says(engaged=False, active=False, anew=True, reason="started")
     drive.run(100)
     assert drive.stops[0][1].reason.startswith("the planner was started anew while it was active")
     assert drive.stops[0][1].engaged
+
+
+def test_a_planner_whose_first_word_was_not_heard_knows_nothing_of_the_drive_either():
+    drive = driving()
+    drive.run(1500)
+    drive.says(engaged=False, active=True, anew=True, reason="activated")
+    drive.run(200)
+    assert drive.stops[-1][1].engaged
+    drive.plan()
+    assert not drive.acting
 
 
 # Until when.
@@ -204,7 +214,7 @@ def test_a_planner_that_was_started_anew_did_not_end_well():
 def test_the_stop_goes_on_until_the_restarted_planner_sends_plans():
     drive = driving()
     drive.run(1500)
-    drive.says(engaged=False, active=False, started=True)
+    drive.says(engaged=False, active=False, anew=True)
     drive.run(1000)
     drive.says(engaged=False, active=True, reason="activated")
     drive.run(200)
@@ -388,7 +398,7 @@ def test_how_to_stop_is_a_setting():
 # Whatever happens.
 
 words = st.tuples(st.booleans(), st.booleans(), st.booleans()).map(
-    lambda drawn: HeardEngagement(*drawn[:2], reason="test", started=drawn[2])
+    lambda drawn: HeardEngagement(*drawn[:2], reason="test", anew=drawn[2])
 )
 plans = st.tuples(st.sampled_from(["VALID", "FALLBACK", "UNCHECKED"]), st.booleans())
 events = st.lists(st.one_of(words, plans, st.integers(1, 80), st.sampled_from(["lost", "found", "forget"])))

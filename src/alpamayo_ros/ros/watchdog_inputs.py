@@ -56,7 +56,8 @@ class PlannerVoice:
 
     Attributes:
         statistics: counts of plans that were received and rejected, and of deadlines and liveliness lost.
-        deadline_ms: what the planner offers; None if nothing, or if there is no planner.
+        allowed_silence_ms: for how long a planner may be silent by the deadline and the lifespan that it
+            offers; None if it offers none, or if there is no planner.
         publishers: how many other nodes publish on `plan`.
         odometry_frame: the frame that plans are in; "" before there was one.
     """
@@ -65,9 +66,10 @@ class PlannerVoice:
         from alpamayo_ros.msg import Engagement
 
         self.statistics = InputStatistics()
-        self.deadline_ms: float | None = None
+        self.allowed_silence_ms: float | None = None
         self.publishers = 0
         self.odometry_frame = ""
+        self._speaker: Any = None  # who said the last word on `engaged`
         self._node = node
         self._watchdog = watchdog
         self._steady_ns = steady_ns
@@ -94,8 +96,9 @@ class PlannerVoice:
         if not offered:
             return
         requested = requested_as_offered(offered)
-        deadline_ns = requested.deadline.nanoseconds
-        self.deadline_ms = deadline_ns / 1e6 if 0 < deadline_ns < _INFINITE_NS else None
+        # It sends a plan within each deadline, and a stop when its last plan has expired.
+        allowed_ns = max(max(_nanoseconds(p.deadline), _nanoseconds(p.lifespan)) for p in offered)
+        self.allowed_silence_ms = allowed_ns / 1e6 if allowed_ns < _INFINITE_NS else None
         if _promises(requested) != _promises(self._requested):
             self._requested = requested
             self._node.destroy_subscription(self._plans)
@@ -129,12 +132,17 @@ class PlannerVoice:
         self.statistics.problem = ""
         self.odometry_frame = heard.odometry_frame or self.odometry_frame
 
-    def _on_engagement(self, msg: Any) -> None:
+    def _on_engagement(self, msg: Any, info: Any) -> None:
+        # A planner's first word may have been replaced by its next before the two had found each other. Older
+        # releases of rclpy do not say who speaks: then that word is all there is to tell planners by.
+        speaker = info.get("publisher_gid")
+        other = self._speaker is not None and speaker != self._speaker
+        self._speaker = speaker
         said = HeardEngagement(
             engaged=bool(msg.engaged),
             active=bool(msg.active),
             reason=msg.reason,
-            started=msg.reason == STARTED,
+            anew=other or msg.reason == STARTED,
         )
         self._watchdog.engagement(said, steady_ns=self._steady_ns())
 

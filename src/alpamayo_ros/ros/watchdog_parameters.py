@@ -28,7 +28,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "timeout_ms",
         _SETTINGS.timeout_ms,
-        "Longest silence of an active planner, ms; no less than the deadline of `plan`.",
+        "Longest silence of an active planner, ms; at least its max_plan_age and two of its plan_period_ms.",
         minimum=50.0,
         maximum=60_000.0,
         changes=Changes.LIVE,

@@ -76,10 +76,10 @@ def _verdict(
             f"{old} (expected at most {settings.max_odometry_age_ms:g} ms): a stop would begin where the "
             "last plan leads; check the odometry's topic and its clock",
         )
-    if voice.deadline_ms is not None and voice.deadline_ms > settings.timeout_ms:
+    if voice.allowed_silence_ms is not None and voice.allowed_silence_ms > settings.timeout_ms:
         return (
             Level.WARN,
-            f"the planner may be silent for {voice.deadline_ms:g} ms, the watchdog acts after "
-            f"{settings.timeout_ms:g} ms; raise timeout_ms or lower the planner's plan_period_ms",
+            f"the planner may be silent for {voice.allowed_silence_ms:g} ms, the watchdog acts after "
+            f"{settings.timeout_ms:g} ms; raise timeout_ms",
         )
     return Level.OK, f"guarding the planner, {'engaged' if state.engaged else 'not engaged'}"

@@ -88,13 +88,13 @@ class HeardEngagement:
         engaged: whether the driver has engaged it.
         active: whether it keeps sending plans or stops.
         reason: what led to it, for people.
-        started: whether it is the first word of a planner that was just started.
+        anew: whether it is the first word heard of a planner that was started after the one before.
     """
 
     engaged: bool
     active: bool
     reason: str
-    started: bool = False
+    anew: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,22 +193,20 @@ class Watchdog:
         was_active, was_engaged = self._active, self._says_engaged
         self._active, self._says_engaged = active, engaged
         if self._failure:
-            self._engagement_while_acting(was_active=was_active, started=said.started)
+            self._engagement_while_acting(was_active=was_active, anew=said.anew)
+        elif self._heard and said.anew and was_active is not False:
+            self._fail("the planner was started anew while it was active", steady_ns, relied_on=was_engaged)
+            self._restarted = True
         elif active:
             if not was_active:
                 self._heard_ns = steady_ns
             self._heard = True
-        elif not self._heard:
-            return
-        elif said.started and was_active is not False:
-            self._fail("the planner was started anew while it was active", steady_ns, relied_on=was_engaged)
-            self._restarted = True
-        elif engaged:
+        elif self._heard and engaged:
             failure = f"the planner was engaged and is not active any more ({said.reason})"
             self._fail(failure, steady_ns, relied_on=True)
 
-    def _engagement_while_acting(self, *, was_active: bool | None, started: bool) -> None:
-        self._restarted = self._restarted or started
+    def _engagement_while_acting(self, *, was_active: bool | None, anew: bool) -> None:
+        self._restarted = self._restarted or anew
         if self._restarted:
             return  # it knows nothing of the drive that is being stopped
         if was_active and self._active:

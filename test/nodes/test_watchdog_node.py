@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 from planner_harness import Graph
 from rclpy.parameter import Parameter
+from scripted_planner import RADIUS, SPEED, pose
 from watchdog_harness import (
-    RADIUS,
-    SPEED,
     Observer,
     ScriptedProcess,
     Traffic,
     after,
-    pose,
     scripted_planner,
     t0_ns,
     until,
@@ -59,7 +57,7 @@ def guards(observer: Observer, *, engaged: bool) -> bool:
     return status.get("guarding") == "true" and status.get("engaged") == str(engaged).lower()
 
 
-def test_a_killed_planner_is_noticed_by_its_liveliness(tmp_path):
+def test_a_killed_planner_is_stopped_for_until_a_restarted_one_sends_plans(tmp_path):
     with driving(tmp_path) as drive:
         observer, planner = drive.observer, drive.planner
         killed = planner.kill()
@@ -80,6 +78,19 @@ def test_a_killed_planner_is_noticed_by_its_liveliness(tmp_path):
         assert "start and activate the planner again" in observer.status()["message"]
         until(lambda: observer.paths, "a path")
 
+        with scripted_planner(drive.corner) as second:
+            second.tell("start", "activate")
+            seen = len(observer.of_watchdog())
+            until(lambda: len(observer.of_watchdog()) > seen + 5, "stops that go on")
+            assert observer.of_watchdog()[-1][1].engaged
+            second.tell("plans")
+            until(lambda: len(observer.of_planner()) > 5 and guards(observer, engaged=False), "the planner")
+            quiet_from = observer.of_planner()[-1][0]
+            more = len(observer.of_planner()) + 10
+            until(lambda: len(observer.of_planner()) > more, "more plans")
+            assert not after(observer.of_watchdog(), quiet_from)
+            assert observer.status()["takeovers"] == "1"
+
 
 def along_the_circle(msg: PlanMsg) -> None:
     """Check that a stop begins at the vehicle, gets slower, and stays on the circle that the plan was on."""
@@ -93,25 +104,6 @@ def along_the_circle(msg: PlanMsg) -> None:
     rotation, origin = stop.odom_from_rig_t0[:3, :3], stop.odom_from_rig_t0[:3, 3]
     way = stop.plan.xyz_in_rig_t0[0] @ rotation.T + origin
     np.testing.assert_allclose(np.linalg.norm(way[:, :2] - (0.0, RADIUS), axis=1), RADIUS, atol=0.05)
-
-
-def test_the_stop_goes_on_until_a_restarted_planner_sends_plans(tmp_path):
-    with driving(tmp_path) as drive:
-        observer, planner = drive.observer, drive.planner
-        planner.kill()
-        until(observer.of_watchdog, "a stop")
-        with scripted_planner(drive.corner) as second:
-            second.tell("start", "activate")
-            seen = len(observer.of_watchdog())
-            until(lambda: len(observer.of_watchdog()) > seen + 5, "stops that go on")
-            assert observer.of_watchdog()[-1][1].engaged
-            second.tell("plans")
-            until(lambda: len(observer.of_planner()) > 5 and guards(observer, engaged=False), "the planner")
-            quiet_from = observer.of_planner()[-1][0]
-            more = len(observer.of_planner()) + 10
-            until(lambda: len(observer.of_planner()) > more, "more plans")
-            assert not after(observer.of_watchdog(), quiet_from)
-            assert observer.status()["takeovers"] == "1"
 
 
 def test_a_planner_that_lives_and_says_nothing_is_silent(tmp_path):
