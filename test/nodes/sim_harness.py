@@ -131,7 +131,8 @@ def driving(
     with ExitStack() as stack:
         nodes = simulation_nodes(parameter_overrides=overrides, **corner.options)
         if planner is not None:
-            given = {"rig": "sim", "use_sim_time": True, "autostart": True}
+            # The scripted renderer shows the same picture for ever.
+            given = {"rig": "sim", "use_sim_time": True, "autostart": True, "refuse_blind_cameras": False}
             nodes.append(
                 PlannerNode(
                     planner=planner,
