@@ -26,11 +26,16 @@ START_US = 1_600_000_000_000_000
 
 
 @lru_cache
-def jpeg(width: int, height: int) -> bytes:
+def jpeg(width: int, height: int, *, grey: int = 90) -> bytes:
     """Return a grey picture."""
-    ok, data = cv2.imencode(".jpg", np.full((height, width, 3), 90, np.uint8))
+    ok, data = cv2.imencode(".jpg", np.full((height, width, 3), grey, np.uint8))
     assert ok
     return bytes(data)
+
+
+def grey_at(time_us: int) -> int:
+    """Return how bright the picture of a time is: one that stays the same is a broken camera's."""
+    return 60 + (time_us // 50_000) % 120
 
 
 def drive_message(*, seconds: float = 22.0, speed_mps: float = 10.0, stamp_us: int = START_US):
@@ -147,9 +152,8 @@ class ScriptedRenderer(sensorsim_pb2_grpc.SensorsimServiceServicer):
     def _draw(self, request: pb.RGBRenderRequest) -> pb.RGBRenderReturn:
         self.requests.append(request)
         asked = self.size or (request.resolution_w, request.resolution_h)
-        return pb.RGBRenderReturn(
-            image_bytes=jpeg(*self.sizes.get(request.camera_intrinsics.logical_id, asked))
-        )
+        width, height = self.sizes.get(request.camera_intrinsics.logical_id, asked)
+        return pb.RGBRenderReturn(image_bytes=jpeg(width, height, grey=grey_at(request.frame_end_us)))
 
 
 def start(servicer: ScriptedRenderer, *, port: int = 0, tls: ServerTls | None = None) -> RunningServer:

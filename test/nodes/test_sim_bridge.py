@@ -213,10 +213,24 @@ def test_a_planner_sees_the_vehicle_as_it_is(corner):
 
 
 @pytest.mark.long
+def speed_of(observation: Any) -> float:
+    return 10.0 * float(np.linalg.norm(observation.history_xyz_in_rig_t0[-2]))
+
+
+def slowing_down(observation: Any) -> Any:
+    """Return a plan that comes to a stand at 2 m/s²."""
+    v0 = speed_of(observation)
+    times_s = np.minimum(0.1 * np.arange(65), v0 / 2.0)
+    plan = straight_plan(observation)
+    plan.xyz_in_rig_t0[0, :, 0] = (v0 * times_s - times_s**2)[1:]
+    plan.speed_mps[0] = v0 - 2.0 * times_s
+    return plan
+
+
 def test_a_rollout_that_goes_nowhere_ends_by_time(corner):
     graph, _ = corner
     planner = ScriptedPlanner()
-    planner.plan_of = lambda observation: straight_plan(observation, speed_mps=0.0)
+    planner.plan_of = slowing_down
     with (
         renderer(drives=short_drive(seconds=22.0)) as told,
         driving(graph, told.address, planner=planner, scenarios=SCENE) as bridge,
@@ -225,6 +239,36 @@ def test_a_rollout_that_goes_nowhere_ends_by_time(corner):
     (record,) = bridge.records
     assert (record.end_reason, len(record.drives)) == ("time", 217)
     assert record.ego[-1].speed_mps == pytest.approx(0.0, abs=0.1)
+    assert all(drive.source == "plan" for drive in record.drives[WARM_UP:])
+
+
+def test_a_plan_that_is_rejected_is_passed_over_and_then_the_planner_stops(corner):
+    """While the last valid plan holds, the vehicle drives on by it; then by the planner's own stop."""
+    graph, _ = corner
+    planner = ScriptedPlanner()
+
+    def now_and_then(observation: Any) -> Any:
+        plan = straight_plan(observation, speed_mps=speed_of(observation))
+        if 5 < len(planner.observations) <= 8 or len(planner.observations) > 30:
+            plan.xyz_in_rig_t0[:, :, 0] += 10.0
+        return plan
+
+    planner.plan_of = now_and_then
+    with (
+        renderer(drives=short_drive(seconds=12.0)) as told,
+        driving(graph, told.address, planner=planner, scenarios=SCENE, max_missed_plans=20) as bridge,
+    ):
+        finished(bridge)
+        rollout = bridge._rollout
+        assert rollout.held >= 3 + 9  # three in a row, and as long as the last valid plan is young enough
+    (record,) = bridge.records
+    held = [drive for drive in record.drives if drive.source == "plan" and drive.reason]
+    assert all("first_waypoint" in drive.reason for drive in held) and len(held) == rollout.held
+    stops = [drive for drive in record.drives if drive.source == "stop"]
+    assert len(stops) >= 19 and all("first_waypoint" in drive.reason for drive in stops)
+    speeds = [state.speed_mps for state in record.ego[-15:]]
+    assert speeds[-1] < speeds[0] - 1.0
+    assert record.end_reason == "failed" and "20 steps in a row without one" in record.error
 
 
 def test_pace_is_kept_where_asked_for(corner):

@@ -100,3 +100,28 @@ def test_what_is_not_finite_is_refused(make_plan):
     msg.candidates[0].waypoints[3].pose.position.x = float("nan")
     with pytest.raises(InvalidInput, match="finite"):
         drivable(msg)
+
+
+def test_a_stop_answers_the_observation_that_it_was_sent_for(make_plan):
+    inbox = PlanInbox()
+    inbox.expect(T0_NS)
+    stop = {"status": PlanStatus.FALLBACK, "status_reason": "no valid plan yet"}
+    meanwhile = message(make_plan, **stop, decided_ns=T0_NS - 100_000_000)  # the model still thinks
+    answer = message(make_plan, **stop, decided_ns=T0_NS)
+    inbox.put(meanwhile)
+    assert inbox.wait(timeout_s=0.01) is None
+    inbox.put(answer)
+    assert inbox.wait(timeout_s=1) is answer
+    assert inbox.counts == {"stops": 1}
+
+
+def test_a_rejected_plan_answers_only_while_an_earlier_one_holds(make_plan):
+    inbox = PlanInbox()
+    inbox.expect(T0_NS)
+    stopped = message(make_plan, status=PlanStatus.REJECTED, valid_until_ns=0)
+    held = message(make_plan, status=PlanStatus.REJECTED, valid_until_ns=T0_NS + 10**9)
+    for other in (stopped, message(make_plan, T0_NS - 1, status=PlanStatus.REJECTED)):
+        inbox.put_rejected(other)
+    assert inbox.wait(timeout_s=0.01) is None
+    inbox.put_rejected(held)
+    assert inbox.wait(timeout_s=1) is held

@@ -10,7 +10,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from sensorsim_fakes import ScriptedRenderer, jpeg
+from sensorsim_fakes import ScriptedRenderer, grey_at, jpeg
 
 from alpamayo_ros.sim.cameras import LOGICAL_IDS
 from alpamayo_ros.sim.images import SceneCameras, image_size, movers_of
@@ -52,7 +52,8 @@ def test_asks_for_the_cameras_where_they_are_and_for_what_moves(
     before, stood = loop.ego, {actor.actor_id: actor for actor in loop.actors}
     loop.follow_reference()
     images = cameras.render(loop.ego, loop.actors, camera_ids=(1, 6))
-    assert images == {1: jpeg(576, 320), 6: jpeg(576, 320)}
+    drawn = jpeg(576, 320, grey=grey_at(loop.time_us))
+    assert images == {1: drawn, 6: drawn}
     request = servicer.requests[-2]
     assert (request.resolution_w, request.resolution_h, request.image_quality) == (576, 320, 95.0)
     assert request.scene_id == SCENE and request.camera_intrinsics.logical_id == LOGICAL_IDS[1]

@@ -112,6 +112,7 @@ class SimBridgeNode(Node):
         self.create_subscription(
             PlanMsg, "plan", self.inbox.put, output_qos(), qos_overriding_options=overridable()
         )
+        self.create_subscription(PlanMsg, "debug/rejected_plan", self.inbox.put_rejected, output_qos())
         self._watch = PlannerWatch(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", output_qos())
         self.create_timer(_REPORT_PERIOD_S, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -316,6 +317,7 @@ class SimBridgeNode(Node):
             stamp_ns = rollout.loop.time_us * 1000
             facts["simulated_s"] = f"{(rollout.loop.time_us - rollout.loop.scene.start_us) / 1e6:.1f}"
             facts["plans_missed"] = rollout.missed
+            facts["plans_held"] = rollout.held
             facts["last_refusal"] = rollout.refusals[-1] if rollout.refusals else ""
             facts.update({f"{stage}_ms": f"{ms:.1f}" for stage, ms in rollout.stages.mean_ms.items()})
         level, message = Level.OK, self._phase

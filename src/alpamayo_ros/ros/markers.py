@@ -75,9 +75,9 @@ def plan_to_markers(
 ) -> MarkerArray:
     """Return the markers of a plan in the odometry frame; they vanish by themselves after `lifetime_ns`.
 
-    The chosen path of a valid plan is coloured by speed (orange slow, green at 15 m/s), that of a stop is red,
-    that of a plan that nobody has checked grey. The candidates are thin lines, the footprint is where the
-    vehicle stood at t0, and the text is the chosen candidate's reasoning, or why the vehicle stops.
+    The chosen path of a valid plan is coloured by speed (orange slow, green at 15 m/s); that of a stop is
+    red, that of a plan that nobody has checked grey. The candidates are thin lines, the footprint is where
+    the vehicle stood at t0, and the text is the chosen candidate's reasoning, or why the vehicle stops.
     """
     from geometry_msgs.msg import Pose
     from visualization_msgs.msg import Marker, MarkerArray

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from alpamayo_ros.audit.decision import Decision, Outcome
@@ -17,7 +18,6 @@ from alpamayo_ros.ros.inference import PlanOutcome
 from alpamayo_ros.ros.inference_health import FailureKind
 from alpamayo_ros.ros.plan_conversions import (
     MonitorStatus,
-    PublishedPlan,
     plan_to_msg,
     stage_times_stamped_to_msg,
 )
@@ -205,7 +205,10 @@ class PlanDesk:
         gate_refused = not judgement.decision.passed
         self._refuse("gate" if gate_refused else "contradiction", InvalidInput(judgement.refusal))
         self._statistics.count("plans_rejected")
-        published = self._rejected(outcome, judgement)
+        published = published_plan(
+            outcome, judgement, frames=self._frames(), lifetime_ns=0, engaged=self._engagement.engaged
+        )
+        published = replace(published, valid_until_ns=self._held_until_ns())
         try:
             self._outputs.record_rejected(plan_to_msg(published))
         except InvalidInput:
@@ -213,10 +216,10 @@ class PlanDesk:
         self._write(Outcome.REJECTED, judgement.refusal, outcome=outcome, judgement=judgement, at_ns=now_ns)
         self.tick()
 
-    def _rejected(self, outcome: PlanOutcome, judgement: Judgement) -> PublishedPlan:
-        return published_plan(
-            outcome, judgement, frames=self._frames(), lifetime_ns=0, engaged=self._engagement.engaged
-        )
+    def _held_until_ns(self) -> int:
+        """Return until when the last valid plan is to be driven on, 0 where none holds any more."""
+        valid_t0_ns = None if self.safety is None else self.safety.supervisor.valid_t0_ns
+        return 0 if valid_t0_ns is None else valid_t0_ns + self._settings.max_plan_age_ns
 
     def _count(self, judgement: Judgement) -> None:
         for name in judgement.decision.failures():

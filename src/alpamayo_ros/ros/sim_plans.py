@@ -1,4 +1,9 @@
-"""Plans as they come back to the simulation bridge: the one of this t0 is waited for, others are counted."""
+"""Plans as they come back to the simulation bridge: the answer to this t0 is waited for, others are counted.
+
+The answer is the plan of t0; or a stop that says it was sent because of the observation at t0 (`decided`), as
+stops also go out while the model still thinks; or, where the plan of t0 was rejected while an earlier one is
+still valid, that rejection: then the earlier one is driven on.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +35,11 @@ class Interrupted(Exception):
 
 
 class PlanInbox:
-    """Hands the `plan` message of one t0 from the executor to the thread that drives.
+    """Hands the answer to one t0 from the executor to the thread that drives.
 
     Attributes:
         counts: messages that were not waited for: "stale" (of an earlier t0), "unexpected" (of a later one,
-            or while none was expected), "duplicate".
+            or while none was expected), "duplicate"; and "stops", sent while nothing had been decided yet.
     """
 
     def __init__(self) -> None:
@@ -51,16 +56,33 @@ class PlanInbox:
             self._message = None
 
     def put(self, message: Any) -> None:
-        """Take an alpamayo_ros/Plan message; on the executor."""
-        stamp_ns = stamp_to_ns(message.header.stamp)
+        """Take a message of `plan`; on the executor."""
+        is_stop = message.status == PlanStatus.FALLBACK
+        answers_ns = stamp_to_ns(message.decided if is_stop else message.header.stamp)
         with self._changed:
-            if stamp_ns != self._expected_ns:
-                self.counts["stale" if stamp_ns < self._expected_ns else "unexpected"] += 1
-            elif self._message is not None:
-                self.counts["duplicate"] += 1
-            else:
-                self._message = message
-                self._changed.notify_all()
+            if is_stop and answers_ns != self._expected_ns:
+                self.counts["stops"] += 1
+                return
+            self._take(message, answers_ns)
+
+    def put_rejected(self, message: Any) -> None:
+        """Take a message of `debug/rejected_plan`; on the executor.
+
+        One without valid_until is followed by a stop, which is the answer then.
+        """
+        with self._changed:
+            stamp_ns = stamp_to_ns(message.header.stamp)
+            if stamp_to_ns(message.valid_until) and stamp_ns == self._expected_ns:
+                self._take(message, stamp_ns)
+
+    def _take(self, message: Any, stamp_ns: int) -> None:
+        if stamp_ns != self._expected_ns:
+            self.counts["stale" if stamp_ns < self._expected_ns else "unexpected"] += 1
+        elif self._message is not None:
+            self.counts["duplicate"] += 1
+        else:
+            self._message = message
+            self._changed.notify_all()
 
     def wait(self, *, timeout_s: float) -> Any | None:
         """Return the expected message, or None if it does not come in time (wall seconds).

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from alpamayo_ros.ros.plan_conversions import PublishedPlan
+from alpamayo_ros.ros.plan_conversions import PlanStatus, PublishedPlan
 from alpamayo_ros.ros.sim_messages import NS_PER_US
 from alpamayo_ros.ros.sim_outputs import SimOutputs
 from alpamayo_ros.ros.sim_plans import Interrupted, PlanInbox, require_drivable
@@ -80,6 +80,21 @@ class StepRules:
     realtime_factor: float = 0.0
 
 
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the planner says to one step.
+
+    Attributes:
+        published: a plan or a stop to drive by; None where there is neither.
+        reason: why it is no plan; "" for one.
+        goes_on: whether the last plan still holds.
+    """
+
+    published: PublishedPlan | None
+    reason: str
+    goes_on: bool = False
+
+
 class TopicRollout:
     """Runs one ClosedLoop over topics.
 
@@ -96,7 +111,8 @@ class TopicRollout:
     Attributes:
         stages: where the wall time went, warm-up left out.
         refusals: why plans were refused, newest last.
-        missed: steps driven by a stop for want of a plan.
+        missed: steps driven by a stop for want of a plan, the planner's own stops among them.
+        held: steps driven by the last plan, as that of the step was rejected.
         failure: what ended it, where it failed.
     """
 
@@ -116,6 +132,7 @@ class TopicRollout:
         self.stages = StageClock()
         self.refusals: list[str] = []
         self.missed = 0
+        self.held = 0
         self.failure: Exception | None = None
         self._images = images
         self._outputs = outputs
@@ -161,10 +178,10 @@ class TopicRollout:
             self._show_and_publish(stages)
             asked_s = time.monotonic()
             with stages.stage("plan"):
-                plan, reason = self._await_plan()
+                answer = self._await_answer()
             latency_ms = (time.monotonic() - asked_s) * 1e3
             with stages.stage("drive"), self._planners.moving():
-                self._drive(plan, reason, latency_ms)
+                self._drive(answer, latency_ms)
 
     def _show_and_publish(self, stages: StageClock) -> None:
         """Publish the present state and its images."""
@@ -198,18 +215,21 @@ class TopicRollout:
         if self._stop.wait(max(0.0, due_s - time.monotonic())):
             raise Interrupted
 
-    def _await_plan(self) -> tuple[PublishedPlan | None, str]:
-        """Return the plan of now; or None, and why there is none."""
+    def _await_answer(self) -> Answer:
+        """Return the planner's answer to now."""
         loop, timeout_s = self.loop, self._rules.plan_timeout_s
         deadline_s = time.monotonic() + timeout_s
         message = None
         while message is None:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
-                return None, f"no plan within {timeout_s:g} s"
+                return Answer(None, f"no plan within {timeout_s:g} s")
             message = self._inbox.wait(timeout_s=min(left_s, _LOOK_S))
             if message is None and self._planners.gone:
                 raise PlannerGone("planner: expected one that publishes plans, got none any more")
+        if message.status == PlanStatus.REJECTED:
+            self.refusals.append(message.status_reason)
+            return Answer(None, message.status_reason, goes_on=True)
         try:
             plan = require_drivable(
                 message,
@@ -219,26 +239,25 @@ class TopicRollout:
             )
         except InvalidInput as error:
             self.refusals.append(str(error))
-            return None, str(error)
-        return plan, ""
+            return Answer(None, str(error))
+        return Answer(plan, plan.status_reason)
 
-    def _drive(self, published: PublishedPlan | None, reason: str, latency_ms: float) -> None:
-        loop = self.loop
-        if published is None:
-            if not self._missed_in_a_row:
-                self._warn(f"stopping, as there is no plan to drive by: {reason}")
-            self.missed += 1
-            self._missed_in_a_row += 1
-            if self._missed_in_a_row >= self._rules.max_missed_plans:
-                raise PlansMissing(
-                    f"planner: expected plans, got {self._missed_in_a_row} steps in a row without one; "
-                    f"last: {reason}"
-                )
-            loop.stop(reason)
+    def _drive(self, answer: Answer, latency_ms: float) -> None:
+        loop, published = self.loop, answer.published
+        if answer.goes_on and loop.go_on(answer.reason) is not None:
+            self.held += 1
             return
-        self._missed_in_a_row = 0
+        if published is None or published.status is PlanStatus.FALLBACK:
+            self._count_missed(answer.reason)
+        if published is None:
+            loop.stop(answer.reason)
+            return
         plan, here = published.plan, loop.ego.local_from_rig
         stamps_us, poses = plan_in_local(plan, here)
+        if published.status is PlanStatus.FALLBACK:
+            loop.stop(answer.reason, along=(stamps_us, poses))
+            return
+        self._missed_in_a_row = 0
         loop.drive(
             stamps_us,
             poses,
@@ -248,3 +267,15 @@ class TopicRollout:
             instruction=published.instruction,
             latency_ms=latency_ms,
         )
+
+    def _count_missed(self, reason: str) -> None:
+        """Count a step without a plan; raises PlansMissing after too many in a row."""
+        if not self._missed_in_a_row:
+            self._warn(f"stopping, as there is no plan to drive by: {reason}")
+        self.missed += 1
+        self._missed_in_a_row += 1
+        if self._missed_in_a_row >= self._rules.max_missed_plans:
+            raise PlansMissing(
+                f"planner: expected plans, got {self._missed_in_a_row} steps in a row without one; "
+                f"last: {reason}"
+            )

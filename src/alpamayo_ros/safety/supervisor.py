@@ -120,6 +120,12 @@ class Supervisor:
         """t0 of the newest observation that has been decided about, 0 before there was one."""
         return self._decided_ns
 
+    @property
+    def valid_t0_ns(self) -> int | None:
+        """t0 of the plan that drives; None while a stop does."""
+        drives = self._arbiter.state.mode is Mode.VALID and self._path is not None
+        return self._path.t0_ns if drives and self._path is not None else None
+
     def clear(self) -> None:
         """Begin a new drive: after activation, and when time went backwards."""
         self._monitor.clear()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -195,21 +196,50 @@ class ClosedLoop:
             return self._step(drive, lambda to_us: self._place(self.course.state_at(to_us)))
         return self._step(drive, lambda to_us: self._dynamics.advance(stamps_us, local_from_rig, to_us))
 
-    def stop(self, reason: str) -> EgoState:
-        """Move on by one step of a comfortable stop along what was driven last; returns the new state.
+    def stop(self, reason: str, *, along: Trajectory | None = None) -> EgoState:
+        """Move on by one step of a stop; returns the new state.
 
         Args:
             reason: why there is no plan; kept in the record.
+            along: the planner's own stop, its first pose where the ego is now; by default a comfortable one
+                along what was driven last.
+
+        Raises:
+            LoopEnded: where the rollout is over.
+            InvalidInput: for a stop that cannot be followed (see require_trajectory).
+        """
+        self._require_running()
+        if self.warming_up:
+            return self.follow_reference()
+        if along is None:
+            path = self._drives[-1].local_from_rig[:, :3, 3] if self._drives else None
+            along = stop_trajectory(self.ego, path)
+        stamps_us, poses = along
+        require_trajectory("stop", stamps_us, poses, now_us=self.time_us)
+        drive = self._drive("stop", (stamps_us, poses), reason=reason)
+        return self._step(drive, lambda to_us: self._dynamics.advance(stamps_us, poses, to_us))
+
+    def go_on(self, reason: str) -> EgoState | None:
+        """Move on by one step along the last plan; None where there is none, or too little is left of it.
+
+        Args:
+            reason: why there is no newer one; kept in the record.
 
         Raises:
             LoopEnded: where the rollout is over.
         """
         self._require_running()
-        if self.warming_up:
-            return self.follow_reference()
-        path = self._drives[-1].local_from_rig[:, :3, 3] if self._drives else None
-        stamps_us, poses = stop_trajectory(self.ego, path)
-        drive = self._drive("stop", (stamps_us, poses), reason=reason)
+        if self.warming_up or not self._drives or self._drives[-1].source != "plan":
+            return None
+        last = self._drives[-1]
+        ahead = last.stamps_us > self.time_us
+        stamps_us = np.concatenate([[self.time_us], last.stamps_us[ahead]])
+        poses = np.concatenate([self.ego.local_from_rig[None], last.local_from_rig[ahead]])
+        try:
+            require_trajectory("plan", stamps_us, poses, now_us=self.time_us)
+        except InvalidInput:
+            return None
+        drive = replace(last, time_us=self.time_us, stamps_us=stamps_us, local_from_rig=poses, reason=reason)
         return self._step(drive, lambda to_us: self._dynamics.advance(stamps_us, poses, to_us))
 
     def finish(self, reason: EndReason, error: str = "") -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import grpc
 import numpy as np
 import pytest
-from sensorsim_fakes import FOREIGN_SCENE, START_US, ScriptedRenderer, jpeg
+from sensorsim_fakes import FOREIGN_SCENE, START_US, ScriptedRenderer, grey_at, jpeg
 
 from alpamayo_ros.sensing.camera_models import FTheta
 from alpamayo_ros.sim.cameras import LOGICAL_IDS, default_cameras
@@ -110,7 +110,8 @@ def test_trajectories(asked: Asked) -> None:
 def test_a_batch_is_one_call(asked: Asked) -> None:
     servicer, client, said = asked
     images = client.render(requests(FRONT, TELE))
-    assert images == {FRONT: jpeg(64, 36), TELE: jpeg(64, 36)} and not said
+    drawn = jpeg(64, 36, grey=grey_at(servicer.requests[0].frame_end_us))
+    assert images == {FRONT: drawn, TELE: drawn} and not said
     assert servicer.calls == {"batch_render_rgb": 1}
     assert [request.camera_intrinsics.logical_id for request in servicer.requests] == [FRONT, TELE]
 
