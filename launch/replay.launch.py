@@ -73,7 +73,11 @@ def generate_launch_description() -> LaunchDescription:
                 PythonLaunchDescriptionSource(
                     PathJoinSubstitution([ThisLaunchFileDir(), "vehicle.launch.py"])
                 ),
-                launch_arguments=[(name, LaunchConfiguration(name)) for name in names],
+                # Nobody drives by a replay, so there is nothing to stop.
+                launch_arguments=[
+                    *((name, LaunchConfiguration(name)) for name in names),
+                    ("watchdog", "false"),
+                ],
             ),
             OpaqueFunction(function=_recorder),
             OpaqueFunction(function=_player),

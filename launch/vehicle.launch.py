@@ -1,6 +1,6 @@
-"""The planner on a vehicle, configured and activated.
+"""The planner on a vehicle, configured and activated, and the watchdog that stops it if the planner dies.
 
-ros2 launch alpamayo_ros vehicle.launch.py checkpoint:=nvidia/Alpamayo-1.5-10B rig:=rig.yaml odometry:=/odom
+ros2 launch alpamayo_ros vehicle.launch.py checkpoint:=nvidia/Alpamayo-1.5-10B rig:=rig.yaml vehicle:=shuttle
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from alpamayo_ros.ros.runner import apply_shared_memory_profile, profile_variable, shared_file
+from alpamayo_ros.ros.vehicle_file import find_vehicle_file
 from launch import LaunchContext, LaunchDescription
 
 # Given on the command line they win over the parameter file; empty, they leave it alone.
@@ -20,7 +21,7 @@ PLANNER_PARAMETERS = ("rig", "checkpoint", "backbone", "device")
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Declare the arguments and start the planner."""
+    """Declare the arguments and start planner and watchdog."""
     return LaunchDescription(
         [
             DeclareLaunchArgument(
@@ -49,6 +50,21 @@ def generate_launch_description() -> LaunchDescription:
                 description="Parameters of the planner as YAML.",
             ),
             DeclareLaunchArgument(
+                "vehicle",
+                default_value="",
+                description="What it can do and how it stops: a file, or a name in config/vehicles.",
+            ),
+            DeclareLaunchArgument(
+                "watchdog",
+                default_value="true",
+                description="Start the watchdog, which stops the vehicle if the planner dies: true or false.",
+            ),
+            DeclareLaunchArgument(
+                "watchdog_params_file",
+                default_value=str(shared_file("config/watchdog.yaml")),
+                description="Parameters of the watchdog as YAML.",
+            ),
+            DeclareLaunchArgument(
                 "namespace", default_value="alpamayo", description="Namespace of the nodes."
             ),
             DeclareLaunchArgument(
@@ -69,6 +85,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             OpaqueFunction(function=_shared_memory),
             OpaqueFunction(function=_planner),
+            OpaqueFunction(function=_watchdog),
         ]
     )
 
@@ -77,6 +94,13 @@ def _shared_memory(context: LaunchContext) -> list[Any]:
     """Let Fast DDS carry images through shared memory, unless the user has chosen a profile."""
     profile = apply_shared_memory_profile(dict(context.environment))
     return [] if profile is None else [SetEnvironmentVariable(profile_variable(), str(profile))]
+
+
+def _files(context: LaunchContext, params_file: str) -> list[Any]:
+    """Return the parameter files of a node, the vehicle's after its own: the last one wins."""
+    vehicle = LaunchConfiguration("vehicle").perform(context)
+    files: list[Any] = [LaunchConfiguration(params_file)]
+    return [*files, str(find_vehicle_file(vehicle))] if vehicle else files
 
 
 def _planner(context: LaunchContext) -> list[Any]:
@@ -92,9 +116,33 @@ def _planner(context: LaunchContext) -> list[Any]:
             executable="planner",
             name="planner",
             namespace=LaunchConfiguration("namespace"),
-            parameters=[LaunchConfiguration("params_file"), parameters],
+            parameters=[*_files(context, "params_file"), parameters],
             remappings=[("odometry", LaunchConfiguration("odometry"))],
             ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+            output="screen",
+        )
+    ]
+
+
+def _watchdog(context: LaunchContext) -> list[Any]:
+    if LaunchConfiguration("watchdog").perform(context).lower() != "true":
+        return []
+    parameters: dict[str, Any] = {
+        "use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
+    }
+    if LaunchConfiguration("rig").perform(context):
+        parameters["rig"] = ParameterValue(LaunchConfiguration("rig"), value_type=str)
+    return [
+        Node(
+            package="alpamayo_ros",
+            executable="watchdog",
+            name="watchdog",
+            namespace=LaunchConfiguration("namespace"),
+            parameters=[*_files(context, "watchdog_params_file"), parameters],
+            remappings=[("odometry", LaunchConfiguration("odometry"))],
+            ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+            respawn=True,
+            respawn_delay=1.0,
             output="screen",
         )
     ]

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 VEHICLE = {"rig", "checkpoint", "backbone", "device", "params_file", "namespace", "use_sim_time", "log_level"}
 REPLAY = {*VEHICLE, "bag", "rate", "out"}
+GUARDED = {*VEHICLE, "vehicle", "watchdog", "watchdog_params_file"}
 SIM = {*VEHICLE - {"use_sim_time"}, "scenarios", "planner", "renderer", "rollouts", "out", "rviz", "record"}
 ALPASIM = {
     *VEHICLE - {"use_sim_time"},
@@ -29,7 +30,7 @@ ARGUMENTS = {
     "alpasim.launch.py": ALPASIM,
     "replay.launch.py": REPLAY,
     "sim.launch.py": SIM,
-    "vehicle.launch.py": VEHICLE,
+    "vehicle.launch.py": GUARDED,
 }
 
 
@@ -103,6 +104,8 @@ def test_executables_and_parameters_exist(name: str) -> None:
         if executable in ("planner", "sim_bridge"):  # their parameters come from a file and a table
             continue
         known = {spec.name for spec in module.PARAMETERS} | {"use_sim_time"}
+        if executable == "watchdog":  # from files, and a table that is checked below
+            continue
         given = {
             key.value
             for node in ast.walk(words["parameters"])
@@ -111,6 +114,27 @@ def test_executables_and_parameters_exist(name: str) -> None:
         }  # type: ignore[union-attr]
         assert given
         assert given <= known
+
+
+def test_planner_and_watchdog_of_a_vehicle_share_what_they_must() -> None:
+    tree = parse("vehicle.launch.py")
+    nodes = {ast.literal_eval(words["executable"]): words for words in map(keywords, calls(tree, "Node"))}
+    assert set(nodes) == {"planner", "watchdog"}
+    for name in ("namespace", "remappings"):
+        assert ast.dump(nodes["planner"][name]) == ast.dump(nodes["watchdog"][name]), name
+    assert ast.literal_eval(nodes["watchdog"]["respawn"]) is True
+    assert "respawn" not in nodes["planner"]  # whoever restarts it must know that the vehicle stands
+    watchdog = {spec.name for spec in node_parameters("watchdog")}
+    assert "rig" in watchdog
+    assert ("watchdog", "false") in [
+        ast.literal_eval(node)
+        for node in ast.walk(parse("replay.launch.py"))
+        if isinstance(node, ast.Tuple) and all(isinstance(part, ast.Constant) for part in node.elts)
+    ]
+
+
+def keywords(call: ast.Call) -> dict[str | None, ast.expr]:
+    return {k.arg: k.value for k in call.keywords}
 
 
 @pytest.mark.skipif(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from planner_harness import World, graph
+from planner_harness import Graph, World, graph
+from rcl_interfaces.srv import GetParameters
 from scripted_planner import SPEED, pose
-from watchdog_harness import Observer, Traffic, after, child, rig_file, t0_ns, until
+from watchdog_harness import Observer, Traffic, after, child, python, rig_file, t0_ns, until
 
 from alpamayo_ros.msg import Plan as PlanMsg
 from alpamayo_ros.ros.plan_conversions import plan_from_msg
@@ -129,3 +135,81 @@ def in_odom(msg: PlanMsg) -> np.ndarray:
     pose_t0 = published.odom_from_rig_t0
     xyz = np.concatenate([np.zeros((1, 3)), published.plan.xyz_in_rig_t0[published.plan.chosen]])
     return xyz @ pose_t0[:3, :3].T + pose_t0[:3, 3]
+
+
+@pytest.mark.long
+def test_alpamayo_run_starts_the_watchdog_beside_the_planner_and_lets_it_outlive_it(tmp_path):
+    options = ["--rig", str(rig_file(tmp_path)), "--vehicle", "truck", "--no-autostart"]
+    with graph(sim_time=False) as (corner, world):
+        observer = Observer(world)
+        getter = world.node.create_client(GetParameters, "watchdog/get_parameters")
+        with run_vehicle(corner, options) as parent:
+            until(lambda: "nothing to guard" in observer.status().get("message", ""), "the watchdog", 60)
+            until(lambda: ("planner", f"/{corner.name}") in nodes(world), "the planner", 60)
+            request = GetParameters.Request(names=["stop.comfort_decel_mps2", "rig"])
+            values = world.call(getter, request).values
+            assert (values[0].double_value, values[1].string_value) == (2.0, str(tmp_path / "rig.yaml"))
+
+            (first,) = children(parent.pid)
+            os.kill(first, signal.SIGKILL)
+            until(lambda: children(parent.pid) not in ([], [first]), "another watchdog")
+            heard = len(world.received["diagnostics"])
+            until(lambda: of_watchdog(world, heard), "its diagnostics", 60)
+
+            (second,) = children(parent.pid)
+            try:
+                parent.kill()
+                parent.wait()
+                heard = len(world.received["diagnostics"])
+                until(lambda: of_watchdog(world, heard), "the diagnostics of one whose parent is dead")
+                os.kill(second, signal.SIGTERM)
+                until(lambda: not Path(f"/proc/{second}").exists(), "its end")
+            finally:
+                if Path(f"/proc/{second}").exists():
+                    os.kill(second, signal.SIGKILL)
+
+        with run_vehicle(corner, options) as parent:
+            heard = len(world.received["diagnostics"])
+            until(lambda: of_watchdog(world, heard), "the watchdog", 60)
+            (child_pid,) = children(parent.pid)
+            parent.send_signal(signal.SIGTERM)
+            output, _ = parent.communicate(timeout=30)
+            assert parent.returncode == 0, output
+            assert not Path(f"/proc/{child_pid}").exists()
+
+
+def test_a_watchdog_that_refuses_its_parameters_ends_the_vehicles_process(tmp_path):
+    options = ["--rig", str(rig_file(tmp_path)), "--no-autostart", "--param", "watchdog:period_ms:=-1.0"]
+    with graph(sim_time=False) as (corner, _), run_vehicle(corner, options) as parent:
+        output, _ = parent.communicate(timeout=90)
+        assert parent.returncode == 2, output
+        assert "parameter period_ms: expected double 20 … 1000" in output
+
+
+@contextmanager
+def run_vehicle(corner: Graph, options: list[str]) -> Iterator[subprocess.Popen]:
+    """Run `alpamayo run vehicle` on the graph's corner; it is killed at the end."""
+    command = ["-m", "alpamayo_ros.cli.main", "run", "vehicle", "--namespace", corner.name, *options]
+    for remap in corner.remaps:
+        command += ["--remap", remap]
+    with python(command) as process:
+        try:
+            yield process
+        finally:
+            for child_pid in children(process.pid) if process.poll() is None else []:
+                os.kill(child_pid, signal.SIGKILL)  # it would outlive its parent
+
+
+def nodes(world: World) -> list[tuple[str, str]]:
+    return world.node.get_node_names_and_namespaces()
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process, whichever of its threads started them."""
+    found = [file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(child) for child in itertools.chain.from_iterable(found)]
+
+
+def of_watchdog(world: World, first: int) -> bool:
+    """Return whether the watchdog has reported since so many messages."""
+    return any(s.name == "alpamayo/watchdog" for m in world.received["diagnostics"][first:] for s in m.status)

@@ -121,6 +121,13 @@ def child(corner: Graph, command: list[str], **parameters: object) -> Iterator[s
         arguments += ["-r", remap]
     for name, value in parameters.items():
         arguments += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
+    with python([*command, "--ros-args", *arguments]) as process:
+        yield process
+
+
+@contextmanager
+def python(command: list[str]) -> Iterator[subprocess.Popen]:
+    """Run a Python process in the tests' domain; it is killed at the end."""
     environment = {
         **os.environ,
         "ROS_DOMAIN_ID": str(DOMAIN_ID),
@@ -128,7 +135,7 @@ def child(corner: Graph, command: list[str], **parameters: object) -> Iterator[s
         "OMP_NUM_THREADS": "1",
     }
     process = subprocess.Popen(
-        [sys.executable, *command, "--ros-args", *arguments],
+        [sys.executable, *command],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -140,8 +147,11 @@ def child(corner: Graph, command: list[str], **parameters: object) -> Iterator[s
     finally:
         if process.poll() is None:
             process.kill()
-        output, _ = process.communicate()
-        print(f"{command[-1]}:\n{output}")  # shown if the test fails
+        try:
+            output, _ = process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            output = "a child of its own still holds its output"
+        print(f"{command}:\n{output}")  # shown if the test fails
 
 
 @contextmanager

@@ -12,9 +12,12 @@ import yaml
 
 from alpamayo_ros.types import InvalidInput
 
-NODES = ("planner", "player", "recorder", "sim_bridge")
+NODES = ("planner", "player", "recorder", "sim_bridge", "watchdog")
 SIMULATION = "sim"
 """Stands for the bridge, and a planner beside it where the bridge hosts none."""
+
+VEHICLE = "vehicle"
+"""Stands for the planner, and a watchdog in a process of its own, as vehicle.launch.py starts them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "nodes",
         nargs="*",
         metavar="NODE",
-        help=f"of {', '.join(NODES)}, or {SIMULATION} for a simulation with its planner (default: planner)",
+        help=f"of {', '.join(NODES)}; {SIMULATION} for a simulation with its planner, {VEHICLE} for the "
+        "planner and its watchdog (default: planner)",
     )
     parser.add_argument("--namespace", default="alpamayo", help="of all nodes (default: alpamayo)")
     parser.add_argument("--params-file", help="YAML as for `ros2 run … --params-file`")
@@ -45,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     planner.add_argument("--backbone", help="folder or hub id, if not the one that the checkpoint names")
     planner.add_argument("--device", help="cpu, cuda, cuda:1, or auto")
     planner.add_argument("--odometry", metavar="TOPIC", help="topic of nav_msgs/Odometry")
+    planner.add_argument(
+        "--vehicle", metavar="NAME", help="what the vehicle can do: a file, or a name in config/vehicles"
+    )
     planner.add_argument("--no-autostart", action="store_true", help="wait for a lifecycle manager")
     player = parser.add_argument_group("player and recorder")
     player.add_argument("--bag", help="recording to play")
@@ -74,14 +81,21 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the nodes until a signal comes or one of them is done; return the exit code."""
     from alpamayo_ros.ros.runner import ros_arguments, run_nodes
     from alpamayo_ros.ros.sim_graph import corners
+    from alpamayo_ros.ros.vehicle_file import find_vehicle_file
 
     names = _names(arguments)
+    guarded = VEHICLE in names
+    names = ["planner" if name == VEHICLE else name for name in names]
     for name in names:
         if name not in NODES:
-            known = ", ".join((*NODES, SIMULATION))
+            known = ", ".join((*NODES, SIMULATION, VEHICLE))
             raise InvalidInput(f"node: expected one of {known}, got {name!r}")
     if arguments.rollouts != 1 and ("sim_bridge" not in names or {"player", "recorder"} & set(names)):
         raise InvalidInput("--rollouts: expected simulations and nothing else, got other nodes too")
+    if {"planner", "watchdog"} <= set(names):
+        raise InvalidInput(
+            f"watchdog: expected in a process of its own, got it beside the planner; `{VEHICLE}` starts both"
+        )
     parameters = _parameters(arguments)
     if "sim_bridge" in names:
         parameters["planner"].setdefault("use_sim_time", True)
@@ -93,6 +107,9 @@ def run(arguments: argparse.Namespace) -> int:
         parameters={"use_sim_time": True} if arguments.use_sim_time else None,
         log_level=arguments.log_level,
     )
+    if arguments.vehicle:
+        # After the file of parameters, before "--": what comes later wins.
+        ros[-1:-1] = ["--params-file", str(find_vehicle_file(arguments.vehicle))]
     makers = []
     for index, corner in enumerate(corners(arguments.namespace, arguments.rollouts)):
         options = {"cli_args": corner.arguments()} if corner.remaps else {}
@@ -102,7 +119,29 @@ def run(arguments: argparse.Namespace) -> int:
             if "out" in given["sim_bridge"]:
                 given["sim_bridge"]["out"] += f"/r{index}"
         makers += [with_parameters(name, given[name], options) for name in names]
-    return run_nodes(makers, ros, start=start)
+    if not guarded:
+        return run_nodes(makers, ros, start=start)
+    from alpamayo_ros.ros.watchdog_process import WatchdogProcess
+
+    with WatchdogProcess(_watchdog_arguments(arguments)) as watchdog:
+        code = run_nodes(makers, ros, start=start)
+    return 2 if watchdog.refused else code
+
+
+def _watchdog_arguments(arguments: argparse.Namespace) -> list[str]:
+    """Return what the watchdog of a vehicle is run with: what it has in common with the planner."""
+    given = []
+    for flag in ("namespace", "params_file", "log_level", "rig", "odometry", "vehicle"):
+        if getattr(arguments, flag):
+            given += [f"--{flag.replace('_', '-')}", getattr(arguments, flag)]
+    if arguments.use_sim_time:
+        given.append("--use-sim-time")
+    for text in arguments.remap:
+        given += ["--remap", text]
+    for text in arguments.param:
+        if text.startswith("watchdog:"):
+            given += ["--param", text]
+    return given
 
 
 def _names(arguments: argparse.Namespace) -> list[str]:
@@ -131,6 +170,7 @@ def _parameters(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
         },
         "player": {"bag": arguments.bag, "rate": arguments.rate, "loop": arguments.loop or None},
         "recorder": {"output": arguments.record},
+        "watchdog": {"rig": arguments.rig},
         "sim_bridge": {
             "scenarios": arguments.scenarios,
             "planner": arguments.planner,
