@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from planner_harness import Graph
+from planner_harness import T0_NS, Graph, World
 from rclpy.parameter import Parameter
 from scripted_planner import RADIUS, SPEED, pose
 from watchdog_harness import (
@@ -23,8 +24,10 @@ from watchdog_harness import (
     watched,
 )
 
+from alpamayo_ros.msg import Engagement
 from alpamayo_ros.msg import Plan as PlanMsg
 from alpamayo_ros.ros.plan_conversions import plan_from_msg
+from alpamayo_ros.ros.qos import latched_qos
 
 
 @dataclass
@@ -121,21 +124,28 @@ def test_a_planner_that_lives_and_says_nothing_is_silent(tmp_path):
         until(lambda: observer.status()["acting"] == "false", "the end of the stop")
 
 
-def test_an_orderly_end_is_no_failure_unless_engaged(tmp_path):
+def test_deactivation_is_a_failure_only_while_engaged(tmp_path):
     with driving(tmp_path, engaged=False) as drive:
         observer, planner = drive.observer, drive.planner
-        planner.tell("deactivate", "end")
+        planner.tell("deactivate")
         until(lambda: "not active" in observer.status()["message"], "the watchdog to stand down")
-        planner.process.wait()
-        until(lambda: observer.status()["publishers"] == "0", "the planner's publisher to go")
-        until(lambda: int(observer.status()["liveliness_lost"]) > 0, "its liveliness to be lost")
+        until(lambda: int(observer.status()["liveliness_lost"]) > 0, "the planner's liveliness to be lost")
         assert not observer.of_watchdog()
         assert observer.status()["level"] == "0"
-    with driving(tmp_path) as drive:
-        observer, planner = drive.observer, drive.planner
+        planner.tell("activate", "plans", "engage")
+        until(lambda: guards(observer, engaged=True), "the watchdog to guard")
         planner.tell("deactivate")
         until(observer.of_watchdog, "a stop")
         assert "is not active any more (deactivated)" in observer.of_watchdog()[0][1].status_reason
+
+
+def test_an_orderly_end_is_no_failure(tmp_path):
+    with driving(tmp_path, engaged=False, timeout_ms=300.0) as drive:
+        observer, planner = drive.observer, drive.planner
+        planner.tell("deactivate", "end")
+        until(lambda: observer.status()["publishers"] == "0", "the planner's publisher to go")
+        planner.process.wait()
+        assert not observer.of_watchdog()
 
 
 def test_without_odometry_the_stop_goes_on_where_it_leads(tmp_path):
@@ -180,3 +190,74 @@ def test_it_asks_for_no_more_than_a_slow_planner_promises(tmp_path):
         assert "read-only" in refused[0].reason
         refused = node.set_parameters([Parameter("stop.comfort_decel_mps2", value=6.0)])
         assert "comfort_decel_mps2 <= hard_decel_mps2" in refused[0].reason
+
+
+def test_simulated_time_that_stands_is_no_silence(tmp_path):
+    """In simulated time nobody is silent while it stands or leaps; once it runs, its seconds count."""
+    with watched(tmp_path, use_sim_time=True, max_odometry_age_ms=10_000.0) as (observer, _, node):
+        world = observer.world
+        planner = SpokenFor(world)
+        planner.says(active=True, engaged=True)
+        until(lambda: node.count_publishers("engaged"), "the planner")
+
+        def clock(stamp_ns: int) -> None:
+            world.tick(stamp_ns)
+            until(lambda: node.get_clock().now().nanoseconds == stamp_ns, "the clock")
+
+        until(lambda: world.clock.get_subscription_count(), "the clock's subscription")
+        clock(T0_NS)
+        until(lambda: node.watchdog.state(steady_ns=T0_NS).guarding, "the watchdog to guard")
+        time.sleep(1.3)  # more than the timeout of the watchdog, if it went by this clock
+        clock(T0_NS + 100_000_000)
+        clock(T0_NS + 3600 * 10**9)  # a leap
+        time.sleep(0.2)
+        assert not observer.of_watchdog()
+        for step in range(1, 12):
+            clock(T0_NS + 3600 * 10**9 + step * 100_000_000)
+        until(observer.of_watchdog, "a stop")
+        assert observer.of_watchdog()[0][1].engaged
+
+
+class SpokenFor:
+    """A planner of which only the word on `engaged` is heard."""
+
+    def __init__(self, world: World) -> None:
+        self._topic = world.node.create_publisher(Engagement, "engaged", latched_qos())
+
+    def says(self, *, active: bool, engaged: bool) -> None:
+        self._topic.publish(Engagement(active=active, engaged=engaged, reason="test"))
+
+
+def test_odometry_of_another_body_is_brought_to_the_rig(tmp_path):
+    """An antenna 2 m ahead of the rear axle; odometry of unknown frames is refused and said to be."""
+    with watched(tmp_path) as (observer, _, _), Traffic(observer.world):
+        observer.world.child_frame = "antenna"
+        until(observer.status, "diagnostics")
+        until(lambda: int(observer.status()["odometry_rejected"]) > 10, "refusals")
+        observer.world.static_transform("base_link", "antenna", (2.0, 0.0, 1.0))
+        rejected = int(observer.status()["odometry_rejected"])
+        until(lambda: int(observer.status()["odometry_received"]) > rejected + 100, "odometry")
+        SpokenFor(observer.world).says(active=True, engaged=True)
+        until(observer.of_watchdog, "a stop")
+        stop = plan_from_msg(observer.of_watchdog()[0][1])
+        x, y, yaw = pose(stop.plan.t0_ns)
+        rear_axle = (x - 2.0 * np.cos(yaw), y - 2.0 * np.sin(yaw))
+        np.testing.assert_allclose(stop.odom_from_rig_t0[:2, 3], rear_axle, atol=0.02)
+        # Poses of another odometry frame have nothing to do with those before.
+        seen = len(observer.of_watchdog())
+        observer.world.odometry_frame = "elsewhere"
+        until(lambda: len(observer.of_watchdog()) > seen + 5, "stops")
+        assert observer.of_watchdog()[-1][1].odometry_frame_id == "odom"
+
+
+@pytest.mark.long
+def test_how_long_it_takes_from_a_kill_to_the_first_stop(tmp_path):
+    took_ms = []
+    for _ in range(20):
+        with driving(tmp_path) as drive:
+            killed = drive.planner.kill()
+            until(drive.observer.of_watchdog, "a stop")
+            took_ms.append(1e3 * (drive.observer.of_watchdog()[0][0] - killed))
+    least, middle, most = np.percentile(took_ms, [0, 50, 100])
+    print(f"from kill to stop: {least:.0f} ... {most:.0f} ms, median {middle:.0f} ms")
+    assert middle < 700.0

@@ -108,9 +108,7 @@ def watched(tmp_path: Path, **parameters: Any) -> Iterator[tuple[Observer, Graph
             yield observer, corner, node
         finally:
             corner.executor.remove_node(node)
-            done = corner.executor.create_task(node.destroy_node)
-            wait_for(done.done, "the end of the node")
-            done.result()
+            corner.run(node.destroy_node, "the end of the node")
 
 
 @contextmanager

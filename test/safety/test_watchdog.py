@@ -181,6 +181,17 @@ def test_a_planner_that_is_deactivated_while_not_engaged_is_none():
     assert not drive.watchdog.state(steady_ns=drive.steady_ns).guarding
 
 
+def test_what_was_lost_while_it_was_not_active_is_no_loss_when_it_is():
+    drive = driving(engaged=False)
+    drive.says(engaged=False, active=False, reason="deactivated")
+    drive.watchdog.lost("the planner's liveliness was lost")
+    drive.run(1000)
+    drive.says(engaged=False, active=True, reason="activated")
+    drive.says(engaged=True, active=True, reason="engage was called")
+    drive.run(500)
+    assert not drive.stops
+
+
 def test_a_driver_who_takes_over_first_may_deactivate():
     drive = driving()
     drive.says(engaged=False, active=True, reason="engage was called")

@@ -198,8 +198,8 @@ class Watchdog:
             self._fail("the planner was started anew while it was active", steady_ns, relied_on=was_engaged)
             self._restarted = True
         elif active:
-            if not was_active:
-                self._heard_ns = steady_ns
+            if not was_active:  # what was lost while it was not, is no loss
+                self._heard_ns, self._lost = steady_ns, ""
             self._heard = True
         elif self._heard and engaged:
             failure = f"the planner was engaged and is not active any more ({said.reason})"
