@@ -66,7 +66,8 @@ class ScriptedPlanner:
 
     def __init__(self, node: Node) -> None:
         period_ms = float(node.declare_parameter("plan_period_ms", 500.0).value)
-        profile = plan_qos(period_ms=period_ms, max_plan_age_ns=10**9, heartbeat_ms=period_ms)
+        heartbeat_ms = float(node.declare_parameter("heartbeat_ms", 500.0).value)
+        profile = plan_qos(period_ms=period_ms, max_plan_age_ns=10**9, heartbeat_ms=heartbeat_ms)
         self._node = node
         self._publisher = node.create_publisher(PlanMsg, "plan", profile)
         self._engagement: Engagement | None = None

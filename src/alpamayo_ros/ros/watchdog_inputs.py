@@ -113,7 +113,9 @@ class PlannerVoice:
             self._on_plan,
             self._requested,
             event_callbacks=SubscriptionEventCallbacks(
-                deadline=self._on_deadline, liveliness=self._on_liveliness
+                deadline=self._on_deadline,
+                liveliness=self._on_liveliness,
+                incompatible_qos=self._on_incompatible,
             ),
         )
 
@@ -148,6 +150,10 @@ class PlannerVoice:
 
     def _on_deadline(self, event: Any) -> None:
         self.statistics.count("deadlines_missed", max(0, int(event.total_count_change)))
+
+    def _on_incompatible(self, event: Any) -> None:
+        """Take note of a planner that offers less than the one before; `discover` soon asks for less."""
+        self.statistics.count("incompatible", max(0, int(event.total_count_change)))
 
     def _on_liveliness(self, event: Any) -> None:
         # The watchdog's own publisher counts as alive while it acts, which hides nothing: then only a plan
