@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,8 @@ from alpamayo_ros.sim.protocol.egodriver_messages import (
     session_of,
 )
 from alpamayo_ros.sim.protocol.sensorsim import AvailableCamera
-from alpamayo_ros.types import Observation, Plan, Planner, PrepareFrame, UInt8Array
+from alpamayo_ros.sim.trajectories import require_trajectory
+from alpamayo_ros.types import InvalidInput, Observation, Plan, Planner, PrepareFrame, UInt8Array
 
 STEP_US = 100_000
 START_US = 1_700_000_000_000_000
@@ -201,6 +203,49 @@ class Drive:
     def close(self) -> None:
         self.session.close()
         self.driver.close()
+
+
+def info(answer: DriveAnswer) -> dict[str, object]:
+    """Return an answer's debug info."""
+    return dict(json.loads(answer.debug_info))
+
+
+def check(answer: DriveAnswer, now_us: int) -> None:
+    """Check what every answer must be, as AlpaSim's controller and its minADE want it."""
+    require_trajectory("answer", *answer.trajectory, now_us=now_us)
+    np.testing.assert_allclose(answer.trajectory[1][0], pose_at(now_us), atol=1e-6)
+    assert answer.samples
+    for stamps_us, poses in answer.samples:
+        assert stamps_us[0] == now_us and stamps_us[-1] - now_us >= 5_000_000
+        assert np.all(np.diff(stamps_us) > 0) and np.isfinite(poses).all()
+
+
+def broken(what: str) -> ScriptedPlanner:
+    """Return a planner of three samples that fails in one way."""
+
+    def edit(plan: Plan) -> Plan:
+        xyz, rot = plan.xyz_in_rig_t0.copy(), plan.rot_in_rig_t0.copy()
+        if what == "raises":
+            raise RuntimeError("no room")
+        if what == "refuses":
+            raise InvalidInput("too dark")
+        if what == "nan":
+            xyz[:, 30] = np.nan
+        if what == "nan rotation":
+            rot[:, 3] = np.nan
+        if what == "skewed":
+            rot[:, 3, 0, 0] += 0.5
+        if what == "mirrored":
+            rot[:, 3, 2] *= -1.0
+        if what == "starts elsewhere":
+            xyz[:, :, 0] += 10.0
+        if what == "reverses":
+            xyz[:, :, 0] *= -1.0
+        if what == "other t0":
+            return replace(plan, t0_ns=plan.t0_ns + 1)
+        return replace(plan, xyz_in_rig_t0=xyz, rot_in_rig_t0=rot)
+
+    return ScriptedPlanner(edit, num_samples=3)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,11 @@ ever read. No times are in it: equal sessions get equal answers, byte for byte.
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from typing import Any
 
+from alpamayo_ros.safety.supervisor import Judgement
 from alpamayo_ros.sim.driver.events import DriveOutcome
 from alpamayo_ros.sim.driver.navigation import Maneuver
 
@@ -23,7 +25,7 @@ _COMMANDS: dict[Maneuver, str] = {
 """Names that AlpaSim's own drivers use."""
 _WITHOUT_PLAN = {
     "warm_up": "Constant speed until there are enough pictures and poses.",
-    "stop": "Stop: there is no plan that could be driven.",
+    "stop": "Stop: there is no plan that may be driven.",
 }
 
 
@@ -42,6 +44,7 @@ def describe(outcome: DriveOutcome, *, maneuver: Maneuver, chosen_sample: int | 
         "safe_trajectory": outcome.source != "stop",
         "select_ix": chosen_sample,
         "source": outcome.source,
+        "status": outcome.status,
         "reason": outcome.reason,
         "instruction": outcome.instruction,
         "time_now_us": outcome.now_us,
@@ -56,7 +59,26 @@ def describe(outcome: DriveOutcome, *, maneuver: Maneuver, chosen_sample: int | 
             "seed": plan.seed,
             "model": plan.model,
         }
+    if outcome.judgement is not None:
+        info |= _judgement(outcome.judgement)
     return info
+
+
+def _judgement(judgement: Judgement) -> dict[str, Any]:
+    """Return what gate and monitor found of the plan that was made for this step, driven or not."""
+    checks = judgement.decision.verdicts[judgement.decision.chosen or 0].checks
+    monitor = judgement.monitor
+    return {
+        "refusal": judgement.refusal,
+        "checks": {check.name: [_number(check.value), _number(check.limit)] for check in checks},
+        "monitor": "not_asked" if monitor is None else monitor.agreement.name.lower(),
+        "monitor_reason": "" if monitor is None else monitor.reason,
+    }
+
+
+def _number(value: float) -> float | None:
+    """Return a number as JSON has it, to six digits; None for one that is not finite."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def encode(info: dict[str, Any], kind: str) -> bytes:

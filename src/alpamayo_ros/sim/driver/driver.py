@@ -7,9 +7,9 @@ import threading
 
 from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.sim.driver.events import DriverWatcher, SessionWatcher
-from alpamayo_ros.sim.driver.fitness import Fitness, basic_fitness
 from alpamayo_ros.sim.driver.inputs import SessionInputs
 from alpamayo_ros.sim.driver.planners import DriverPlanners, OneThread
+from alpamayo_ros.sim.driver.safety import SessionSafety
 from alpamayo_ros.sim.driver.session import DrivingSession
 from alpamayo_ros.sim.driver.settings import DriverSettings
 from alpamayo_ros.sim.driver.statistics import DriverStatistics
@@ -28,7 +28,6 @@ class Driver:
         rig: the cameras that it looks at.
         settings: how to drive.
         watcher: told of sessions and what happens in them; None for nobody.
-        fitness: which samples of a plan may be driven.
 
     Attributes:
         statistics: counts.
@@ -45,12 +44,11 @@ class Driver:
         settings: DriverSettings | None = None,
         *,
         watcher: DriverWatcher | None = None,
-        fitness: Fitness = basic_fitness,
     ) -> None:
         self.planners, self.rig = planners, rig
         self.settings = settings or DriverSettings()
         self.statistics = DriverStatistics()
-        self._watcher, self._fitness = watcher, fitness
+        self._watcher = watcher
         if self.settings.navigation == "on" and not planners.takes_instruction:
             raise InvalidInput(
                 f"navigation: expected a model that takes navigation text, got {planners.model_id}"
@@ -100,12 +98,12 @@ class Driver:
             inputs,
             planner,
             thread=self._thread,
+            safety=SessionSafety(self.settings.safety, gate=self.settings.safety_gate),
             settings=self.settings,
             navigate=self.navigates,
             num_samples=self.planners.num_samples,
             statistics=self.statistics,
             watcher=self._watch(session),
-            fitness=self._fitness,
             on_close=self._closed,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from alpamayo_ros.safety.supervisor import Judgement, Stop
 from alpamayo_ros.sensing.rigid import Matrix4
 from alpamayo_ros.sim.driver.navigation import Guidance
 from alpamayo_ros.sim.protocol.egodriver_messages import DriveSession, Egomotion
@@ -13,7 +14,10 @@ from alpamayo_ros.types import Plan
 
 Source = Literal["plan", "held_plan", "warm_up", "stop"]
 """What an answer is: a plan made for it, an earlier one's rest, constant speed while history or pictures are
-still too few, or a stop where there is no plan that could be driven."""
+still too few, or a stop where there is no plan that may be driven."""
+
+Status = Literal["valid", "unchecked", "fallback"]
+"""Plan's statuses: passed the gate, was not judged as the gate is off, or is driven for want of a plan."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +32,11 @@ class DriveOutcome:
         local_from_rig_now: where the rig is at now_us.
         plan: the plan behind the trajectory, its `chosen` the one that is driven; None in a warm-up or stop.
         local_from_rig_t0: where the rig was at the plan's t0; None without a plan.
+        stop: the stop behind the trajectory; None in all other answers.
+        judgement: of the plan that was made for this request, driven or not; None where none was made, and
+            where the gate is off.
+        judged_at: where the rig was at the t0 of the plan that was made for this request; None without one.
+        plan_judgement: of the plan behind the trajectory; None where the gate is off, and without a plan.
         instruction: the navigation text that the plan was made with, "" for none.
         inference_ms: how long the planner took, its queue included; 0 where it was not asked.
         total_ms: how long the whole answer took.
@@ -40,9 +49,20 @@ class DriveOutcome:
     local_from_rig_now: Matrix4
     plan: Plan | None = None
     local_from_rig_t0: Matrix4 | None = None
+    stop: Stop | None = None
+    judgement: Judgement | None = None
+    judged_at: Matrix4 | None = None
+    plan_judgement: Judgement | None = None
     instruction: str = ""
     inference_ms: float = 0.0
     total_ms: float = 0.0
+
+    @property
+    def status(self) -> Status:
+        """What the answer is to whoever drives by it."""
+        if self.plan is None:
+            return "fallback"
+        return "unchecked" if self.plan_judgement is None else "valid"
 
 
 class SessionWatcher(Protocol):

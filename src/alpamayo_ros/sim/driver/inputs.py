@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from alpamayo_ros.safety.fallback import VehicleState
 from alpamayo_ros.sensing.assembly import stack_frames
 from alpamayo_ros.sensing.ego_history import EgoHistory
+from alpamayo_ros.sensing.ego_motion import EgoMotion, Motion, Twist
 from alpamayo_ros.sensing.frame_matching import FrameBuffer
 from alpamayo_ros.sensing.frame_pipeline import FramePipeline
 from alpamayo_ros.sensing.rig import Rig
@@ -26,7 +28,7 @@ from alpamayo_ros.sensing.timing import NS_PER_MS, ObservationRefused, TimingCon
 from alpamayo_ros.sim.driver.navigation import ROUTE_AGE_US, Guidance, guide
 from alpamayo_ros.sim.driver.settings import DriverSettings
 from alpamayo_ros.sim.images import image_size
-from alpamayo_ros.sim.protocol.convert import camera_model
+from alpamayo_ros.sim.protocol.convert import RigMotion, camera_model
 from alpamayo_ros.sim.protocol.egodriver_messages import CameraFrame, DriveSession, Egomotion, Route
 from alpamayo_ros.sim.state import EgoState
 from alpamayo_ros.sim.trajectories import interpolate_poses
@@ -99,6 +101,7 @@ class SessionInputs:
             camera_id: FrameBuffer(round(_FRAMES_KEPT_MS * NS_PER_MS)) for camera_id in rig.camera_ids
         }
         self._ego = EgoHistory(self._timing)
+        self._motion = EgoMotion()
         self._routes: list[tuple[int, Guidance]] = []
         self._last_t0_ns: int | None = None
         self._assembled: _Assembled | None = None
@@ -157,16 +160,23 @@ class SessionInputs:
             self._ignored("egomotion, at 0 us")
             if len(egomotion.stamps_us) == 1:
                 return
-            egomotion = Egomotion(egomotion.stamps_us[1:], egomotion.local_from_rig[1:])
+            egomotion = Egomotion(
+                egomotion.stamps_us[1:], egomotion.local_from_rig[1:], egomotion.motions[1:]
+            )
         for stamp_us in egomotion.stamps_us[[0, -1]].tolist():
             _stamp_ns("trajectory: timestamp_us", stamp_us)
         span_us = round(self._timing.odometry_buffer_ms * 1000)
         first = int(np.searchsorted(egomotion.stamps_us, egomotion.stamps_us[-1] - span_us))
+        motions = egomotion.motions or (None,) * len(egomotion.stamps_us)
         with self._lock:
-            for stamp_us, pose in zip(
-                egomotion.stamps_us[first:].tolist(), egomotion.local_from_rig[first:], strict=True
+            for stamp_us, pose, motion in zip(
+                egomotion.stamps_us[first:].tolist(),
+                egomotion.local_from_rig[first:],
+                motions[first:],
+                strict=True,
             ):
                 self._ego.add(stamp_us * _NS_PER_US, pose)
+                self._motion.add(stamp_us * _NS_PER_US, pose, _twist(motion))
             self._assemble()
 
     def add_route(self, route: Route) -> Guidance:
@@ -205,6 +215,31 @@ class SessionInputs:
         velocity = (float(step[0, 3]) / over_s, float(step[1, 3]) / over_s)
         yaw_rate = float(np.arctan2(step[1, 0], step[0, 0])) / over_s
         return EgoState(now_us, pose, velocity_in_rig_mps=velocity, yaw_rate_radps=yaw_rate)
+
+    def motion_at(self, now_us: int) -> Motion | None:
+        """Return how the rig moves as it was measured; None where no poses are told closely around then."""
+        with self._lock:
+            return self._motion.at(now_us * _NS_PER_US)
+
+    def state_at(self, ego: EgoState) -> VehicleState:
+        """Return what a stop begins from: the rig's pose, and the newest motion that is known by then."""
+        with self._lock:
+            motion = self._motion.at(ego.time_us * _NS_PER_US) or self._motion.newest()
+        if motion is None or motion.stamp_ns > ego.time_us * _NS_PER_US:
+            speed_mps, accel_mps2, yaw_rate_radps = ego.speed_mps, 0.0, ego.yaw_rate_radps
+        else:
+            speed_mps, accel_mps2, yaw_rate_radps = (
+                motion.speed_mps,
+                motion.accel_mps2,
+                motion.yaw_rate_radps,
+            )
+        return VehicleState(
+            ego.time_us * _NS_PER_US,
+            ego.local_from_rig,
+            speed_mps,
+            accel_mps2=accel_mps2,
+            yaw_rate_radps=yaw_rate_radps,
+        )
 
     def _pose_at(self, now_us: int) -> Matrix4:
         now_ns = now_us * _NS_PER_US
@@ -309,6 +344,17 @@ def _stamp_ns(name: str, stamp_us: int) -> int:
     if not 0 < stamp_us <= _LAST_US:
         raise InvalidInput(f"{name}: expected a stamp in us from 1 to {_LAST_US}, got {stamp_us}")
     return stamp_us * _NS_PER_US
+
+
+def _twist(motion: RigMotion | None) -> Twist | None:
+    """Return a motion as a twist of the rig; None for one that may not have been filled in.
+
+    AlpaSim's are zero while the ego follows the recording. Of somebody who stands the poses say the same.
+    """
+    if motion is None:
+        return None
+    twist = Twist(np.array(motion.velocity_mps), np.array(motion.turn_radps))
+    return None if twist.is_zero else twist
 
 
 def _pipeline(

@@ -14,12 +14,25 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
+from alpamayo_ros.safety.supervisor import Stop
 from alpamayo_ros.sim.planners import ConstantVelocityPlanner
 from alpamayo_ros.sim.protocol.egodriver_messages import DriveSession
 from alpamayo_ros.sim.protocol.server import Unwanted
 from alpamayo_ros.types import Planner, PrepareFrame
 
 T = TypeVar("T")
+
+
+class PlannerStops(Exception):
+    """What a planner with a safety stage of its own raises where it has no valid plan.
+
+    Attributes:
+        stop: to follow instead.
+    """
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop.reason)
+        self.stop = stop
 
 
 class DriverPlanners(Protocol):
@@ -48,8 +61,8 @@ class DriverPlanners(Protocol):
     def start(self, session: DriveSession, *, seed: int) -> Planner:
         """Return a planner that draws from `seed` and the observations alone.
 
-        If it has a method `close`, that is called when the session ends. Raises server.Busy where there is
-        no room for another session.
+        If it has a method `close`, that is called when the session ends. Its `plan` may raise PlannerStops.
+        Raises server.Busy where there is no room for another session.
         """
         ...
 

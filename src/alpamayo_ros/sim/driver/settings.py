@@ -7,12 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from alpamayo_ros.safety.arbiter import ArbiterSettings
+from alpamayo_ros.safety.gate import GateSettings
+from alpamayo_ros.safety.supervisor import SafetySettings
 from alpamayo_ros.sim.cameras import LOGICAL_IDS
 from alpamayo_ros.types import InvalidInput, camera_name
 
 DEFAULT_PORT = 6789
 DEBUG_INFOS = ("json", "pickle")
 NAVIGATIONS = ("auto", "on", "off")
+MAX_PLAN_AGE_S = 1.0
+
+
+def _default_safety() -> SafetySettings:
+    age_ms = 1e3 * MAX_PLAN_AGE_S
+    return SafetySettings(
+        gate=GateSettings(max_plan_age_ms=age_ms), arbiter=ArbiterSettings(hold_ms=age_ms, max_gap_ms=age_ms)
+    )
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,10 @@ class DriverSettings:
             any.
         cameras: Alpamayo's camera id by logical id, where a scene names its cameras otherwise than AlpaSim
             usually does (see sim/cameras.py); they come on top of the usual names.
-        max_plan_age_s: how old, in the session's time, a plan may be that is driven on for want of a newer.
+        max_plan_age_s: how old, in the session's time, pictures may be that are planned from.
+        safety: of each session's gate, monitor and stops; its arbiter says for how long a plan is driven on
+            for want of a newer one.
+        safety_gate: whether plans are judged; without that whatever is a motion is driven.
         warm_up_s: how long after the first drive, in the session's time, too short a history or too few
             pictures are no fault.
         max_image_bytes: of an encoded picture.
@@ -42,7 +56,9 @@ class DriverSettings:
     debug_info: str = "json"
     navigation: str = "auto"
     cameras: Mapping[str, int] = field(default_factory=dict)
-    max_plan_age_s: float = 1.0
+    max_plan_age_s: float = MAX_PLAN_AGE_S
+    safety: SafetySettings = field(default_factory=_default_safety)
+    safety_gate: bool = True
     warm_up_s: float = 2.0
     max_image_bytes: int = 32 * 2**20
     max_image_pixels: int = 40_000_000

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from alpamayo_ros.safety.supervisor import Judgement
 
 _LATENCIES_KEPT = 1000
 
@@ -23,6 +25,9 @@ class DriverCounts:
         ignored: pictures that are not used, by logical id: of cameras that the rig does not use, or with
             ", again", ", too old" or ", at 0 us" behind it (that of poses, too).
         refused: what was refused, by reason.
+        gate: checks that were failed, by name, one for each sample.
+        monitor: plans that passed the gate, by what the monitor says: agrees, contradicts, silent.
+        waited: plans that may be driven, but wait for others of their kind after a stop.
         last_problem: the last refusal's, failure's or stop's text, "" before any.
         overhead_p50_ms, overhead_p99_ms: of the latest answers, without the planner's time; 0 before any.
         inference_p50_ms, inference_p99_ms: of the latest plans, waiting for other sessions' included.
@@ -40,6 +45,9 @@ class DriverCounts:
     inference_p50_ms: float
     inference_p99_ms: float
     sessions_expired: int = 0
+    gate: Mapping[str, int] = field(default_factory=dict)
+    monitor: Mapping[str, int] = field(default_factory=dict)
+    waited: int = 0
 
 
 class DriverStatistics:
@@ -50,6 +58,8 @@ class DriverStatistics:
         self._open = self._started = self._expired = 0
         self._drives, self._frames = Counter[str](), Counter[str]()
         self._ignored, self._refused = Counter[str](), Counter[str]()
+        self._gate, self._monitor = Counter[str](), Counter[str]()
+        self._waited = 0
         self._problem = ""
         self._overhead_ms: deque[float] = deque(maxlen=_LATENCIES_KEPT)
         self._inference_ms: deque[float] = deque(maxlen=_LATENCIES_KEPT)
@@ -92,6 +102,20 @@ class DriverStatistics:
             self._refused[reason] += 1
             self._problem = problem
 
+    def judged(self, judgement: Judgement | None) -> None:
+        """Count what gate and monitor found; None is nobody's."""
+        if judgement is None:
+            return
+        with self._lock:
+            self._gate.update(judgement.decision.failures())
+            if judgement.monitor is not None:
+                self._monitor[judgement.monitor.agreement.name.lower()] += 1
+
+    def waited(self) -> None:
+        """Count a plan that may be driven, but not yet."""
+        with self._lock:
+            self._waited += 1
+
     def drove(self, source: str, *, total_ms: float, inference_ms: float, problem: str = "") -> None:
         """Count an answer; `inference_ms` is 0 where the planner was not asked."""
         with self._lock:
@@ -119,6 +143,9 @@ class DriverStatistics:
                 inference_p50_ms=inference[0],
                 inference_p99_ms=inference[1],
                 sessions_expired=self._expired,
+                gate=dict(self._gate),
+                monitor=dict(self._monitor),
+                waited=self._waited,
             )
 
 
