@@ -49,6 +49,7 @@ _TOPICS: dict[str, tuple[Any, bool]] = {
     "clock": (Clock, False),
     "path": (Path, False),
     "plan": (PlanMsg, False),
+    "debug/rejected_plan": (PlanMsg, False),
     "reasoning": (String, False),
     "markers": (MarkerArray, False),
     "route": (RouteMsg, True),
@@ -106,9 +107,7 @@ class Caller:
         client.start_session(DriveSession(self.uuid, 7, "a-scene", cameras))
         self.now_us = start_us + 15 * STEP_US
         self._told_us = start_us - STEP_US
-        ok, jpeg = cv2.imencode(".jpg", np.full((54, 96, 3), 90, np.uint8))
-        assert ok
-        self.jpeg = jpeg.tobytes()
+        self.jpeg: bytes | None = None
 
     @property
     def prefix(self) -> str:
@@ -121,6 +120,15 @@ class Caller:
             np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]), [radius * s, radius * (1 - c), 0]
         )
 
+    def picture(self, time_us: int) -> bytes:
+        """Return the picture of a time, `jpeg` where that is given. A camera on the move sees it change."""
+        if self.jpeg is not None:
+            return self.jpeg
+        grey = 60 + 5 * ((time_us - self.start_us) // STEP_US % 20)
+        ok, jpeg = cv2.imencode(".jpg", np.full((54, 96, 3), grey, np.uint8))
+        assert ok
+        return bytes(jpeg.tobytes())
+
     def step(self, *, cameras: tuple[int, ...] = CAMERA_IDS) -> DriveAnswer:
         """Tell all of a step, ask for a trajectory, and move on."""
         now_us = self.now_us
@@ -132,7 +140,9 @@ class Caller:
         return self.client.step(
             self.uuid,
             now_us,
-            frames=[CameraFrame(LOGICAL_IDS[i], now_us - 30_000, now_us, self.jpeg) for i in cameras],
+            frames=[
+                CameraFrame(LOGICAL_IDS[i], now_us - 30_000, now_us, self.picture(now_us)) for i in cameras
+            ],
             egomotion=Egomotion(np.array(stamps, np.int64), np.stack([self.pose(t) for t in stamps])),
             route=Route(now_us, points),
             query_us=now_us + STEP_US,

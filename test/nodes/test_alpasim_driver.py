@@ -67,6 +67,7 @@ def test_the_mode_chooses_the_node(corner):
         ({"planner": "constant", "tls_key": "a"}, "expected both or neither"),
         ({"planner": "constant", "navigation": "perhaps"}, "expected one of auto, on, off"),
         ({"planner": "constant", "port": 70000}, "parameter port: expected integer"),
+        ({"planner": "constant", "fallback_after_ms": 2000.0}, "expected at most max_plan_age"),
     ],
 )
 def test_parameters_that_cannot_be_used_are_refused(corner, parameters, message):
@@ -89,7 +90,8 @@ def test_a_session_is_answered_and_mirrored_under_a_name_of_its_own(corner):
         )
 
         plan = heard["plan"][-1]
-        assert plan.status == PlanStatus.UNCHECKED
+        assert plan.status == PlanStatus.VALID and stamp_to_ns(plan.decided) == now_us * 1000
+        assert plan.checks and all(c.passed for c in plan.checks) and plan.monitor == plan.MONITOR_AGREES
         assert (plan.header.frame_id, plan.odometry_frame_id) == (f"{PREFIX}/base_link", f"{PREFIX}/local")
         np.testing.assert_allclose(pose_to_matrix(plan.rig_pose), caller.pose(now_us), atol=1e-6)
         assert heard["path"][-1].header.frame_id == f"{PREFIX}/local"
@@ -116,7 +118,8 @@ def test_a_session_is_answered_and_mirrored_under_a_name_of_its_own(corner):
         assert {f"{PREFIX}/{name}_optical_frame" for name in CAMERAS} <= mounts
         for name in CAMERAS:
             images, infos = heard[f"camera/{name}/image/compressed"], heard[f"camera/{name}/camera_info"]
-            assert bytes(images[-1].data) == caller.jpeg and images[-1].format == "jpeg"
+            shown_us = stamp_to_ns(images[-1].header.stamp) // 1000
+            assert bytes(images[-1].data) == caller.picture(shown_us) and images[-1].format == "jpeg"
             assert stamp_to_ns(images[-1].header.stamp) > (START_US + STEP_US) * 1000
             assert images[-1].header.frame_id == infos[-1].header.frame_id == f"{PREFIX}/{name}_optical_frame"
             assert (infos[-1].width, infos[-1].height) == (96, 54)
@@ -138,6 +141,35 @@ def test_what_was_driven_without_a_plan_is_shown_as_a_fallback(corner):
         xyz = np.array([[getattr(w.pose.position, a) for a in "xyz"] for w in plan.candidates[0].waypoints])
         assert xyz[0, 0] == pytest.approx(SPEED_MPS * 0.1, abs=0.1)
         assert np.all(np.diff(xyz[:, 0]) >= -1e-6) and xyz[-1, 0] < SPEED_MPS * 6.4
+
+
+def test_what_the_gate_refuses_is_shown_beside_the_stop(corner):
+    looker = Looker(PREFIX, **corner.options)
+    with called(corner, looker, **{"limits.max_speed_mps": 5.0}) as (_, client):
+        caller = Caller(client, UUID)
+        rejected, plans = looker.received[f"{PREFIX}/debug/rejected_plan"], looker.received[f"{PREFIX}/plan"]
+        wait_for(lambda: caller.step() and len(rejected) > 1 and len(plans) > 1, "a plan that is refused")
+        caller.step()
+        now_ns = (caller.now_us - STEP_US) * 1000
+        for heard in (rejected, plans):
+            wait_for(lambda heard=heard: stamp_to_ns(heard[-1].header.stamp) == now_ns, "the last")
+        assert (rejected[-1].status, plans[-1].status) == (PlanStatus.REJECTED, PlanStatus.FALLBACK)
+        assert rejected[-1].status_reason.startswith("speed: expected at most 5 m/s, got 8")
+        assert plans[-1].status_reason == f"stop: {rejected[-1].status_reason}"
+        assert {c.name for c in rejected[-1].checks if not c.passed} == {"speed"}
+        assert stamp_to_ns(plans[-1].decided) == now_ns and not stamp_to_ns(rejected[-1].valid_until)
+        text = [m.text for array in looker.received[f"{PREFIX}/markers"] for m in array.markers if m.text]
+        assert any(line.startswith("Stopping: stop: speed") for line in text)
+        wait_for(lambda: looker.status("driver").get("gate/speed"), "a report")
+        assert int(looker.status("driver")["refused/gate"]) > 1
+
+
+def test_without_the_gate_plans_are_shown_as_unchecked(corner):
+    looker = Looker(PREFIX, **corner.options)
+    with called(corner, looker, safety_gate=False, **{"limits.max_speed_mps": 5.0}) as (_, client):
+        drive(Caller(client, UUID), looker, steps=2)
+        plan = looker.received[f"{PREFIX}/plan"][-1]
+        assert plan.status == PlanStatus.UNCHECKED and not plan.checks
 
 
 def test_one_session_at_a_time_is_watched_and_the_next_follows(corner):

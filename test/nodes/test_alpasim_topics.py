@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from alpasim_harness import START_US, STEP_US, Caller, Looker, called
+from alpasim_harness import START_US, STEP_US, Caller, called
 from planner_harness import Graph, ScriptedPlanner, graph, straight_plan, wait_for
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -73,23 +73,58 @@ def test_a_second_session_finds_no_room_until_the_first_ends(corner):
         Caller(client).steps(1)
 
 
-def test_a_planner_that_is_silent_costs_a_step_its_plan_and_nothing_else(corner):
+def test_the_planner_nodes_stop_is_the_answer_until_it_plans_again(corner):
     planner = ScriptedPlanner()
 
     def refuse(observation: Any) -> Any:
         raise RuntimeError("no plan today")
 
     planner.plan_of = refuse
-    looker = Looker(**corner.options)
     with called(
-        corner, planner_node(corner, planner), looker, through_topics=True, planner="", plan_timeout_s=0.5
+        corner, planner_node(corner, planner), through_topics=True, planner="", plan_timeout_s=10.0
     ) as (_, client):
         caller = Caller(client)
         answers = caller.steps(5)
-        assert outcome(answers[-1])["source"] == "stop"
-        assert "plan: expected one within 0.5 s, got none" in outcome(answers[-1])["reason"]
-        planner.plan_of = straight_plan
+        assert (outcome(answers[-1])["source"], outcome(answers[-1])["safe_trajectory"]) == ("stop", False)
+        assert outcome(answers[-1])["reason"] == "inference_error: no plan today"
+        stamps_us, poses = answers[-1].trajectory
+        np.testing.assert_allclose(poses[0], caller.pose(int(stamps_us[0])), atol=1e-6)
+        speeds = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1) / 0.1
+        assert 6.0 < speeds[0] < 8.1 and speeds[-1] == 0.0
+        planner.plan_of = lambda observation: straight_plan(observation, speed_mps=8.0)
         wait_for(lambda: outcome(caller.step())["source"] == "plan", "a plan")
+
+
+def test_a_plan_that_the_planner_node_rejects_leaves_the_last_one_in_force(corner):
+    planner = ScriptedPlanner()
+    planner.plan_of = lambda observation: straight_plan(observation, speed_mps=8.0)
+    with called(
+        corner, planner_node(corner, planner), through_topics=True, planner="", plan_timeout_s=10.0
+    ) as (_, client):
+        caller = Caller(client)
+        assert outcome(caller.steps(6)[-1])["source"] == "plan"
+        planner.plan_of = lambda observation: straight_plan(observation, speed_mps=60.0)
+        told = [outcome(answer) for answer in caller.steps(13)]
+        assert [t["source"] for t in told] == ["held_plan"] * 10 + ["stop"] * 3
+        assert "rejected by the planner node" in told[0]["reason"] and "v0_of_plan" in told[0]["reason"]
+        assert "v0_of_plan" in told[-1]["reason"]
+
+
+def test_a_planner_that_says_nothing_costs_a_step_its_plan(corner):
+    planner = ScriptedPlanner()
+    planner.plan_of = lambda observation: straight_plan(observation, speed_mps=8.0)
+    node = planner_node(corner, planner)
+    with called(corner, node, through_topics=True, planner="", plan_timeout_s=0.5) as (_, client):
+        caller = Caller(client)
+        wait_for(lambda: outcome(caller.step())["source"] == "plan", "a plan")
+
+        def refuse(observation: Any) -> Any:
+            raise RuntimeError("no plan today")
+
+        planner.plan_of = refuse  # nothing is sent: the last plan still holds
+        told = outcome(caller.step())
+        assert told["source"] == "held_plan"
+        assert "plan: expected one within 0.5 s, got none" in told["reason"]
 
 
 def test_the_end_of_the_driver_ends_a_wait_for_a_plan(corner):

@@ -37,6 +37,7 @@ _OPTIONS: tuple[tuple[str, str], ...] = (
 
 _PLANNER_NODES = (
     *("checkpoint", "backbone", "device", "dtype", "num_samples", "temperature", "guidance_weight", "seed"),
+    "safety_gate",
 )
 """Of these, those that are the planner node's where it plans."""
 
@@ -56,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="LOGICAL_ID=ROLE",
         help="a camera by another name than AlpaSim's usual one, e.g. camera_front=front_wide; repeatable",
+    )
+    parser.add_argument(
+        "--no-safety-gate",
+        action="store_true",
+        help="drive whatever the model plans, unchecked; for experiments",
     )
     parser.add_argument("--no-mirror", action="store_true", help="publish nothing of the sessions")
     parser.add_argument(
@@ -136,6 +142,8 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     specs = {spec.name: spec for spec in PARAMETERS}
     values = {_parameter(option): getattr(arguments, _parameter(option)) for option, _ in _OPTIONS}
     given = {name: specs[name].check(value) for name, value in values.items() if value is not None}
+    if arguments.no_safety_gate:
+        given["safety_gate"] = False
     if arguments.camera:
         cameras = ",".join(arguments.camera)
         cameras_of(cameras)

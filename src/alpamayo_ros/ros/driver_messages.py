@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from alpamayo_ros.ros.conversions import duration_from_ns, stamp_from_ns, text_to_ros
-from alpamayo_ros.ros.plan_conversions import PlanStatus, PublishedPlan
+from alpamayo_ros.ros.plan_conversions import MonitorStatus, PlanStatus, PublishedPlan
 from alpamayo_ros.ros.sim_messages import NS_PER_US
+from alpamayo_ros.safety.supervisor import Judgement
 from alpamayo_ros.sensing.rigid import Matrix4, invert
 from alpamayo_ros.sim.driver.events import DriveOutcome
 from alpamayo_ros.sim.driver.navigation import Guidance, Maneuver
@@ -72,20 +74,59 @@ def published_plan(
     outcome: DriveOutcome, *, rig_frame: str, local_frame: str, max_age_s: float
 ) -> PublishedPlan:
     """Return an answer as a plan: the one behind it, else what was driven instead, marked FALLBACK."""
+    why, decided_ns = "", 0
     if outcome.plan is not None and outcome.local_from_rig_t0 is not None:
-        plan, pose, status, why = outcome.plan, outcome.local_from_rig_t0, PlanStatus.UNCHECKED, ""
+        plan, pose = outcome.plan, outcome.local_from_rig_t0
+        decided_ns = plan.t0_ns
+    elif outcome.stop is not None:
+        stop = outcome.stop
+        plan, decided_ns = stop.plan, stop.decided_ns
+        pose = outcome.local_from_rig_now if stop.odom_from_rig is None else stop.odom_from_rig
     else:
         plan, pose = trajectory_as_plan(outcome), outcome.local_from_rig_now
-        status, why = PlanStatus.FALLBACK, f"{outcome.source}: {outcome.reason}"
-    return PublishedPlan(
+    if outcome.status == "fallback":
+        why = f"{outcome.source}: {outcome.reason}"
+    published = PublishedPlan(
         plan=plan,
         rig_frame=rig_frame,
         odometry_frame=local_frame,
         odom_from_rig_t0=pose,
         valid_until_ns=plan.t0_ns + round(max_age_s * 1e9),
-        status=status,
+        status=PlanStatus[outcome.status.upper()],
         status_reason=why,
         instruction=outcome.instruction,
+        decided_ns=decided_ns,
+    )
+    return _with_judgement(published, outcome.plan_judgement)
+
+
+def rejected_plan(outcome: DriveOutcome, *, rig_frame: str, local_frame: str) -> PublishedPlan | None:
+    """Return the plan that was made for this answer and refused, None if there is none."""
+    judgement, pose = outcome.judgement, outcome.judged_at
+    if judgement is None or pose is None or not judgement.refusal:
+        return None
+    published = PublishedPlan(
+        plan=judgement.plan,
+        rig_frame=rig_frame,
+        odometry_frame=local_frame,
+        odom_from_rig_t0=pose,
+        valid_until_ns=0,
+        status=PlanStatus.REJECTED,
+        status_reason=judgement.refusal,
+        decided_ns=judgement.plan.t0_ns,
+    )
+    return _with_judgement(published, judgement)
+
+
+def _with_judgement(published: PublishedPlan, judgement: Judgement | None) -> PublishedPlan:
+    if judgement is None:
+        return published
+    monitor = judgement.monitor
+    return replace(
+        published,
+        checks=judgement.decision.verdicts[judgement.decision.chosen or 0].checks,
+        monitor=MonitorStatus.of(monitor),
+        monitor_reason="" if monitor is None else monitor.reason,
     )
 
 

@@ -10,17 +10,22 @@ from typing import Any
 from alpamayo_ros.ros.parameters import Changes, ParameterSpec
 from alpamayo_ros.ros.planner_parameters import TABLE as PLANNER_TABLE
 from alpamayo_ros.ros.planner_parameters import plan_options
+from alpamayo_ros.ros.safety_parameters import SAFETY_PARAMETERS, safety_settings
 from alpamayo_ros.sim.driver.settings import DEBUG_INFOS, DEFAULT_PORT, NAVIGATIONS, DriverSettings
 from alpamayo_ros.sim.protocol.server import ServerTls
 from alpamayo_ros.types import CAMERA_NAMES, InvalidInput, PlanOptions
 
 PLANNERS = ("", "constant")
 _DRIVER = DriverSettings()
+_OF_A_NODE = {"heartbeat_ms", "fallback_period_ms", "odometry_twist", "max_odometry_age_ms"}
+"""Of the safety stage: a session answers when it is asked, and every question tells where the vehicle is."""
 
 
 def _start(name: str, default: Any, description: str, **limits: Any) -> ParameterSpec:
     return ParameterSpec(name, default, description, changes=Changes.START, **limits)
 
+
+_SAFETY_DEFAULTS = {spec.name: spec.default for spec in SAFETY_PARAMETERS}
 
 MODE = _start(
     "mode",
@@ -75,7 +80,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     _start(
         "max_plan_age",
         _DRIVER.max_plan_age_s,
-        "How old a plan may be that is driven on for want of a newer one, s of the session's time.",
+        "How old a plan may be that is driven (on, for want of a newer one), s of the session's time.",
         minimum=0.01,
         maximum=60.0,
     ),
@@ -118,6 +123,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         minimum=0.1,
         maximum=36_000.0,
     ),
+    *(replace(spec, changes=Changes.START) for spec in SAFETY_PARAMETERS if spec.name not in _OF_A_NODE),
 )
 """Parameters of the bridge in mode alpasim."""
 
@@ -199,6 +205,9 @@ def driver_settings(values: Mapping[str, Any]) -> DriverSettings:
         navigation=values["navigation"],
         cameras=cameras_of(values["cameras"]),
         max_plan_age_s=values["max_plan_age"],
+        safety=safety_settings({**_SAFETY_DEFAULTS, **values}),
+        # Through topics the planner node judges.
+        safety_gate=values["safety_gate"] and not values["through_topics"],
         warm_up_s=values["warm_up"],
         max_sessions=1 if values["through_topics"] else values["max_sessions"],
         idle_s=values["idle_timeout"],

@@ -10,7 +10,13 @@ from rclpy.publisher import Publisher
 from alpamayo_ros.msg import Plan as PlanMsg
 from alpamayo_ros.msg import Route as RouteMsg
 from alpamayo_ros.ros.conversions import path_to_msg, text_to_ros
-from alpamayo_ros.ros.driver_messages import EgoTrack, published_plan, route_to_markers, route_to_msg
+from alpamayo_ros.ros.driver_messages import (
+    EgoTrack,
+    published_plan,
+    rejected_plan,
+    route_to_markers,
+    route_to_msg,
+)
 from alpamayo_ros.ros.markers import Footprint, plan_to_markers
 from alpamayo_ros.ros.plan_conversions import plan_to_msg
 from alpamayo_ros.ros.qos import latched_qos, no_publisher_events, output_qos
@@ -82,6 +88,7 @@ class SessionTopics:
         self._clock = add(Clock, "clock")
         self._path, self._markers = add(Path, "path"), add(MarkerArray, "markers")
         self._plan, self._reasoning = add(PlanMsg, "plan"), add(String, "reasoning")
+        self._rejected = add(PlanMsg, "debug/rejected_plan")
         self._route = add(RouteMsg, "route", latched_qos())
         self.begin({}, {})
 
@@ -134,6 +141,8 @@ class SessionTopics:
         self._clock.publish(clock_msg(outcome.now_us))
         if outcome.plan is not None:
             self._reasoning.publish(String(data=text_to_ros(outcome.plan.reasoning[outcome.plan.chosen])))
+        if self._rejected.get_subscription_count():
+            self._reject(outcome)
         if not any(p.get_subscription_count() for p in (self._plan, self._path, self._markers)):
             return
         published = published_plan(
@@ -156,8 +165,21 @@ class SessionTopics:
                     odometry_frame=self.local_frame,
                     footprint=VEHICLE,
                     lifetime_ns=round(self._max_plan_age_s * 1e9),
+                    status=published.status,
+                    reason=published.status_reason,
                 )
             )
+
+    def _reject(self, outcome: DriveOutcome) -> None:
+        """Publish the plan that was refused, if one was; one that is not finite fits into no message."""
+        published = rejected_plan(outcome, rig_frame=self.rig_frame, local_frame=self.local_frame)
+        if published is None:
+            return
+        try:
+            message = plan_to_msg(published)
+        except InvalidInput:
+            return
+        self._rejected.publish(message)
 
     def destroy(self) -> None:
         """Take the topics off the graph."""

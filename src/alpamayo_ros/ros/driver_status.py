@@ -26,9 +26,10 @@ def driver_status(
     level, message = Level.OK, phase
     if counts is not None:
         values |= {"sessions_open": counts.sessions_open, "sessions_started": counts.sessions_started}
-        for group in ("drives", "frames", "ignored", "refused"):
+        for group in ("drives", "frames", "ignored", "refused", "gate", "monitor"):
             counted = sorted(getattr(counts, group).items())
             values |= {f"{group}/{name}": number for name, number in counted}
+        values["plans_waiting"] = counts.waited
         values["last_problem"] = counts.last_problem
         for name in ("overhead", "inference"):
             for share in ("p50", "p99"):

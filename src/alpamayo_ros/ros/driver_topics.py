@@ -14,16 +14,21 @@ import numpy as np
 from rclpy.node import Node
 
 from alpamayo_ros.msg import Plan as PlanMsg
+from alpamayo_ros.ros.conversions import stamp_to_ns
 from alpamayo_ros.ros.driver_messages import EgoTrack
 from alpamayo_ros.ros.driver_session_topics import session_cameras
+from alpamayo_ros.ros.plan_conversions import PlanStatus
 from alpamayo_ros.ros.qos import output_qos, overridable
 from alpamayo_ros.ros.sim_messages import NS_PER_US
 from alpamayo_ros.ros.sim_outputs import MountedCamera, SimOutputs
 from alpamayo_ros.ros.sim_planner_watch import PlannerWatch
 from alpamayo_ros.ros.sim_plans import Interrupted, PlanInbox, require_drivable
+from alpamayo_ros.safety.supervisor import Stop
 from alpamayo_ros.sensing.rig import Rig
+from alpamayo_ros.sensing.rigid import Matrix4
 from alpamayo_ros.sim.driver.events import DriveOutcome
 from alpamayo_ros.sim.driver.navigation import ROUTE_AGE_US, Guidance
+from alpamayo_ros.sim.driver.planners import PlannerStops
 from alpamayo_ros.sim.driver.settings import DriverSettings
 from alpamayo_ros.sim.images import image_size
 from alpamayo_ros.sim.protocol.egodriver_messages import DriveSession, Egomotion
@@ -31,6 +36,7 @@ from alpamayo_ros.sim.protocol.server import Busy
 from alpamayo_ros.types import InvalidInput, Observation, Plan, PrepareFrame
 
 _LOOK_S = 0.1
+_POSES_KEPT = 32
 _JUMP_S = 0.1
 """How long listeners have to notice that time begins anew, before the first images of it come."""
 
@@ -61,6 +67,7 @@ class TopicPlanners:
         node.create_subscription(
             PlanMsg, "plan", self.inbox.put, output_qos(), qos_overriding_options=overridable()
         )
+        node.create_subscription(PlanMsg, "debug/rejected_plan", self.inbox.put_rejected, output_qos())
         self._lock = threading.Lock()
         self._session: TopicSession | None = None
 
@@ -132,6 +139,8 @@ class TopicSession:
         self._images: dict[int, dict[int, bytes]] = defaultdict(dict)
         self._route: tuple[int, Guidance] | None = None
         self._shown_t0_ns = -1
+        self._poses: dict[int, Matrix4] = {}
+        """The latest poses that were published, by stamp in ns."""
         self._begun = False
         self._ended = False
 
@@ -181,6 +190,8 @@ class TopicSession:
         outputs.instruct(text)
         for state in states:
             outputs.state(state)
+            self._poses[state.time_us * NS_PER_US] = state.local_from_rig
+        self._poses = dict(list(self._poses.items())[-_POSES_KEPT:])
         outputs.time(now_us)
         for stamp_us, by_camera in images.items():
             known = {camera.camera_id for camera in self._mounted}
@@ -203,6 +214,7 @@ class TopicSession:
 
         Raises:
             InvalidInput: where it makes none in time, or one that may not be driven.
+            PlannerStops: where it answers with a stop.
         """
         planners, t0_ns = self._planners, observation.t0_ns
         if t0_ns != self._shown_t0_ns:
@@ -211,6 +223,10 @@ class TopicSession:
             message = self._wait()
         except Interrupted as error:
             raise InvalidInput("plan: expected one over topics, got the end of the driver") from error
+        if message.status == PlanStatus.REJECTED:
+            raise InvalidInput(f"plan: rejected by the planner node: {message.status_reason}")
+        if message.status == PlanStatus.FALLBACK:
+            raise PlannerStops(self._stop_of(message))
         return require_drivable(
             message,
             t0_ns=t0_ns,
@@ -218,7 +234,21 @@ class TopicSession:
             local_from_rig_t0=observation.rig_pose_in_odom_at_t0,
         ).plan
 
-    def _wait(self) -> object:
+    def _stop_of(self, message: PlanMsg) -> Stop:
+        """Return the planner node's stop, if it begins at one of the poses that it was told last."""
+        stamp_ns = stamp_to_ns(message.header.stamp)
+        pose = self._poses.get(stamp_ns)
+        if pose is None:
+            raise InvalidInput(
+                f"plan: expected a stop from one of the latest poses, got one of {stamp_ns} ns: "
+                f"{message.status_reason}"
+            )
+        published = require_drivable(
+            message, t0_ns=stamp_ns, rig_frame=self._planners.rig.rig_frame, local_from_rig_t0=pose
+        )
+        return Stop(published.plan, published.odom_from_rig_t0, published.status_reason, published.decided_ns)
+
+    def _wait(self) -> PlanMsg:
         """Return the Plan message, looking now and then whether there is still a planner."""
         planners = self._planners
         deadline_s = time.monotonic() + planners.plan_timeout_s
