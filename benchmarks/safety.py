@@ -1,6 +1,6 @@
 """The safety gate, the monitor and the fallback: what they let pass, find, and cost.
 
-    python benchmarks/safety.py [--scenarios all]
+    python benchmarks/safety.py [--scenarios all | --pairs]
 
 Gate: all plans that the expert drives in these scenes, judged with the speed that the vehicle really had.
 Monitor: the sentence-trajectory pairs of test/safety; the expert's own sentences and plans; and the same
@@ -14,7 +14,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,12 +64,13 @@ def mirrored(observation: Observation, plan: Plan) -> tuple[Observation, Plan]:
     )
 
 
-def pairs_table(path: Path) -> None:
-    """Print how the monitor does on one set."""
+def pairs_table(paths: Sequence[Path]) -> None:
+    """Print how the monitor does on the pairs of these files."""
     observation = make_observation(10.0)
     names = {Agreement.AGREES: "agrees", Agreement.CONTRADICTS: "contradicts", Agreement.SILENT: "silent"}
     pairs = [
         (pair.expected, names[judge_reasoning(pair.plan(), observation).agreement])
+        for path in paths
         for pair in read_pairs(path)
     ]
     counts = Counter(pairs)
@@ -77,8 +78,8 @@ def pairs_table(path: Path) -> None:
     precision = right / sum(found == "contradicts" for _, found in pairs)
     recall = right / sum(expected == "contradicts" for expected, _ in pairs)
     print(
-        f"{path.stem:30s} {len(pairs)} pairs, contradictions: precision {precision:.3f}, "
-        f"recall {recall:.3f}; all three right {sum(a == b for a, b in pairs) / len(pairs):.3f}"
+        f"{' and '.join(path.stem for path in paths)}: {len(pairs)} pairs, "
+        f"contradictions: precision {precision:.3f}, recall {recall:.3f}; all three right {sum(a == b for a, b in pairs) / len(pairs):.3f}"
     )
     for (expected, found), count in sorted(counts.items()):
         print(f"    expected {expected:12s} found {found:12s} {count}")
@@ -97,10 +98,13 @@ def cost(name: str, call: Callable[[], object], repeats: int = 300) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--scenarios", default="all", help="as of `alpamayo sim`")
+    parser.add_argument("--pairs", action="store_true", help="the monitor's pairs alone: seconds")
     options = parser.parse_args()
 
-    for path in (DEVELOPMENT, HELD_OUT):
-        pairs_table(path)
+    for paths in ([DEVELOPMENT], [HELD_OUT], [DEVELOPMENT, HELD_OUT]):
+        pairs_table(paths)
+    if options.pairs:
+        return
 
     gate, passed, said = PlanGate(), Counter[bool](), Counter[Agreement]()
     sided: dict[str, Counter[tuple[Agreement, Agreement]]] = {"nudge": Counter(), "turn": Counter()}
