@@ -77,9 +77,10 @@ def pairs_table(paths: Sequence[Path]) -> None:
     right = counts["contradicts", "contradicts"]
     precision = right / sum(found == "contradicts" for _, found in pairs)
     recall = right / sum(expected == "contradicts" for expected, _ in pairs)
+    print(f"{' and '.join(path.stem for path in paths)}: {len(pairs)} pairs")
     print(
-        f"{' and '.join(path.stem for path in paths)}: {len(pairs)} pairs, "
-        f"contradictions: precision {precision:.3f}, recall {recall:.3f}; all three right {sum(a == b for a, b in pairs) / len(pairs):.3f}"
+        f"    contradictions: precision {precision:.3f}, recall {recall:.3f}; "
+        f"all three right {sum(a == b for a, b in pairs) / len(pairs):.3f}"
     )
     for (expected, found), count in sorted(counts.items()):
         print(f"    expected {expected:12s} found {found:12s} {count}")
