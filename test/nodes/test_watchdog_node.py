@@ -127,6 +127,7 @@ def test_a_planner_that_lives_and_says_nothing_is_silent(tmp_path):
         until(lambda: observer.status()["acting"] == "false", "the end of the stop")
 
 
+@pytest.mark.long
 def test_deactivation_is_a_failure_only_while_engaged(tmp_path):
     with driving(tmp_path, engaged=False, heartbeat_ms=2000.0) as drive:
         observer, planner = drive.observer, drive.planner
@@ -151,6 +152,7 @@ def test_an_orderly_end_is_no_failure(tmp_path):
         assert not observer.of_watchdog()
 
 
+@pytest.mark.long
 def test_without_odometry_the_stop_goes_on_where_it_leads(tmp_path):
     with driving(tmp_path, heartbeat_ms=500.0) as drive:
         observer, planner = drive.observer, drive.planner
