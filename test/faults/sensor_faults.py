@@ -1,0 +1,482 @@
+"""Faults of cameras, odometry and clock."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import numpy as np
+from bench import Bench, Fault
+from world import RAW, Delivery, Disturb
+
+from alpamayo_ros.ros.conversions import stamp_from_ns, stamp_to_ns
+
+OTHER = "cross_left"
+"""A camera that is not the reference, and sends JPEG."""
+LONG_S = 2.6
+"""Longer than a plan is valid, and than it takes to be called stale and reported."""
+
+Inject = Callable[[Bench], AbstractContextManager[object]]
+
+
+def of_camera(name: str, change: Disturb) -> Inject:
+    """Change the messages of one camera."""
+
+    @contextmanager
+    def inject(bench: Bench) -> Iterator[None]:
+        def disturb(camera: str, message: Any) -> Sequence[Delivery]:
+            return change(camera, message) if camera == name else [(0.0, message)]
+
+        bench.world.disturb.cameras = disturb
+        try:
+            yield
+        finally:
+            bench.world.disturb.cameras = lambda _, message: [(0.0, message)]
+
+    return inject
+
+
+def of_all_cameras(change: Disturb) -> Inject:
+    @contextmanager
+    def inject(bench: Bench) -> Iterator[None]:
+        bench.world.disturb.cameras = change
+        try:
+            yield
+        finally:
+            bench.world.disturb.cameras = lambda _, message: [(0.0, message)]
+
+    return inject
+
+
+def of_odometry(change: Disturb) -> Inject:
+    @contextmanager
+    def inject(bench: Bench) -> Iterator[None]:
+        bench.world.disturb.odometry = change
+        try:
+            yield
+        finally:
+            bench.world.disturb.odometry = lambda _, message: [(0.0, message)]
+
+    return inject
+
+
+def both(*injects: Inject) -> Inject:
+    """Several at once."""
+
+    @contextmanager
+    def inject(bench: Bench) -> Iterator[None]:
+        from contextlib import ExitStack
+
+        with ExitStack() as stack:
+            for one in injects:
+                stack.enter_context(one(bench))
+            yield
+
+    return inject
+
+
+def lost(_: str, message: Any) -> Sequence[Delivery]:
+    return []
+
+
+def late(seconds: float) -> Disturb:
+    return lambda _, message: [(seconds, message)]
+
+
+def every(number: int) -> Disturb:
+    """Let through one of so many."""
+    seen = [0]
+
+    def change(_: str, message: Any) -> Sequence[Delivery]:
+        seen[0] += 1
+        return [(0.0, message)] if seen[0] % number == 0 else []
+
+    return change
+
+
+def swapped() -> Disturb:
+    """Send each pair in the wrong order."""
+    kept: list[Any] = []
+
+    def change(_: str, message: Any) -> Sequence[Delivery]:
+        if not kept:
+            kept.append(message)
+            return []
+        return [(0.0, message), (0.0, kept.pop())]
+
+    return change
+
+
+def twice(_: str, message: Any) -> Sequence[Delivery]:
+    return [(0.0, message), (0.0, message)]
+
+
+def with_data(change: Callable[[bytes], bytes]) -> Disturb:
+    def disturb(_: str, message: Any) -> Sequence[Delivery]:
+        changed = copy.deepcopy(message)
+        data = change(bytes(message.data))
+        del changed.data[:]
+        changed.data.frombytes(data)
+        return [(0.0, changed)]
+
+    return disturb
+
+
+def frozen() -> Disturb:
+    """The first picture again and again, under new stamps."""
+    first: list[bytes] = []
+
+    def same(data: bytes) -> bytes:
+        if not first:
+            first.append(data)
+        return first[0]
+
+    return with_data(same)
+
+
+def with_fields(**fields: Any) -> Disturb:
+    """Set fields, by names such as `header__frame_id`."""
+
+    def disturb(_: str, message: Any) -> Sequence[Delivery]:
+        changed = copy.deepcopy(message)
+        for name, value in fields.items():
+            *path, last = name.split("__")
+            owner = changed
+            for part in path:
+                owner = getattr(owner, part)
+            setattr(owner, last, value)
+        return [(0.0, changed)]
+
+    return disturb
+
+
+def stamped(shift_s: float, *, one_of: int = 1) -> Disturb:
+    """Move stamps."""
+    seen = [0]
+
+    def disturb(_: str, message: Any) -> Sequence[Delivery]:
+        seen[0] += 1
+        if seen[0] % one_of:
+            return [(0.0, message)]
+        changed = copy.deepcopy(message)
+        changed.header.stamp = stamp_from_ns(stamp_to_ns(message.header.stamp) + round(shift_s * 1e9))
+        return [(0.0, changed)]
+
+    return disturb
+
+
+def moved(metres: float) -> Disturb:
+    """Odometry that jumps aside."""
+
+    def disturb(_: str, message: Any) -> Sequence[Delivery]:
+        changed = copy.deepcopy(message)
+        changed.pose.pose.position.y += metres
+        return [(0.0, changed)]
+
+    return disturb
+
+
+def stale_odometry() -> Disturb:
+    """The first message again and again."""
+    first: list[Any] = []
+
+    def disturb(_: str, message: Any) -> Sequence[Delivery]:
+        if not first:
+            first.append(message)
+        return [(0.0, first[0])]
+
+    return disturb
+
+
+@contextmanager
+def larger_pictures(bench: Bench) -> Iterator[None]:
+    import cv2
+
+    ok, jpeg = cv2.imencode(".jpg", np.random.default_rng(1).integers(60, 200, (96, 128, 3), np.uint8))
+    assert ok
+    noise = [bytes(jpeg.tobytes())]
+
+    def change(data: bytes) -> bytes:
+        return noise[0]
+
+    with of_camera(OTHER, with_data(change))(bench):
+        yield
+
+
+@contextmanager
+def clock_back(bench: Bench) -> Iterator[None]:
+    bench.world.jump(-30.0)
+    yield
+
+
+@contextmanager
+def clock_ahead(bench: Bench) -> Iterator[None]:
+    bench.world.jump(10.0)
+    yield
+
+
+@contextmanager
+def clock_stands(bench: Bench) -> Iterator[None]:
+    bench.world.disturb.clock_stands = True
+    try:
+        yield
+    finally:
+        bench.world.disturb.clock_stands = False
+
+
+@contextmanager
+def clock_fast(bench: Bench) -> Iterator[None]:
+    bench.world.disturb.clock_rate = 5.0
+    try:
+        yield
+    finally:
+        bench.world.disturb.clock_rate = 1.0
+
+
+NAN = float("nan")
+GARBAGE = bytes(range(256)) * 4
+ANYWHERE = 1e4
+"""Where odometry lies, or is away, poses are what they are."""
+
+
+def _refused(reason: str) -> str:
+    return rf"refusals/{reason}[^=]*=[1-9]"
+
+
+CAMERA_FAULTS: tuple[Fault, ...] = (
+    Fault("reference camera lost", of_camera(RAW, lost), LONG_S, f"cameras/{RAW}", "s old: check", True),
+    Fault("other camera lost", of_camera(OTHER, lost), LONG_S, f"cameras/{OTHER}", "s old: check", True),
+    Fault("all cameras lost", of_all_cameras(lost), LONG_S, f"cameras/{OTHER}", "s old: check", True),
+    Fault(
+        "reference camera frozen", of_camera(RAW, frozen()), LONG_S, f"cameras/{RAW}", "been the same", True
+    ),
+    Fault(
+        "other camera frozen", of_camera(OTHER, frozen()), LONG_S, f"cameras/{OTHER}", "been the same", True
+    ),
+    Fault(
+        "camera late by 80 ms",
+        of_camera(OTHER, late(0.08)),
+        LONG_S,
+        f"cameras/{OTHER}",
+        "age_ms=[1-9]",
+        False,
+    ),
+    Fault(
+        "camera late by 300 ms", of_camera(OTHER, late(0.3)), LONG_S, f"cameras/{OTHER}", r"age_ms=[2-9]\d\d"
+    ),
+    Fault(
+        "reference camera late by 300 ms",
+        of_camera(RAW, late(0.3)),
+        LONG_S,
+        f"cameras/{RAW}",
+        r"age_ms=[2-9]\d\d",
+    ),
+    Fault("camera at half rate", of_camera(OTHER, every(2)), LONG_S, "inference", _refused("camera_"), True),
+    Fault(
+        "reference camera at half rate",
+        of_camera(RAW, every(2)),
+        LONG_S,
+        "inference",
+        _refused("camera_"),
+        True,
+    ),
+    Fault(
+        "frames in swapped order",
+        of_camera(OTHER, swapped()),
+        LONG_S,
+        f"cameras/{OTHER}",
+        "out_of_order=[1-9]",
+    ),
+    Fault(
+        "duplicated stamps", of_camera(OTHER, twice), LONG_S, f"cameras/{OTHER}", "duplicates=[1-9]", False
+    ),
+    Fault(
+        "corrupt JPEG",
+        of_camera(OTHER, with_data(lambda d: d[:2] + GARBAGE)),
+        LONG_S,
+        f"cameras/{OTHER}",
+        "decode_errors=[1-9]",
+        True,
+    ),
+    Fault(
+        "truncated JPEG",
+        of_camera(OTHER, with_data(lambda d: d[: len(d) // 2])),
+        LONG_S,
+        f"cameras/{OTHER}",
+        "decode_errors=[1-9]",
+        True,
+    ),
+    Fault(
+        "empty JPEG",
+        of_camera(OTHER, with_data(lambda d: b"")),
+        LONG_S,
+        f"cameras/{OTHER}",
+        "decode_errors=[1-9]",
+        True,
+    ),
+    Fault("pictures of another size", larger_pictures, LONG_S, "inference", "camera_size|state=active"),
+    Fault(
+        "wrong encoding", of_camera(RAW, with_fields(encoding="yuv9")), LONG_S, f"cameras/{RAW}", "yuv9", True
+    ),
+    Fault(
+        "raw picture with missing rows",
+        of_camera(RAW, with_data(lambda d: d[: len(d) // 2])),
+        LONG_S,
+        f"cameras/{RAW}",
+        "decode_errors=[1-9]",
+        True,
+    ),
+    Fault(
+        "black pictures",
+        of_camera(RAW, with_data(lambda d: bytes(len(d)))),
+        LONG_S,
+        f"cameras/{RAW}",
+        "been black",
+        True,
+    ),
+    Fault(
+        "camera stamps of zero",
+        of_camera(OTHER, with_fields(header__stamp=stamp_from_ns(0))),
+        LONG_S,
+        f"cameras/{OTHER}",
+        "expected a positive stamp",
+        True,
+    ),
+    Fault(
+        "camera clock 0.5 s behind",
+        of_camera(OTHER, stamped(-0.5)),
+        LONG_S,
+        f"cameras/{OTHER}",
+        r"age_ms=[4-9]\d\d|rate_hz",
+    ),
+)
+
+ODOMETRY_FAULTS: tuple[Fault, ...] = (
+    Fault("odometry lost", of_odometry(lost), LONG_S, "odometry", "s old: check", True, ANYWHERE),
+    Fault(
+        "odometry stale",
+        of_odometry(stale_odometry()),
+        LONG_S,
+        "odometry",
+        "duplicates=[1-9]",
+        True,
+        ANYWHERE,
+    ),
+    Fault(
+        "odometry jumps by 1 m",
+        of_odometry(moved(1.0)),
+        LONG_S,
+        "gate",
+        "failed/v0_of_history=[1-9]",
+        None,
+        1.5,
+    ),
+    Fault(
+        "odometry jumps by 30 m",
+        of_odometry(moved(30.0)),
+        LONG_S,
+        "inference",
+        _refused("odometry_jump"),
+        True,
+        31.0,
+    ),
+    Fault(
+        "odometry NaN",
+        of_odometry(with_fields(pose__pose__position__x=NAN)),
+        LONG_S,
+        "odometry",
+        "finite",
+        True,
+        ANYWHERE,
+    ),
+    Fault(
+        "odometry twist NaN",
+        of_odometry(with_fields(twist__twist__linear__x=NAN)),
+        LONG_S,
+        "odometry",
+        "twist",
+        True,
+        ANYWHERE,
+    ),
+    Fault(
+        "odometry in another frame",
+        of_odometry(with_fields(header__frame_id="map")),
+        LONG_S,
+        "odometry",
+        "'odom' as before, got 'map'",
+        True,
+        ANYWHERE,
+    ),
+    Fault(
+        "odometry of an unknown body",
+        of_odometry(with_fields(child_frame_id="trailer")),
+        LONG_S,
+        "odometry",
+        "trailer",
+        True,
+        ANYWHERE,
+    ),
+    Fault(
+        "odometry with a zero quaternion",
+        of_odometry(with_fields(pose__pose__orientation__z=0.0, pose__pose__orientation__w=0.0)),
+        LONG_S,
+        "odometry",
+        "unit length",
+        True,
+        ANYWHERE,
+    ),
+    Fault(
+        "odometry stamps of zero",
+        of_odometry(with_fields(header__stamp=stamp_from_ns(0))),
+        LONG_S,
+        "odometry",
+        "expected a time after 0",
+        True,
+        ANYWHERE,
+    ),
+    Fault(
+        "odometry stamps that go back",
+        of_odometry(stamped(-5.0, one_of=7)),
+        0.5,
+        "inference",
+        "backward_jumps=[1-9]",
+        True,
+        ANYWHERE,
+    ),
+    Fault("odometry at 5 Hz", of_odometry(every(10)), LONG_S, "odometry", r"rate_hz=[345]\."),
+    Fault(
+        "odometry late by 300 ms",
+        of_odometry(late(0.3)),
+        LONG_S,
+        "inference",
+        _refused("odometry_late"),
+        True,
+        10.0,
+    ),
+    Fault(
+        "odometry says that it stands",
+        of_odometry(with_fields(twist__twist__linear__x=0.0)),
+        LONG_S,
+        "gate",
+        "failed/v0_of_plan=[1-9]",
+        None,
+    ),
+    Fault(
+        "odometry and cameras lost",
+        both(of_odometry(lost), of_all_cameras(lost)),
+        LONG_S,
+        "odometry",
+        "s old: check",
+        True,
+        ANYWHERE,
+    ),
+)
+
+CLOCK_FAULTS: tuple[Fault, ...] = (
+    Fault("clock goes back (bag loop)", clock_back, 0.3, "inference", "clock_jumps=[1-9]", sim_time=True),
+    Fault("clock jumps ahead by 10 s", clock_ahead, 0.3, "inference", "refusals/|waiting", sim_time=True),
+    Fault("clock stands", clock_stands, LONG_S, "inference", "the clock has stood", sim_time=True),
+    Fault("clock runs five times as fast", clock_fast, LONG_S, "inference", "state=active", sim_time=True),
+)
