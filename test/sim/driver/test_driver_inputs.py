@@ -25,7 +25,7 @@ from alpamayo_ros.sensing.rig import ModelCamera, Rig, nominal_model
 from alpamayo_ros.sim.cameras import LOGICAL_IDS
 from alpamayo_ros.sim.driver.inputs import Lacking, SessionInputs
 from alpamayo_ros.sim.driver.settings import DriverSettings
-from alpamayo_ros.sim.protocol.convert import camera_model
+from alpamayo_ros.sim.protocol.convert import RigMotion, camera_model
 from alpamayo_ros.sim.protocol.egodriver_messages import CameraFrame, DriveSession, Egomotion
 from alpamayo_ros.types import InvalidInput, Observation
 
@@ -241,6 +241,22 @@ def test_stamps_that_no_clock_gives_are_refused(stamp_us: int) -> None:
     with pytest.raises(InvalidInput, match=f"time_now_us: expected a stamp in us .* got {stamp_us}"):
         made.ego_at(stamp_us)
     np.testing.assert_array_equal(made.ego_at(NOW_US).local_from_rig, pose_at(NOW_US))
+
+
+def test_the_speed_is_the_clients_and_the_poses_while_that_is_zero() -> None:
+    made, _ = inputs()
+    stamps = range(START_US, NOW_US + 1, STEP_US)
+    for stamp in stamps:  # the recording is followed for a second, and nothing is said of velocities
+        told = RigMotion() if stamp < START_US + 1_000_000 else RigMotion((8.4, 0.0, 0.0), (0.0, 0.0, 0.2))
+        made.add_egomotion(Egomotion(np.array([stamp]), pose_at(stamp)[None], (told,)))
+    followed, driven = made.motion_at(START_US + 500_000), made.motion_at(NOW_US)
+    assert followed is not None and driven is not None
+    assert followed.speed_mps == pytest.approx(8.0, abs=0.01) and not followed.measured
+    assert (driven.speed_mps, driven.yaw_rate_radps, driven.measured) == (8.4, 0.2, True)
+    assert made.motion_at(NOW_US + 1) is None
+    later = made.state_at(made.ego_at(NOW_US + 300_000))  # the newest pose and motion are held
+    np.testing.assert_array_equal(later.odom_from_rig, pose_at(NOW_US))
+    assert (later.stamp_ns, later.speed_mps) == ((NOW_US + 300_000) * 1000, 8.4)
 
 
 def test_a_recording_may_begin_at_0() -> None:
