@@ -11,10 +11,8 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from alpamayo_ros.safety.arbiter import ArbiterState, Mode
-from alpamayo_ros.safety.gate import GateDecision, GateSettings
-from alpamayo_ros.safety.limits import VehicleLimits
-from alpamayo_ros.safety.monitor import MonitorVerdict
+from alpamayo_ros.safety.arbiter import ArbiterState
+from alpamayo_ros.safety.supervisor import Judgement, SafetySettings
 from alpamayo_ros.types import InvalidInput, Observation, Plan, PlanOptions, require_array
 
 
@@ -54,50 +52,31 @@ class OdometryWindow:
             raise InvalidInput("odometry stamps_ns: expected rising stamps, got some that do not rise")
 
 
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """What the safety stage found of a plan, and what it was given to find it.
-
-    Attributes:
-        gate: its decision.
-        odometry_speed_mps, now_ns: as given to the gate.
-        limits, gate_settings: as the gate had them.
-        monitor: its verdict of the chosen candidate; None where it was not asked.
-        monitor_rejects: whether a contradiction rejects.
-    """
-
-    gate: GateDecision
-    odometry_speed_mps: float
-    now_ns: int
-    limits: VehicleLimits
-    gate_settings: GateSettings
-    monitor: MonitorVerdict | None = None
-    monitor_rejects: bool = False
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Decision:
     """One decision. Everything is kept by reference: arrays must not be written to afterwards.
 
     Attributes:
         outcome: what became of it.
-        decided_ns: when, in the clock of t0.
+        decided_ns: when, in the clock of t0; for a plan that was judged, the `now_ns` that it was judged at.
         reason: why, for people; "" for a plan that is driven.
         t0_ns: of the observation; of a stop, the stamp of the state that it begins from. None: not known.
         observation: what the model saw; None where it was refused before there was one, and of stops.
         epoch: of the assembler. Within one, a camera's stamp stands for one frame, which is hashed once.
         odometry: where the observation's history is from.
         options: what the plan was sampled with; Plan.seed is the seed.
-        plan: what was planned or, of a STOP, the stop; None where there is none.
-        judged: what the safety stage found; None where it did not look.
-        arbiter: how things stood afterwards; None without a safety stage.
+        plan: what was planned or, of a STOP, the stop; None where there is none. A judgement's own goes first.
+        judgement: of the supervisor; None where it was not asked.
+        settings: of the supervisor at that time.
+        arbiter: how things stood afterwards, by default as the judgement says.
         odom_from_rig: pose of the rig [4, 4] that a stop is relative to; of others it is the observation's.
         latency_ms: of the inference.
         engaged: whether the planner was engaged.
         published_ns: when the message went out; None where none did.
 
     Raises:
-        InvalidInput: for a plan of another t0 than the observation's, or a stop without its plan.
+        InvalidInput: for a plan of another t0 than the observation's, a stop without its plan, or a judgement
+            without its settings.
     """
 
     outcome: Outcome
@@ -109,7 +88,8 @@ class Decision:
     odometry: OdometryWindow | None = None
     options: PlanOptions | None = None
     plan: Plan | None = None
-    judged: Judged | None = None
+    judgement: Judgement | None = None
+    settings: SafetySettings | None = None
     arbiter: ArbiterState | None = None
     odom_from_rig: NDArray[np.float64] | None = None
     latency_ms: float = 0.0
@@ -117,6 +97,11 @@ class Decision:
     published_ns: int | None = None
 
     def __post_init__(self) -> None:
+        if self.judgement is not None:
+            if self.settings is None:
+                raise InvalidInput("settings: expected those that the plan was judged with, got none")
+            object.__setattr__(self, "plan", self.judgement.plan)
+            object.__setattr__(self, "arbiter", self.arbiter or self.judgement.state)
         if self.observation is not None:
             if self.t0_ns is None:
                 object.__setattr__(self, "t0_ns", self.observation.t0_ns)
@@ -130,8 +115,3 @@ class Decision:
                     )
         if self.outcome is Outcome.STOP and self.plan is None:
             raise InvalidInput("decision: expected the plan of a stop, got none")
-
-    @property
-    def drives_fallback(self) -> bool:
-        """Whether a fallback drives after it."""
-        return self.arbiter is not None and self.arbiter.mode is Mode.FALLBACK

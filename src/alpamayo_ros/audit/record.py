@@ -18,9 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alpamayo_ros.audit.codec import from_json, schema_of, to_json
-from alpamayo_ros.audit.decision import Decision, Judged, OdometryWindow, Outcome
+from alpamayo_ros.audit.decision import Decision, OdometryWindow, Outcome
 from alpamayo_ros.audit.session import AuditSession
 from alpamayo_ros.safety.arbiter import ArbiterState
+from alpamayo_ros.safety.gate import GateDecision
+from alpamayo_ros.safety.monitor import MonitorVerdict
+from alpamayo_ros.safety.supervisor import SafetySettings
 from alpamayo_ros.types import (
     NUM_FRAMES,
     Float32Array,
@@ -81,6 +84,17 @@ class ObservationRecord:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class JudgementRecord:
+    """A Judgement without its plan, which the decision has, and the arbiter's state; see there."""
+
+    decision: GateDecision
+    monitor: MonitorVerdict | None
+    refusal: str
+    drives: bool
+    odometry_speed_mps: float
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DecisionRecord:
     """A Decision as it is kept; see there for the fields."""
@@ -94,7 +108,8 @@ class DecisionRecord:
     odometry: OdometryWindow | None = None
     options: PlanOptions | None = None
     plan: Plan | None = None
-    judged: Judged | None = None
+    judgement: JudgementRecord | None = None
+    settings: SafetySettings | None = None
     arbiter: ArbiterState | None = None
     odom_from_rig: NDArray[np.float64] | None = None
     latency_ms: float = 0.0
@@ -244,4 +259,8 @@ def record_of(decision: Decision, hasher: FrameHasher) -> DecisionRecord:
     values = {f.name: getattr(decision, f.name) for f in fields(Decision)}
     if decision.observation is not None:
         values["observation"] = hasher.record(decision.observation, epoch=decision.epoch)
+    judgement = decision.judgement
+    if judgement is not None:
+        kept = {f.name: getattr(judgement, f.name) for f in fields(JudgementRecord)}
+        values["judgement"] = JudgementRecord(**kept)
     return DecisionRecord(**values)
