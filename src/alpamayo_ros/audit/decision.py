@@ -65,7 +65,7 @@ class Decision:
         epoch: of the assembler. Within one, a camera's stamp stands for one frame, which is hashed once.
         odometry: where the observation's history is from.
         options: what the plan was sampled with; Plan.seed is the seed.
-        plan: what was planned or, of a STOP, the stop; None where there is none. A judgement's own goes first.
+        plan: what was planned or, of a STOP, the stop; None without. A judgement's own goes first.
         judgement: of the supervisor; None where it was not asked.
         settings: of the supervisor at that time.
         arbiter: how things stood afterwards, by default as the judgement says.

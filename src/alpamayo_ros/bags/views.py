@@ -48,7 +48,7 @@ def _view(bag: BagReader, rig: Rig, camera: CameraConfig, parents: Parents) -> V
         first = next(bag.messages([camera.info_topic]), None)
         info = None if first is None else bag.decode(first)
     if model is None and info is not None:
-        model = model_from_camera_info(_fields(info), rectified=camera.rectified)
+        model = model_from_camera_info(camera_info_of(info), rectified=camera.rectified)
     if pose is None and info is not None:
         pose = _pose_below(rig.rig_frame, info.header.frame_id.removeprefix("/"), parents)
     return None if model is None or pose is None else View(model, pose)
@@ -67,7 +67,8 @@ def _pose_below(root: str, frame: str, parents: Parents) -> NDArray[np.float64] 
     return None
 
 
-def _fields(info: Any) -> CameraInfo:
+def camera_info_of(info: Any) -> CameraInfo:
+    """Return the fields of a recorded sensor_msgs/CameraInfo."""
     return CameraInfo(
         width=int(info.width),
         height=int(info.height),

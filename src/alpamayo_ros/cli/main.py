@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "run": "compose our nodes in one process (for those without `ros2 launch`)",
     "bag": "make a synthetic driving bag, or list what a bag holds",
     "checkpoint": "make a random-weight checkpoint, or describe one",
+    "audit": "show or verify a planner's decision log",
     "parameters": "print the parameters of our nodes as a Markdown table",
     "sim": "drive simulated scenes in closed loop and score the planner, or score a log",
     "sim-renderer": "serve our scenes' camera images by AlpaSim's protocol",

@@ -192,7 +192,9 @@ class PlanGate:
         speed_mps = require_number("odometry_speed_mps", odometry_speed_mps)
         shared = [*self._freshness(plan.t0_ns, now_ns), self._history(observation, speed_mps)]
         finite = _are_finite(plan)
-        verdicts = [GateVerdict((Check("finite", not_finite, 0.0, ""), *shared)) for not_finite in ~finite]
+        verdicts = [
+            GateVerdict((Check("finite", float(not_finite), 0.0, ""), *shared)) for not_finite in ~finite
+        ]
         usable = np.flatnonzero(finite)
         if len(usable):
             xyz, rot = plan.xyz_in_rig_t0[usable], plan.rot_in_rig_t0[usable]
