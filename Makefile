@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup venv demo demo-sim demo-replay demo-arguments test test-quick test-transformers-4 test-long test-colcon bench lint format doctor \
+.PHONY: help setup venv demo demo-sim demo-replay demo-arguments test test-quick test-transformers-4 test-long test-colcon reliability reliability-soak bench lint format doctor \
 	clean distclean FORCE
 
 VENV ?= .venv
@@ -110,6 +110,14 @@ test-long: $(READY)  ## Run the long tests too
 
 test-colcon: $(READY)  ## Build and test with colcon, in a workspace and in place
 	scripts/test_colcon.sh "$(VENV)" "$(CACHE)/colcon"
+
+reliability: export ALPAMAYO_RELIABILITY := $(CURDIR)/docs/RELIABILITY.md
+reliability: $(READY)  ## Inject every fault into the planner and write what was found to docs/RELIABILITY.md
+	$(PY) -m pytest -m "long or not long" test/faults --ignore test/faults/test_soak.py $(PYTEST_ARGS)
+
+reliability-soak: export ALPAMAYO_RELIABILITY := $(CURDIR)/docs/RELIABILITY.md
+reliability-soak: $(READY)  ## The same for half an hour, one fault after the other (ALPAMAYO_SOAK_S=)
+	$(PY) -m pytest -s -m "long or not long" test/faults/test_soak.py $(PYTEST_ARGS)
 
 bench: $(READY)  ## Run the benchmarks
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done

@@ -53,7 +53,7 @@ def test_command_lines_are_taken(words: list[str]) -> None:
     module.add_arguments(parser)
     parser.parse_args(words[2:])
     if words[1] == "run" and not words[2].startswith("-"):
-        assert words[2] in (*module.NODES, module.SIMULATION)
+        assert words[2] in (*module.NODES, module.SIMULATION, module.VEHICLE)
 
 
 @pytest.mark.parametrize(

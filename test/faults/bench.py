@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from invariants import Heard, plan_problems, silences
 from planner_harness import destroyed_in_time, graph, wait_for
 from rclpy.parameter import Parameter
-from world import RIG, FaultWorld
+from world import RIG, STALL_S, FaultWorld
 
 from alpamayo_ros.msg import Plan as PlanMsg
 from alpamayo_ros.nodes.planner import PlannerNode
@@ -27,6 +27,7 @@ from alpamayo_ros.types import Observation, Plan
 
 RECOVERY_S = 2.0
 SETTLE_S = 0.5
+TRIES = 3
 
 Spoil = Callable[[Callable[[], Plan], Observation], Plan]
 """Gets the model's own way to a plan, and the observation."""
@@ -116,7 +117,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a fault; the table's row."""
+    """What became of a fault; the table's row.
+
+    Attributes:
+        problems: what must never be, whatever the machine does: a bad plan, a bad stop, a wrong status.
+        late: what came too late: a message, a recovery, a report.
+        stalled_s: the longest that the machine kept the vehicle's thread from running meanwhile.
+        tries: how often it was injected until the machine did not stall.
+    """
 
     fault: Fault
     valid_plans: int
@@ -127,6 +135,14 @@ class Verdict:
     allowed_s: float
     said: str
     problems: tuple[str, ...]
+    late: tuple[str, ...] = ()
+    stalled_s: float = 0.0
+    tries: int = 1
+
+    @property
+    def excused(self) -> bool:
+        """Whether all that is wrong is that something came late, while the machine itself stood still."""
+        return bool(self.late) and not self.problems and self.stalled_s > STALL_S
 
 
 @contextmanager
@@ -162,8 +178,21 @@ def running_bench(
         wait_for(started.done, "configuring and activating")
         bench.backend = made[-1]
         wait_for(world.connected, "subscriptions")
+        hear_no_more_than_the_bench(bench)
         wait_for(lambda: len(bench.valid_since(0)) >= 5, "valid plans", timeout_s=30)
         yield bench
+
+
+def hear_no_more_than_the_bench(bench: Bench) -> None:
+    """Take the harness's own ears away: they keep every message for good, and cost as much as the planner."""
+    (world,) = (node for node in bench.executor.get_nodes() if node.get_name() == "world")
+
+    def silence() -> None:
+        for subscription in list(world.subscriptions):
+            world.destroy_subscription(subscription)
+
+    done = bench.executor.create_task(silence)
+    wait_for(done.done, "the harness's subscriptions to end")
 
 
 async def _start(node: PlannerNode) -> None:
@@ -177,7 +206,9 @@ def _listen(bench: Bench) -> None:
     def on_plan(message: PlanMsg, info: Any) -> None:
         sent_s = info["source_timestamp"] / 1e9
         published = plan_from_msg(message)
-        now_s = bench.world.now_ns / 1e9 if bench.sim_time else sent_s
+        now_s = sent_s
+        if bench.sim_time:  # back to when it was sent, by the clock as it runs
+            now_s = bench.world.now_ns / 1e9 - (time.time() - sent_s) * bench.world.disturb.clock_rate
         bench.heard.append(Heard(published, sent_s, now_s - published.plan.t0_ns / 1e9))
 
     def on_diagnostics(array: DiagnosticArray) -> None:
@@ -192,7 +223,19 @@ def _listen(bench: Bench) -> None:
 
 
 def try_fault(bench: Bench, fault: Fault) -> Verdict:
-    """Inject a fault into a planner that is well, and judge what it did until it was well again."""
+    """Inject a fault into a planner that is well, and judge what it did until it was well again.
+
+    What comes late while the machine stalls says nothing of the planner: then it is tried again.
+    """
+    tries = 1
+    while (verdict := _try_once(bench, fault)).excused and tries < TRIES:
+        tries += 1
+        wait_for(lambda: bench.valid_since(time.time() - 1.0), "valid plans before another try", timeout_s=30)
+    problems = verdict.problems + verdict.late
+    return replace(verdict, problems=problems, tries=tries)
+
+
+def _try_once(bench: Bench, fault: Fault) -> Verdict:
     before_s = time.time()
     time.sleep(SETTLE_S)
     slow_s = _slowness_s(bench, before_s)
@@ -207,12 +250,12 @@ def try_fault(bench: Bench, fault: Fault) -> Verdict:
     messages = [h for h in list(bench.heard) if h.sent_s >= before_s]
     during = [h for h in messages if h.sent_s >= began_s]
     stops = [h for h in during if h.is_stop]
-    problems = _problems(bench, fault, messages, stops, slow_s)
+    late = [] if fault.sim_time else silences(messages, slack_s=0.3 + slow_s)  # its time is not the wall's
     if recovered_s is None or recovered_s > allowed_s:
-        problems.append(f"recovered in {recovered_s} s, expected within {allowed_s:.2f} s")
+        late.append(f"recovered in {recovered_s} s, expected within {allowed_s:.2f} s")
     if not said:
         level, message, _ = bench.status(fault.status)
-        problems.append(f"/diagnostics: expected {fault.says!r} of {fault.status}, got {level}: {message}")
+        late.append(f"/diagnostics: expected {fault.says!r} of {fault.status}, got {level}: {message}")
     return Verdict(
         fault,
         valid_plans=sum(h.is_valid for h in during),
@@ -222,21 +265,23 @@ def try_fault(bench: Bench, fault: Fault) -> Verdict:
         recovered_s=recovered_s,
         allowed_s=allowed_s,
         said=said,
-        problems=tuple(problems),
+        problems=tuple(_problems(bench, fault, messages, stops)),
+        late=tuple(sorted(set(late))),
+        stalled_s=max((stall_s for at_s, stall_s in bench.world.stalls if at_s >= before_s), default=0.0),
     )
 
 
-def _problems(
-    bench: Bench, fault: Fault, messages: list[Heard], stops: list[Heard], slow_s: float
-) -> list[str]:
+def _problems(bench: Bench, fault: Fault, messages: list[Heard], stops: list[Heard]) -> list[str]:
     problems = []
     for message in messages:
         problems += plan_problems(message, bench.world.true_pose, pose_tolerance_m=fault.pose_tolerance_m)
-    if not fault.sim_time:  # simulated time may stand, or run faster than the wall's
-        problems += silences(messages, slack_s=0.3 + slow_s)
     if fault.stops is True and not stops:
         problems.append("expected a stop, got none")
-    if fault.stops is False and stops:
+    if (
+        fault.stops is False
+        and stops
+        and not any(at_s >= messages[0].sent_s for at_s, _ in bench.world.stalls)
+    ):
         problems.append(f"expected no stop, got one: {stops[0].published.status_reason}")
     return sorted(set(problems))
 

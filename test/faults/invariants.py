@@ -12,6 +12,8 @@ from alpamayo_ros.ros.plan_conversions import PlanStatus, PublishedPlan
 
 MAX_PLAN_AGE_S = 1.0
 FALLBACK_PERIOD_S = 0.1
+_WRITE_S = 0.02
+"""From the planner's look at the clock until the middleware stamps what it writes."""
 MAX_SPEED_MPS, MAX_ACCEL_MPS2, MAX_LATERAL_MPS2, MAX_CURVATURE_PER_M = 41.7, 9.5, 7.0, 0.3
 
 
@@ -55,7 +57,7 @@ def plan_problems(heard: Heard, true_pose: TruePose, *, pose_tolerance_m: float 
     if published.status not in (PlanStatus.VALID, PlanStatus.FALLBACK):
         return [f"expected VALID or FALLBACK on `plan`, got {published.status.name}"]
     problems = []
-    if heard.age_s > MAX_PLAN_AGE_S:
+    if heard.age_s > MAX_PLAN_AGE_S + _WRITE_S:
         problems.append(f"{published.status.name}: {heard.age_s:.3f} s old when it was published")
     xyz, rot = plan.xyz_in_rig_t0[plan.chosen].astype(float), plan.rot_in_rig_t0[plan.chosen].astype(float)
     speed = plan.speed_mps[plan.chosen].astype(float)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -157,17 +158,21 @@ def full_disk_for_the_recorder(bench: Bench) -> Iterator[None]:
     """A recorder that finds its disk full ends its recording, and says so; the planner drives on."""
     from alpamayo_ros.nodes.recorder import RecorderNode
 
-    overrides = {"output": str(bench.folder / "recorded"), "min_free_mib": 100_000_000}
     recorder = RecorderNode(
-        parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()],
+        parameter_overrides=[Parameter("output", value=str(bench.folder / f"recorded_{time.time_ns()}"))],
         **bench.options,
     )
     bench.executor.add_node(recorder)
+    real = shutil.disk_usage
     try:
+        wait_for(lambda: recorder.recording.written > 10, "a recording")
+        shutil.disk_usage = lambda path: real(path)._replace(free=0)
+        recorder.recording._writer._bytes_to_check = 0  # it looks every 16 MiB, which take long here
         wait_for(lambda: recorder.error is not None, "the recorder's error")
-        assert "free" in str(recorder.error) or "space" in str(recorder.error)
+        assert "free disk space" in str(recorder.error)
         yield
     finally:
+        shutil.disk_usage = real
         bench.executor.remove_node(recorder)
         ended = bench.executor.create_task(recorder.destroy_node)
         wait_for(ended.done, "the end of the recorder")

@@ -478,5 +478,14 @@ CLOCK_FAULTS: tuple[Fault, ...] = (
     Fault("clock goes back (bag loop)", clock_back, 0.3, "inference", "clock_jumps=[1-9]", sim_time=True),
     Fault("clock jumps ahead by 10 s", clock_ahead, 0.3, "inference", "refusals/|waiting", sim_time=True),
     Fault("clock stands", clock_stands, LONG_S, "inference", "the clock has stood", sim_time=True),
-    Fault("clock runs five times as fast", clock_fast, LONG_S, "inference", "state=active", sim_time=True),
+    Fault(
+        "clock runs five times as fast",
+        clock_fast,
+        LONG_S,
+        "inference",
+        "state=active",
+        None,
+        ANYWHERE,  # odometry is too old by that clock, and this vehicle does not stop
+        sim_time=True,
+    ),
 )

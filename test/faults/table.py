@@ -24,6 +24,8 @@ def row(verdict: Verdict) -> str:
         return "–" if value is None else f"{value:.2f}"
 
     said = re.sub(r"\s+", " ", verdict.said).replace("|", "\\|")
+    if verdict.tries > 1:
+        said = f"(try {verdict.tries}, as the machine stalled) {said}"
     said = said if len(said) <= 90 else said[:88] + " …"
     return (
         f"| {fault.name} | {fault.lasts_s:g} | {expected} | {verdict.valid_plans} | {verdict.stops} "
@@ -40,7 +42,8 @@ def table(verdicts: Sequence[Verdict]) -> str:
     lines = [
         f"{len(verdicts)} faults, {sum(v.valid_plans for v in verdicts)} VALID plans and "
         f"{sum(v.stops for v in verdicts)} stops while they lasted and until each was over, "
-        f"**{violations} violations**; oldest VALID plan {oldest_s:.2f} s when it was published, slowest recovery {max(recovered, default=0):.2f} s.",
+        f"**{violations} violations**; oldest VALID plan {oldest_s:.2f} s when it was published, "
+        f"slowest recovery {max(recovered, default=0):.2f} s.",
         "",
         "| fault | lasts s | expected | VALID plans | stops | violations | oldest VALID plan s "
         "| first stop s | VALID again s | /diagnostics |",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -56,23 +57,35 @@ def _params(faults: Sequence[Fault]) -> list[Any]:
     ]
 
 
-@pytest.fixture(scope="module")
-def wall_bench(tmp_path_factory: pytest.TempPathFactory, calm_model: Any) -> Iterator[Bench]:
-    with running_bench(tmp_path_factory.mktemp("wall"), calm_model) as bench:
-        yield bench
+class Benches:
+    """One bench at a time: a second planner beside it would be a load of its own."""
+
+    def __init__(self, tmp_path_factory: pytest.TempPathFactory, model: Any) -> None:
+        self._factory, self._model = tmp_path_factory, model
+        self._stack = ExitStack()
+        self._kind, self._bench = "", None
+
+    def of(self, kind: str) -> Bench:
+        """Return the bench of wall time, of simulated time ("sim"), or with an audit log ("disk")."""
+        if kind != self._kind or self._bench is None:
+            self.close()
+            folder: Path = self._factory.mktemp(kind)
+            more: dict[str, Any] = {"audit_log": str(folder / "audit")} if kind == "disk" else {}
+            bench = running_bench(folder, self._model, sim_time=kind == "sim", **more)
+            self._kind, self._bench = kind, self._stack.enter_context(bench)
+        return self._bench
+
+    def close(self) -> None:
+        """End the one that runs."""
+        self._kind, self._bench = "", None
+        self._stack.close()
 
 
 @pytest.fixture(scope="module")
-def sim_bench(tmp_path_factory: pytest.TempPathFactory, calm_model: Any) -> Iterator[Bench]:
-    with running_bench(tmp_path_factory.mktemp("sim"), calm_model, sim_time=True) as bench:
-        yield bench
-
-
-@pytest.fixture(scope="module")
-def disk_bench(tmp_path_factory: pytest.TempPathFactory, calm_model: Any) -> Iterator[Bench]:
-    folder: Path = tmp_path_factory.mktemp("disk")
-    with running_bench(folder, calm_model, audit_log=str(folder / "audit")) as bench:
-        yield bench
+def benches(tmp_path_factory: pytest.TempPathFactory, calm_model: Any) -> Iterator[Benches]:
+    made = Benches(tmp_path_factory, calm_model)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -90,18 +103,18 @@ def judge(bench: Bench, fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("fault", _params(WALL_FAULTS))
-def test_fault(wall_bench: Bench, fault: Fault) -> None:
-    judge(wall_bench, fault)
+def test_fault(benches: Benches, fault: Fault) -> None:
+    judge(benches.of("wall"), fault)
 
 
 @pytest.mark.parametrize("fault", _params(CLOCK_FAULTS))
-def test_fault_of_the_clock(sim_bench: Bench, fault: Fault) -> None:
-    judge(sim_bench, fault)
+def test_fault_of_the_clock(benches: Benches, fault: Fault) -> None:
+    judge(benches.of("sim"), fault)
 
 
 @pytest.mark.parametrize("fault", _params(DISK_FAULTS))
-def test_fault_of_the_disk(disk_bench: Bench, fault: Fault) -> None:
-    judge(disk_bench, fault)
+def test_fault_of_the_disk(benches: Benches, fault: Fault) -> None:
+    judge(benches.of("disk"), fault)
 
 
 def test_there_are_enough_of_them() -> None:

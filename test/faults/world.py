@@ -31,6 +31,7 @@ RIG = "name: faults\nrig_frame: base_link\ncameras:\n" + "".join(
     for name in CAMERAS
 )
 WIDTH, HEIGHT = 64, 48
+STALL_S = 0.1
 CAMERA_NS, ODOMETRY_NS = 100_000_000, 20_000_000
 
 Delivery = tuple[float, Any]
@@ -79,6 +80,8 @@ class FaultWorld:
         self._clock = node.create_publisher(Clock, "/clock", QoSProfile(depth=10))
         self._instruction = node.create_publisher(String, "instruction", latched_qos())
         self._pictures = [_picture(index) for index in range(16)]
+        self.stalls: list[tuple[float, float]] = []
+        """Wall time and seconds of each moment in which this thread was kept from running: a busy machine."""
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="vehicle")
@@ -120,6 +123,8 @@ class FaultWorld:
         before_s = time.monotonic()
         while not self._stop.wait(0.004):
             now_s = time.monotonic()
+            if now_s - before_s > STALL_S:
+                self.stalls.append((time.time(), now_s - before_s))
             with self._lock:
                 if self._sim_time:
                     self._tick_clock(now_s - before_s)

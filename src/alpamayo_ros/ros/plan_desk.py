@@ -137,6 +137,11 @@ class PlanDesk:
         except InvalidInput as error:  # without a gate, whatever the model made comes as far as here
             self._fail("plan_invalid", error, Outcome.REJECTED, outcome)
             return
+        try:  # a busy computer may have taken its time meanwhile
+            self.check_age("plan", observation.t0_ns, self._now_ns())
+        except InvalidInput as error:
+            self._fail("plan_age", error, Outcome.LATE, outcome)
+            return
         self._outputs.publish(message, published, now_ns=now_ns)
         self._statistics.planned(published.status.name.lower())
         kind = Outcome.UNCHECKED if judgement is None else Outcome.VALID
