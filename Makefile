@@ -54,7 +54,8 @@ DEMO_BAG := $(CACHE)/demo/bag
 
 NODES := $(sort $(shell grep -l "^def main\\b" src/alpamayo_ros/nodes/*.py))
 LAUNCH_FILES := $(sort $(wildcard launch/*.launch.py))
-RANDOM_NOTICE := The network's weights are RANDOM, so plans and reasoning are noise; all else is real. \
+RANDOM_NOTICE := The network's weights are RANDOM, so plans and reasoning are noise, and the safety gate refuses \
+	some of the plans; all else is real. \
 	CHECKPOINT=nvidia/Alpamayo-1.5-10B runs the trained network on a GPU with 24 GB.
 EXPERT_NOTICE := The EXPERT drives: it reads the simulated world itself and looks at no picture. No trained \
 	checkpoint ships yet; CHECKPOINT=DIR drives one by the cameras.
