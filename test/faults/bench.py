@@ -231,8 +231,9 @@ def try_fault(bench: Bench, fault: Fault) -> Verdict:
     while (verdict := _try_once(bench, fault)).excused and tries < TRIES:
         tries += 1
         wait_for(lambda: bench.valid_since(time.time() - 1.0), "valid plans before another try", timeout_s=30)
-    problems = verdict.problems + verdict.late
-    return replace(verdict, problems=problems, tries=tries)
+    if not verdict.excused:
+        verdict = replace(verdict, problems=verdict.problems + verdict.late)
+    return replace(verdict, tries=tries)
 
 
 def _try_once(bench: Bench, fault: Fault) -> Verdict:

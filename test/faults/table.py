@@ -24,7 +24,9 @@ def row(verdict: Verdict) -> str:
         return "–" if value is None else f"{value:.2f}"
 
     said = re.sub(r"\s+", " ", verdict.said).replace("|", "\\|")
-    if verdict.tries > 1:
+    if verdict.excused:
+        said = f"(times not judged: the machine stalled in {verdict.tries} tries) {said}"
+    elif verdict.tries > 1:
         said = f"(try {verdict.tries}, as the machine stalled) {said}"
     said = said if len(said) <= 90 else said[:88] + " …"
     return (

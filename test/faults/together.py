@@ -12,6 +12,7 @@ from dataclasses import replace
 from bench import Bench, Fault, Verdict, try_fault
 from planner_faults import DISK_FAULTS, INFERENCE_FAULTS, OPERATION_FAULTS
 from sensor_faults import CAMERA_FAULTS, ODOMETRY_FAULTS
+from world import STALL_S
 
 GROUPS: tuple[tuple[Fault, ...], ...] = (
     CAMERA_FAULTS,
@@ -62,6 +63,8 @@ def try_together(bench: Bench, faults: Sequence[Fault]) -> Verdict:
         status, news = said
         return replace(verdict, fault=replace(whole, status=status), said=news)
     problem = "/diagnostics: expected news of one of the faults, got none"
+    if verdict.stalled_s > STALL_S:
+        return replace(verdict, said="", late=(*verdict.late, problem))
     return replace(verdict, said="", problems=(*verdict.problems, problem))
 
 
