@@ -15,6 +15,7 @@ import numpy as np
 from calm_checkpoint import CALM
 from diagnostic_msgs.msg import DiagnosticArray
 from invariants import Heard, plan_problems, silences
+from news import news_of, text_of
 from planner_harness import destroyed_in_time, graph, wait_for
 from rclpy.parameter import Parameter
 from world import RIG, STALL_S, FaultWorld
@@ -240,6 +241,7 @@ def _try_once(bench: Bench, fault: Fault) -> Verdict:
     before_s = time.time()
     time.sleep(SETTLE_S)
     slow_s = _slowness_s(bench, before_s)
+    before = text_of(bench.status(fault.status))
     began_s = time.time()
     with fault.inject(bench):
         time.sleep(fault.lasts_s)
@@ -247,7 +249,7 @@ def _try_once(bench: Bench, fault: Fault) -> Verdict:
     allowed_s = RECOVERY_S + slow_s
     recovered_s = _recovery_s(bench, fault, ended_s, ended_ns, limit_s=allowed_s + 10.0)
     time.sleep(SETTLE_S)
-    said = _what_was_said(bench, fault, began_s)
+    said = _what_was_said(bench, fault, before, began_s)
     messages = [h for h in list(bench.heard) if h.sent_s >= before_s]
     during = [h for h in messages if h.sent_s >= began_s]
     stops = [h for h in during if h.is_stop]
@@ -311,16 +313,16 @@ def _recovery_s(bench: Bench, fault: Fault, ended_s: float, ended_ns: int, *, li
     return None
 
 
-def _what_was_said(bench: Bench, fault: Fault, since_s: float) -> str:
+def _what_was_said(bench: Bench, fault: Fault, before: str, since_s: float) -> str:
+    """Return what the status says that it did not say before: counters of earlier faults do not count."""
     deadline_s = time.time() + 2.5  # a report comes every second
     while True:
         for at_s, statuses in list(bench.diagnostics):
             if at_s >= since_s and fault.status in statuses:
-                level, message, values = statuses[fault.status]
-                whole = f"{level} {message} | " + " ".join(f"{k}={v}" for k, v in values.items())
-                found = re.search(fault.says, whole)
+                message = statuses[fault.status][1]
+                found = news_of(fault.says, before, text_of(statuses[fault.status]))
                 if found:
-                    return message if fault.says in message or re.search(fault.says, message) else found[0]
+                    return message if re.search(fault.says, message) else found
         if time.time() > deadline_s:
             return ""
         time.sleep(0.05)

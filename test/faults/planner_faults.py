@@ -287,7 +287,7 @@ OPERATION_FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "instruction of control characters",
-        instructed("Turn\x00\x07\x1b[2J left"),
+        instructed("Turn\x07\x1b[2J left"),  # no NUL: the middleware ends a string there
         1.5,
         "inference",
         _refused("instruction"),

@@ -77,6 +77,11 @@ def both(*injects: Inject) -> Inject:
     return inject
 
 
+def anew(make: Callable[[], Inject]) -> Inject:
+    """Make the injection when it begins: what it remembers is of this time alone."""
+    return lambda bench: make()(bench)
+
+
 def lost(_: str, message: Any) -> Sequence[Delivery]:
     return []
 
@@ -250,10 +255,20 @@ CAMERA_FAULTS: tuple[Fault, ...] = (
     Fault("other camera lost", of_camera(OTHER, lost), LONG_S, f"cameras/{OTHER}", "s old: check", True),
     Fault("all cameras lost", of_all_cameras(lost), LONG_S, f"cameras/{OTHER}", "s old: check", True),
     Fault(
-        "reference camera frozen", of_camera(RAW, frozen()), LONG_S, f"cameras/{RAW}", "been the same", True
+        "reference camera frozen",
+        anew(lambda: of_camera(RAW, frozen())),
+        LONG_S,
+        f"cameras/{RAW}",
+        "been the same",
+        True,
     ),
     Fault(
-        "other camera frozen", of_camera(OTHER, frozen()), LONG_S, f"cameras/{OTHER}", "been the same", True
+        "other camera frozen",
+        anew(lambda: of_camera(OTHER, frozen())),
+        LONG_S,
+        f"cameras/{OTHER}",
+        "been the same",
+        True,
     ),
     Fault(
         "camera late by 80 ms",
@@ -273,10 +288,17 @@ CAMERA_FAULTS: tuple[Fault, ...] = (
         f"cameras/{RAW}",
         r"age_ms=[2-9]\d\d",
     ),
-    Fault("camera at half rate", of_camera(OTHER, every(2)), LONG_S, "inference", _refused("camera_"), True),
+    Fault(
+        "camera at half rate",
+        anew(lambda: of_camera(OTHER, every(2))),
+        LONG_S,
+        "inference",
+        _refused("camera_"),
+        True,
+    ),
     Fault(
         "reference camera at half rate",
-        of_camera(RAW, every(2)),
+        anew(lambda: of_camera(RAW, every(2))),
         LONG_S,
         "inference",
         _refused("camera_"),
@@ -284,7 +306,7 @@ CAMERA_FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "frames in swapped order",
-        of_camera(OTHER, swapped()),
+        anew(lambda: of_camera(OTHER, swapped())),
         LONG_S,
         f"cameras/{OTHER}",
         "out_of_order=[1-9]",
@@ -357,7 +379,7 @@ ODOMETRY_FAULTS: tuple[Fault, ...] = (
     Fault("odometry lost", of_odometry(lost), LONG_S, "odometry", "s old: check", True, ANYWHERE),
     Fault(
         "odometry stale",
-        of_odometry(stale_odometry()),
+        anew(lambda: of_odometry(stale_odometry())),
         LONG_S,
         "odometry",
         "duplicates=[1-9]",
@@ -445,7 +467,7 @@ ODOMETRY_FAULTS: tuple[Fault, ...] = (
         True,
         ANYWHERE,
     ),
-    Fault("odometry at 5 Hz", of_odometry(every(10)), LONG_S, "odometry", r"rate_hz=[345]\."),
+    Fault("odometry at 5 Hz", anew(lambda: of_odometry(every(10))), LONG_S, "odometry", r"rate_hz=[345]\."),
     Fault(
         "odometry late by 300 ms",
         of_odometry(late(0.3)),

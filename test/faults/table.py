@@ -18,6 +18,7 @@ _BEGIN, _END = "<!-- {name}: written by the run -->", "<!-- end of {name} -->"
 
 def row(verdict: Verdict) -> str:
     fault = verdict.fault
+    name = fault.name.replace("|", "\\|")
     expected = {True: "stop", False: "drive on", None: "either"}[fault.stops]
 
     def seconds(value: float | None) -> str:
@@ -30,7 +31,7 @@ def row(verdict: Verdict) -> str:
         said = f"(try {verdict.tries}, as the machine stalled) {said}"
     said = said if len(said) <= 90 else said[:88] + " …"
     return (
-        f"| {fault.name} | {fault.lasts_s:g} | {expected} | {verdict.valid_plans} | {verdict.stops} "
+        f"| {name} | {fault.lasts_s:g} | {expected} | {verdict.valid_plans} | {verdict.stops} "
         f"| {len(verdict.problems)} | {verdict.oldest_s:.2f} | {seconds(verdict.first_stop_s)} "
         f"| {seconds(verdict.recovered_s)} | `{fault.status}`: {said} |"
     )

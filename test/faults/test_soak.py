@@ -146,10 +146,11 @@ def test_nothing_piles_up_while_faults_keep_coming(tmp_path: Path, calm_model: A
 def test_growth_is_seen() -> None:
     """A process that leaks a little is told from one that goes up and down."""
     noisy = [Usage(float(i), 500.0 + 5 * (i % 3), 40 + i % 2, 60 + i % 4) for i in range(300)]
-    assert (
-        Growth.of(noisy).memory_mib <= 1.0 and Growth.of(noisy).threads <= 0 and Growth.of(noisy).files <= 0
-    )
-    leaking = [Usage(u.at_s, u.memory_mib + 0.1 * u.at_s, u.threads + i // 50, u.files + i) for i, u in
-               enumerate(noisy)]  # fmt: skip
+    growth = Growth.of(noisy)
+    assert growth.memory_mib <= 1.0 and growth.threads <= 0 and growth.files <= 0
+    leaking = [
+        Usage(u.at_s, u.memory_mib + 0.1 * u.at_s, u.threads + i // 50, u.files + i)
+        for i, u in enumerate(noisy)
+    ]
     growth = Growth.of(leaking)
     assert growth.memory_mib > MAX_GROWTH_MIB and growth.threads > 0 and growth.files > 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from bench import Bench, Fault, Verdict, try_fault
+from news import news_of, text_of
 from planner_faults import DISK_FAULTS, INFERENCE_FAULTS, OPERATION_FAULTS
 from sensor_faults import CAMERA_FAULTS, ODOMETRY_FAULTS
 from world import STALL_S
@@ -66,25 +66,6 @@ def try_together(bench: Bench, faults: Sequence[Fault]) -> Verdict:
     if verdict.stalled_s > STALL_S:
         return replace(verdict, said="", late=(*verdict.late, problem))
     return replace(verdict, said="", problems=(*verdict.problems, problem))
-
-
-def text_of(status: tuple[int, str, dict[str, str]]) -> str:
-    level, message, values = status
-    return f"{level} {message} | " + " ".join(f"{key}={value}" for key, value in values.items())
-
-
-def news_of(says: str, before: str, now: str) -> str:
-    """Return what matches in `now`, as a whole word, unless the very same was there before; "" for nothing.
-
-    A counter that has not grown is no news. What says that all is well (no digit in it) need not be news.
-    """
-    for match in re.finditer(says, now):
-        begin = now.rfind(" ", 0, match.start()) + 1
-        end = now.find(" ", match.end())
-        word = now[begin : len(now) if end < 0 else end]
-        if f" {word} " not in f" {before} " or not re.search(r"\d|:", word):
-            return word
-    return ""
 
 
 def _first_news(
