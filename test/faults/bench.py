@@ -115,6 +115,11 @@ class Fault:
     pose_tolerance_m: float = 0.3
     sim_time: bool = False
 
+    @property
+    def keeps_odometry(self) -> bool:
+        """Whether odometry goes on meanwhile, in time and of this vehicle."""
+        return self.pose_tolerance_m < 2.0 and not self.sim_time
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -254,6 +259,8 @@ def _try_once(bench: Bench, fault: Fault) -> Verdict:
     during = [h for h in messages if h.sent_s >= began_s]
     stops = [h for h in during if h.is_stop]
     late = [] if fault.sim_time else silences(messages, slack_s=0.3 + slow_s)  # its time is not the wall's
+    if fault.keeps_odometry and any(stop.is_predicted for stop in stops):
+        late.append("odometry came so late that a stop had to be predicted")
     if recovered_s is None or recovered_s > allowed_s:
         late.append(f"recovered in {recovered_s} s, expected within {allowed_s:.2f} s")
     if not said:
