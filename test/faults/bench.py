@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -29,6 +30,9 @@ from alpamayo_ros.types import Observation, Plan
 RECOVERY_S = 2.0
 SETTLE_S = 0.5
 TRIES = 3
+GRACE_S = 0.3 if "ALPAMAYO_RELIABILITY" in os.environ else 1.5
+"""What a machine may add to each time. `make reliability`, which says how long all took, is strict;
+`make test` also runs where something else runs beside it."""
 
 Spoil = Callable[[Callable[[], Plan], Observation], Plan]
 """Gets the model's own way to a plan, and the observation."""
@@ -211,6 +215,8 @@ def _listen(bench: Bench) -> None:
 
     def on_plan(message: PlanMsg, info: Any) -> None:
         sent_s = info["source_timestamp"] / 1e9
+        if time.time() - sent_s > STALL_S:  # this executor, which is the planner's too, was kept from running
+            bench.world.stalls.append((time.time(), time.time() - sent_s))
         published = plan_from_msg(message)
         now_s = sent_s
         if bench.sim_time:  # back to when it was sent, by the clock as it runs
@@ -258,7 +264,7 @@ def _try_once(bench: Bench, fault: Fault) -> Verdict:
     messages = [h for h in list(bench.heard) if h.sent_s >= before_s]
     during = [h for h in messages if h.sent_s >= began_s]
     stops = [h for h in during if h.is_stop]
-    late = [] if fault.sim_time else silences(messages, slack_s=0.3 + slow_s)  # its time is not the wall's
+    late = [] if fault.sim_time else silences(messages, slack_s=slow_s)  # its time is not the wall's
     if fault.keeps_odometry and any(stop.is_predicted for stop in stops):
         late.append("odometry came so late that a stop had to be predicted")
     if recovered_s is None or recovered_s > allowed_s:
@@ -306,7 +312,7 @@ def _slowness_s(bench: Bench, since_s: float) -> float:
         return 3.0
     period_s = float(np.median(np.diff(sent)))
     worst_s = float(np.max(np.diff(sent)))
-    return min(3.0, 4 * max(0.0, period_s - 0.1) + max(0.0, worst_s - 0.2) + 0.3)
+    return min(3.0, 4 * max(0.0, period_s - 0.1) + max(0.0, worst_s - 0.2) + GRACE_S)
 
 
 def _recovery_s(bench: Bench, fault: Fault, ended_s: float, ended_ns: int, *, limit_s: float) -> float | None:
