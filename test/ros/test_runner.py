@@ -237,7 +237,10 @@ def test_run_composes_player_and_recorder_in_one_process(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["nobody"], "node: expected one of planner, player, recorder, sim_bridge, sim, got 'nobody'"),
+        (
+            ["nobody"],
+            "node: expected one of planner, player, recorder, sim_bridge, watchdog, sim, vehicle, got 'nobody'",
+        ),
         (["player", "--param", "rate=2"], "--param: expected [NODE:]NAME:=VALUE"),
         (["player", "--param", "nobody:rate:=2"], "--param: expected [NODE:]NAME:=VALUE with NODE of"),
         (["player", "--param", "rate:=]["], "--param rate: expected a YAML value"),
