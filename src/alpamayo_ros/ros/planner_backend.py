@@ -132,21 +132,16 @@ class AlpamayoBackend(PlannerBackend):
         """Return the memory of the GPU (held by tensors, reserved, most that was held), or of the process."""
         if self._model.device.type != "cuda":
             return super().memory_mib()
-        import torch
+        from alpamayo_ros.model.memory import gpu_memory_mib
 
-        device = self._model.device
-        return {
-            "gpu_allocated_mib": torch.cuda.memory_allocated(device) / _MIB,
-            "gpu_reserved_mib": torch.cuda.memory_reserved(device) / _MIB,
-            "gpu_peak_mib": torch.cuda.max_memory_allocated(device) / _MIB,
-        }
+        return gpu_memory_mib(self._model.device)
 
     def free_memory(self) -> None:
         """Give the GPU's memory back that torch keeps for later."""
         if self._model.device.type == "cuda":
-            import torch
+            from alpamayo_ros.model.memory import free_gpu_memory
 
-            torch.cuda.empty_cache()
+            free_gpu_memory()
 
     def prepare_frame(self, frame: UInt8Array) -> UInt8Array:
         """Return the frame at the model's size."""
