@@ -225,6 +225,7 @@ class PlannerNode(BackgroundLifecycleNode):
         self.post(forget)
 
     def _poll(self) -> None:
+        self._clock_stands_s(self._now_ns())  # seen between reports too: they are a second apart
         if self._active and self._parts is not None:
             self._parts.feed.poll()
             self._parts.beat()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import itertools
 import threading
 import time
 from collections import Counter
@@ -294,20 +294,24 @@ def test_the_same_answers_pass(log: DriverLog, address: str) -> None:
     assert report.compared and report.passes(strict=True), report.findings
 
 
+STEPS = itertools.count(1)
+"""No two answers differ by the same, or by less than a float32 position can hold."""
+
+
 def move(answer: egodriver_pb2.DriveResponse) -> None:
-    answer.trajectory.poses[30].pose.vec.x += 1e-4 * random.random()
+    answer.trajectory.poses[30].pose.vec.x += 1e-3 * next(STEPS)
 
 
 def move_a_sample(answer: egodriver_pb2.DriveResponse) -> None:
-    answer.debug_info.sampled_trajectories[1].poses[30].pose.vec.x += 1e-4 * random.random()
+    answer.debug_info.sampled_trajectories[1].poses[30].pose.vec.x += 1e-3 * next(STEPS)
 
 
 def think_otherwise(answer: egodriver_pb2.DriveResponse) -> None:
-    answer.debug_info.unstructured_debug_info = b'{"reasoning_text": "%f"}' % random.random()
+    answer.debug_info.unstructured_debug_info = b'{"reasoning_text": "%f"}' % next(STEPS)
 
 
 def take_another_time(answer: egodriver_pb2.DriveResponse) -> None:
-    answer.debug_info.unstructured_debug_info = b'{"reasoning_text": "", "ms": %f}' % random.random()
+    answer.debug_info.unstructured_debug_info = b'{"reasoning_text": "", "ms": %f}' % next(STEPS)
 
 
 @pytest.mark.parametrize(
