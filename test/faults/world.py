@@ -32,6 +32,9 @@ RIG = "name: faults\nrig_frame: base_link\ncameras:\n" + "".join(
 )
 WIDTH, HEIGHT = 64, 48
 STALL_S = 0.1
+PERIOD_S, CLOCK_PERIOD_S = 0.008, 0.016
+"""Of the vehicle's thread, and of /clock: every node of the process takes each of its messages in Python, and
+four times as many keep the planner from the interpreter for a second and more on a slow machine."""
 CAMERA_NS, ODOMETRY_NS = 100_000_000, 20_000_000
 
 Delivery = tuple[float, Any]
@@ -82,6 +85,7 @@ class FaultWorld:
         self._pictures = [_picture(index) for index in range(16)]
         self.stalls: list[tuple[float, float]] = []
         """Wall time and seconds of each moment in which this thread was kept from running: a busy machine."""
+        self._clock_due_s = 0.0
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="vehicle")
@@ -121,7 +125,7 @@ class FaultWorld:
     def _run(self) -> None:
         self._due_camera_ns = self._due_odometry_ns = self.now_ns
         before_s = time.monotonic()
-        while not self._stop.wait(0.004):
+        while not self._stop.wait(PERIOD_S):
             now_s = time.monotonic()
             if now_s - before_s > STALL_S:
                 self.stalls.append((time.time(), now_s - before_s))
@@ -134,7 +138,10 @@ class FaultWorld:
     def _tick_clock(self, passed_s: float) -> None:
         if not self.disturb.clock_stands:
             self._now_ns += round(passed_s * self.disturb.clock_rate * 1e9)
-        self._clock.publish(Clock(clock=stamp_from_ns(self._now_ns)))
+        self._clock_due_s -= passed_s
+        if self._clock_due_s <= 0:
+            self._clock_due_s = CLOCK_PERIOD_S
+            self._clock.publish(Clock(clock=stamp_from_ns(self._now_ns)))
 
     def _publish_due(self, now_s: float) -> None:
         now_ns = self.now_ns
