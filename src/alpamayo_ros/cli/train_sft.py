@@ -1,0 +1,209 @@
+"""Fine-tune a checkpoint on samples, in two stages: reasoning and trajectory tokens, then the flow.
+
+alpamayo train sft --data DIR --checkpoint START --out RUN [--stage 1|2|both] [--steps N] …
+alpamayo train sft … --checkpoint small:10M           a new small member of the family, trained from scratch
+alpamayo train sft … --checkpoint nvidia/Alpamayo-1.5-10B --lora | --expert-only
+
+The same command again goes on where the run stopped, SIGTERM and Ctrl-C included. `alpamayo train export RUN
+OUT` then writes the checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alpamayo_ros.types import InvalidInput
+
+if TYPE_CHECKING:
+    from alpamayo_ros.training.sample import SampleSource
+    from alpamayo_ros.training.settings import TrainSettings
+    from alpamayo_ros.training.trainer import TrainResult
+
+_SMALL = "small:"
+_START_FOLDER = "start"
+_MIB = 2**20
+_INTERRUPTED = 128 + signal.SIGTERM
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--data", type=Path, required=True, help="what `alpamayo train data` wrote")
+    parser.add_argument(
+        "--checkpoint", required=True, help="folder or hub id to start from, or small:4M, small:10M"
+    )
+    parser.add_argument(
+        "--backbone", help="folder or hub id of config and tokenizer (default: config.json's)"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder, new or to go on with")
+    parser.add_argument("--stage", choices=("1", "2", "both"), default="both", help="default both")
+    parser.add_argument("--balance", metavar="TAGS", help="draw evenly over tags, e.g. family,recovery")
+    parser.add_argument("--steps", type=int, help="of stage 1 (default 1000)")
+    parser.add_argument("--steps2", type=int, help="of stage 2 (default: as stage 1)")
+    parser.add_argument("--batch-size", type=int, default=8, help="samples a pass (default 8)")
+    parser.add_argument("--accumulate", type=int, default=1, help="passes a step (default 1)")
+    parser.add_argument(
+        "--rate", type=float, help="peak learning rate (default 1e-3; 1e-4 for hub ids and LoRA)"
+    )
+    parser.add_argument("--warmup", type=int, default=50, help="steps (default 50)")
+    parser.add_argument("--weight-decay", type=float, default=0.05, help="AdamW's (default 0.05)")
+    parser.add_argument("--clip", type=float, default=1.0, help="gradient norm (default 1)")
+    parser.add_argument(
+        "--ema", type=float, default=0.999, help="decay of the weights' average (default 0.999)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of order, noise and new weights (default 0)")
+    parser.add_argument("--lora", action="store_true", help="train adapters instead of whole matrices")
+    parser.add_argument("--lora-rank", type=int, default=16, help="default 16")
+    parser.add_argument("--lora-alpha", type=float, default=32.0, help="default 32")
+    parser.add_argument("--expert-only", action="store_true", help="stage 2 alone, the backbone as it is")
+    parser.add_argument(
+        "--freeze-vision", action="store_true", help="stage 1 leaves the vision tower as it is"
+    )
+    parser.add_argument(
+        "--reasoning-weight", type=float, default=1.0, help="of a reasoning token (default 1)"
+    )
+    parser.add_argument(
+        "--trajectory-weight", type=float, default=1.0, help="of a trajectory token (default 1)"
+    )
+    parser.add_argument("--flow-draws", type=int, default=4, help="noises a sample in stage 2 (default 4)")
+    parser.add_argument("--vision-cache", type=int, default=0, metavar="MIB", help="features kept in stage 2")
+    parser.add_argument("--eval-every", type=int, default=200, help="steps (default 200)")
+    parser.add_argument("--eval-samples", type=int, default=64, help="held-out samples (default 64)")
+    parser.add_argument("--patience", type=int, default=0, help="evaluations without gain before it stops")
+    parser.add_argument("--save-every", type=int, default=200, help="steps between states (default 200)")
+    parser.add_argument("--log-every", type=int, default=10, help="steps (default 10)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read samples (default 0)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="in which the result will drive: frozen weights are held and constants rounded so",
+    )
+    parser.add_argument("--no-autocast", action="store_true", help="on a GPU compute in float32, too")
+    parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard's files, too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train what was asked for; 0 when done, 143 when told to stop before, 1 when it diverged."""
+    from alpamayo_ros.model.loading import require_device
+    from alpamayo_ros.training.balance import balanced_weights
+    from alpamayo_ros.training.dataset import EpisodeSamples
+    from alpamayo_ros.training.trainer import Trainer, TrainingDiverged
+    from alpamayo_ros.training.trainer_run import RunFolder, RunStart
+
+    stages = _stages(args)
+    device = require_device(args.device)
+    settings = [
+        _settings(args, stage, autocast=device.type == "cuda" and not args.no_autocast) for stage in stages
+    ]
+    train = EpisodeSamples(args.data, split="train")
+    try:
+        held_out: SampleSource | None = EpisodeSamples(args.data, split="validation")
+    except InvalidInput as error:
+        if args.patience:
+            raise
+        print(f"no held-out samples, so the last weights are the best ({error})", file=sys.stderr)
+        held_out = None
+    weights = None
+    if args.balance:
+        weights = balanced_weights(list(train.all_tags()), by=args.balance.split(","))
+    checkpoint = args.checkpoint
+    if checkpoint.startswith(_SMALL):
+        checkpoint = str(_small_start(args, train))
+    folder = RunFolder.create(args.out, RunStart(checkpoint, args.backbone, args.dtype))
+    for stage, of_stage in zip(stages, settings, strict=True):
+        before = tuple(done for done in folder.trained_stages() if done < stage)
+        model = folder.load(device=device, stages=before, progress=True)
+        trainer = Trainer(
+            model,
+            train,
+            settings=of_stage,
+            folder=folder.stage(stage),
+            held_out=held_out,
+            weights=weights,
+            tensorboard=args.tensorboard,
+            progress=True,
+        )
+        if trainer.step:
+            print(f"stage {stage}: goes on behind step {trainer.step}")
+        try:
+            result = trainer.run()
+        except TrainingDiverged as error:
+            print(f"alpamayo train sft: stage {stage}: {error}", file=sys.stderr)
+            return 1
+        print(f"stage {stage}: {_summary(result)}")
+        if result.status == "interrupted":
+            return _INTERRUPTED
+    return 0
+
+
+def _stages(args: argparse.Namespace) -> tuple[int, ...]:
+    if args.expert_only:
+        if args.stage == "1":
+            raise InvalidInput("expert-only: expected stage 2 (or both, its default), got 1")
+        return (2,)
+    return (1, 2) if args.stage == "both" else (int(args.stage),)
+
+
+def _settings(args: argparse.Namespace, stage: int, *, autocast: bool) -> TrainSettings:
+    from alpamayo_ros.training.losses import SpanWeights
+    from alpamayo_ros.training.settings import LoraSettings, TrainSettings
+
+    small = args.checkpoint.startswith(_SMALL)
+    steps = 1000 if args.steps is None else args.steps
+    rate = args.rate if args.rate is not None else (1e-3 if small and not args.lora else 1e-4)
+    weights = SpanWeights(
+        reasoning=args.reasoning_weight, meta_action=args.reasoning_weight, trajectory=args.trajectory_weight
+    )
+    frozen_vision = stage == 2 or args.freeze_vision or args.lora
+    return TrainSettings(
+        stage=stage,
+        steps=args.steps2 if stage == 2 and args.steps2 is not None else steps,
+        batch_size=args.batch_size,
+        accumulate=args.accumulate,
+        peak_rate=rate,
+        warmup_steps=args.warmup,
+        weight_decay=args.weight_decay,
+        clip_norm=args.clip,
+        ema_decay=args.ema,
+        seed=args.seed,
+        autocast=autocast,
+        train_vision=not args.freeze_vision,
+        lora=LoraSettings(args.lora_rank, args.lora_alpha) if args.lora else None,
+        span_weights=weights,
+        flow_draws=args.flow_draws,
+        eval_every=args.eval_every,
+        eval_samples=args.eval_samples,
+        patience=args.patience,
+        checkpoint_every=args.save_every,
+        log_every=args.log_every,
+        workers=args.workers,
+        vision_cache_bytes=args.vision_cache * _MIB if frozen_vision else 0,
+    )
+
+
+def _small_start(args: argparse.Namespace, train: SampleSource) -> Path:
+    """Return the run's own start checkpoint, made at first; its tokenizer and action scale are the data's."""
+    from alpamayo_ros.training.small_checkpoint import write_small_checkpoint
+    from alpamayo_ros.training.small_tokenizer import texts_of
+    from alpamayo_ros.training.targets import action_statistics
+
+    folder: Path = args.out / _START_FOLDER
+    if not (folder / "config.json").exists():
+        write_small_checkpoint(
+            folder,
+            texts_of(train),
+            size=args.checkpoint.removeprefix(_SMALL),
+            statistics=action_statistics(train),
+            seed=args.seed,
+        )
+    return folder
+
+
+def _summary(result: TrainResult) -> str:
+    best = "" if result.best_loss is None else f", held-out loss {result.best_loss:.4f} at {result.best_step}"
+    return f"{result.status} at step {result.step}{best}"

@@ -1,0 +1,93 @@
+"""Camera frames to image features, with an optional memory for a vision tower that isn't trained.
+
+Every image is encoded by itself, so features belong to a frame and not to a sample: of two samples 0.1 s
+apart three frames of four are the same, and the second costs a quarter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from alpamayo_ros.model.images import ImagePreparer
+from alpamayo_ros.model.network import AlpamayoNetwork, VisualFeatures
+from alpamayo_ros.types import InvalidInput, UInt8Array
+
+_Key = tuple[bytes, tuple[int, ...]]
+
+
+class ImageEncoder:
+    """Encodes frames by a network's vision tower.
+
+    Args:
+        network: the tower's.
+        images: the checkpoint's image preparation.
+        cache_bytes: features of frames are kept up to this size, in the tower's dtype on the CPU; the oldest
+            used go first. 0 keeps none. Only for a tower without gradients.
+
+    Raises:
+        InvalidInput: for a cache of a tower that is trained.
+    """
+
+    def __init__(self, network: AlpamayoNetwork, images: ImagePreparer, *, cache_bytes: int = 0) -> None:
+        if cache_bytes < 0:
+            raise InvalidInput(f"cache_bytes: expected zero or more, got {cache_bytes}")
+        trained = any(parameter.requires_grad for parameter in network.vlm.model.visual.parameters())
+        if trained and cache_bytes:
+            raise InvalidInput("cache_bytes: expected 0 for a vision tower that is trained, got a cache")
+        self._network = network
+        self._images = images
+        self._trained = trained
+        self._capacity_bytes = cache_bytes
+        self._cache: OrderedDict[_Key, tuple[Tensor, ...]] = OrderedDict()
+        self._held_bytes = 0
+        self.hits = 0
+        self.misses = 0
+
+    def encode(self, frames: Sequence[UInt8Array]) -> VisualFeatures:
+        """Return the features of prepared frames, one uint8 [T, 3, h, w] a camera, in their order."""
+        if not self._capacity_bytes:
+            with torch.set_grad_enabled(self._trained and torch.is_grad_enabled()):
+                return self._features(frames)
+        singles = [camera[i : i + 1] for camera in frames for i in range(len(camera))]
+        keys = [(hashlib.blake2b(image.tobytes(), digest_size=16).digest(), image.shape) for image in singles]
+        fresh = {key: image for key, image in zip(keys, singles, strict=True) if key not in self._cache}
+        self.hits += len(keys) - len(fresh)
+        self.misses += len(fresh)
+        found = {key: self._cache[key] for key in keys if key in self._cache}
+        if fresh:
+            with torch.no_grad():
+                features = self._features(list(fresh.values()))
+            counts = [h * w // self._token_pixels for h, w in (image.shape[-2:] for image in fresh.values())]
+            split = [part.split(counts) for part in (features.embeds, *features.deepstack)]
+            for index, key in enumerate(fresh):
+                found[key] = tuple(part[index] for part in split)
+                self._keep(key, found[key])
+        for key in keys:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+        device = self._network.device
+        parts = [torch.cat([found[key][i].to(device) for key in keys]) for i in range(len(found[keys[0]]))]
+        return VisualFeatures(parts[0], tuple(parts[1:]))
+
+    @property
+    def _token_pixels(self) -> int:
+        return (self._images.patch_size * self._images.merge_size) ** 2
+
+    def _features(self, frames: Sequence[UInt8Array]) -> VisualFeatures:
+        device = self._network.device
+        pixel_values, grid_thw = self._images.patchify(frames, device=device)
+        return self._network.encode_images(pixel_values, grid_thw.to(device))
+
+    def _keep(self, key: _Key, features: tuple[Tensor, ...]) -> None:
+        # A slice would keep the whole batch's memory alive.
+        kept = tuple(part.detach().to("cpu", copy=True).contiguous().clone() for part in features)
+        self._cache[key] = kept
+        self._held_bytes += sum(part.nbytes for part in kept)
+        while self._held_bytes > self._capacity_bytes and self._cache:
+            _, dropped = self._cache.popitem(last=False)
+            self._held_bytes -= sum(part.nbytes for part in dropped)

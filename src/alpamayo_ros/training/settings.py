@@ -1,0 +1,140 @@
+"""How one stage is trained. What changes the result may not change between a run and its resumption."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from alpamayo_ros.training.losses import SpanWeights
+from alpamayo_ros.types import InvalidInput
+
+STAGES = (1, 2)
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Adapters instead of whole matrices; see lora.py."""
+
+    rank: int = 16
+    alpha: float = 32.0
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise InvalidInput(f"lora rank: expected at least 1, got {self.rank}")
+        if not self.alpha > 0:
+            raise InvalidInput(f"lora alpha: expected a positive number, got {self.alpha}")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One stage of a run.
+
+    Attributes:
+        stage: 1 trains the backbone, 2 the expert and the action projections.
+        steps: optimiser steps.
+        batch_size, accumulate: sequences a pass, and passes a step.
+        peak_rate, warmup_steps, rate_floor: the learning rate's course (optim.learning_rate).
+        weight_decay, beta1, beta2: AdamW's.
+        clip_norm: gradients are scaled down to this norm.
+        ema_decay: of the weights' moving average, which is what is evaluated and exported; 0 is none.
+        seed: of the samples' order, times and noise.
+        autocast: compute in bfloat16, with float32 weights of what is trained.
+        train_vision: whether stage 1 trains the vision tower.
+        lora: adapters, None trains whole matrices.
+        span_weights: of stage 1's loss.
+        flow_draws: times and noises that stage 2 draws a sample.
+        eval_every, eval_samples: held-out samples are evaluated so often, so many of them.
+        patience: stop after so many evaluations without a smaller held-out loss; 0 never does.
+        checkpoint_every, log_every: steps.
+        workers: processes that read samples; 0 reads in the training process.
+        vision_cache_bytes: memory for the features of frames, where the vision tower is not trained.
+    """
+
+    stage: int
+    steps: int = 1000
+    batch_size: int = 8
+    accumulate: int = 1
+    peak_rate: float = 1e-3
+    warmup_steps: int = 50
+    rate_floor: float = 0.1
+    weight_decay: float = 0.05
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    seed: int = 0
+    autocast: bool = False
+    train_vision: bool = True
+    lora: LoraSettings | None = None
+    span_weights: SpanWeights = field(default_factory=SpanWeights)
+    flow_draws: int = 4
+    eval_every: int = 200
+    eval_samples: int = 64
+    patience: int = 0
+    checkpoint_every: int = 200
+    log_every: int = 10
+    workers: int = 0
+    vision_cache_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise InvalidInput(f"stage: expected 1 or 2, got {self.stage}")
+        positive = ("steps", "batch_size", "accumulate", "flow_draws", "eval_every", "eval_samples")
+        for name in (*positive, "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("warmup_steps", "weight_decay", "seed", "patience", "workers", "vision_cache_bytes"):
+            if getattr(self, name) < 0:
+                raise InvalidInput(f"{name}: expected zero or more, got {getattr(self, name)}")
+        for name in ("peak_rate", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise InvalidInput(f"{name}: expected a positive number, got {getattr(self, name)}")
+        for name in ("beta1", "beta2", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InvalidInput(f"{name}: expected a number in [0, 1), got {getattr(self, name)}")
+        if not 0 <= self.rate_floor <= 1:
+            raise InvalidInput(f"rate_floor: expected a number in [0, 1], got {self.rate_floor}")
+        if self.vision_cache_bytes and self.trains_vision:
+            raise InvalidInput(
+                "vision_cache_bytes: expected 0 where the vision tower is trained, "
+                f"got {self.vision_cache_bytes}"
+            )
+
+    @property
+    def trains_vision(self) -> bool:
+        """Whether the vision tower has gradients."""
+        return self.stage == 1 and self.train_vision and self.lora is None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON values; `from_dict` reads them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainSettings:
+        """Read what `as_dict` wrote.
+
+        Raises:
+            InvalidInput: for an unknown name, or a value that is refused.
+        """
+        known = {each.name for each in fields(cls)}
+        unknown = sorted(values.keys() - known)
+        if unknown:
+            raise InvalidInput(f"settings: expected names of TrainSettings, got {', '.join(unknown)}")
+        lora = values.get("lora")
+        given = dict(values)
+        given["lora"] = None if lora is None else LoraSettings(**lora)
+        given["span_weights"] = SpanWeights(**values.get("span_weights", {}))
+        return cls(**given)
+
+    def require_same_result(self, earlier: TrainSettings) -> None:
+        """Raise InvalidInput for a setting that a resumed run may not change, naming it."""
+        ours, theirs = _lasting(self).as_dict(), _lasting(earlier).as_dict()
+        changed = [f"{name} {theirs[name]}, got {ours[name]}" for name in ours if ours[name] != theirs[name]]
+        if changed:
+            raise InvalidInput(f"resume: expected the run's own settings: {'; '.join(changed)}")
+
+
+def _lasting(settings: TrainSettings) -> TrainSettings:
+    """Return the settings with those that don't change the result at fixed values."""
+    return replace(settings, checkpoint_every=1, log_every=1, workers=0, vision_cache_bytes=0)

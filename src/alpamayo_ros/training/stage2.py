@@ -1,0 +1,116 @@
+"""Stage 2: the expert learns the flow from noise to actions, over what the frozen backbone remembers.
+
+The backbone reads the sequence up to and including <|traj_future_start|>, which is all that the expert sees
+at inference; its keys and values carry no gradient. Times, noise and the velocity to learn are
+model/flow_matching.py's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alpamayo_ros.model.flow_matching import FlowMatching
+from alpamayo_ros.model.network import AlpamayoNetwork
+from alpamayo_ros.training.losses import LossParts
+from alpamayo_ros.training.sequence import Batch
+from alpamayo_ros.training.sequence_images import ImageEncoder
+from alpamayo_ros.types import NUM_WAYPOINTS, InvalidInput
+
+
+class _Recorder:
+    """A cache that keeps what one pass over the whole sequence writes.
+
+    Here and below: further arguments are what transformers passes to its own caches.
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[Tensor, Tensor]] = []
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        if layer != len(self.entries):
+            raise RuntimeError(f"cache: expected layer {len(self.entries)} next, got {layer}")
+        self.entries.append((keys, values))
+        return keys, values
+
+
+class _Prefix:
+    """A cache of fixed entries in front of what each layer brings; nothing is written, so gradients flow."""
+
+    def __init__(self, entries: list[tuple[Tensor, Tensor]]) -> None:
+        self._entries = entries
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        past_keys, past_values = self._entries[layer]
+        # Under autocast the rotary embedding may leave the two in different dtypes.
+        joined_keys = torch.cat((past_keys.to(keys.dtype), keys), dim=2)
+        return joined_keys, torch.cat((past_values.to(values.dtype), values), dim=2)
+
+
+def flow_loss(
+    network: AlpamayoNetwork,
+    batch: Batch,
+    *,
+    images: ImageEncoder,
+    generator: torch.Generator,
+    draws: int = 1,
+) -> LossParts:
+    """Return stage 2's loss of a batch: the velocity's mean squared error.
+
+    Args:
+        network: its expert and action projections are trained.
+        batch: on any device.
+        images: encodes the batch's frames.
+        generator: on the CPU, for times and noise: the same numbers whatever the device.
+        draws: times and noises per sample. The backbone, which costs most, runs once for all of them.
+
+    Raises:
+        InvalidInput: for less than one draw.
+    """
+    if draws < 1:
+        raise InvalidInput(f"draws: expected at least 1, got {draws}")
+    device = network.device
+    batch = batch.cropped()
+    with torch.no_grad():
+        recorder = _Recorder()
+        network.read(
+            network.embed(batch.token_ids.to(device)),
+            batch.positions.to(device),
+            recorder,
+            visual=images.encode(batch.frames),
+            visual_index=batch.visual_index.to(device),
+        )
+    rows = torch.arange(len(batch), device=device).repeat_interleave(draws)
+    prefix = _Prefix([(keys[rows], values[rows]) for keys, values in recorder.entries])
+    offsets = batch.offsets.to(device)[rows]
+    positions, mask = expert_context(batch, rows=rows, offsets=offsets)
+
+    def velocity(actions: Tensor, time: Tensor) -> Tensor:
+        return network.velocity(actions, time, positions, prefix, attention_mask=mask)
+
+    pair = FlowMatching().training_pair(batch.actions.repeat_interleave(draws, dim=0), generator=generator)
+    error = velocity(pair.x_t.to(device), pair.t.to(device)) - pair.velocity.to(device)
+    total = error.square().mean()
+    with torch.no_grad():
+        accel, curvature = error.square().mean(dim=(0, 1)).tolist()
+    means = {"loss": float(total.detach()), "accel_loss": accel, "curvature_loss": curvature}
+    return LossParts(total, means, dict.fromkeys(means, len(rows)))
+
+
+def expert_context(batch: Batch, *, rows: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return positions int64 [3, R, 64] and mask bool [R, 1, 64, L + 64] of R rows of a cropped batch.
+
+    The action tokens go on behind <|traj_future_start|>, on all three axes, and attend to each other and to
+    all up to it, as in model/engine.py.
+    """
+    device = rows.device
+    length = batch.token_ids.shape[1]
+    # Behind the images all three axes are the same; <|traj_future_start|> stands at offset - 1.
+    last = batch.positions[0].to(device)[rows].gather(1, (offsets - 1)[:, None])
+    positions = last + 1 + torch.arange(NUM_WAYPOINTS, device=device)
+    seen = torch.arange(length, device=device) < offsets[:, None]
+    own = torch.ones(len(rows), NUM_WAYPOINTS, dtype=torch.bool, device=device)
+    mask = torch.cat((seen, own), dim=1)[:, None, None].expand(-1, -1, NUM_WAYPOINTS, -1)
+    return positions.expand(3, -1, -1), mask

@@ -1,0 +1,318 @@
+"""The training loop: steps, held-out evaluation, states to resume from, and a clean end when told to stop.
+
+A run that is stopped and resumed gives the same weights, bit for bit on a CPU, as one that runs through.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from alpamayo_ros.training import trainer_data
+from alpamayo_ros.training.losses import LossParts
+from alpamayo_ros.training.metrics import Averages, MetricsLog
+from alpamayo_ros.training.optim import MovingAverage, adamw, learning_rate
+from alpamayo_ros.training.sample import SampleSource
+from alpamayo_ros.training.sequence import Batch
+from alpamayo_ros.training.sequence_images import ImageEncoder
+from alpamayo_ros.training.settings import TrainSettings
+from alpamayo_ros.training.stage1 import reasoning_loss
+from alpamayo_ros.training.stage2 import flow_loss
+from alpamayo_ros.training.trainer_model import TrainableModel
+from alpamayo_ros.training.trainer_state import TrainState, save_best, save_settings
+from alpamayo_ros.types import InvalidInput
+
+_EVALUATION = 2**32
+"""Key of the evaluation's noise, beyond every step's."""
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss or gradient that is no number any more; the last state is from before."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        status: "finished", "stopped early" (patience), or "interrupted" (it can be resumed).
+        step: steps done.
+        best_loss, best_step: smallest held-out loss and its step; None and `step` without held-out samples.
+        train_loss: mean over the last logged steps of this call, None if it logged none.
+    """
+
+    status: str
+    step: int
+    best_loss: float | None
+    best_step: int
+    train_loss: float | None
+
+
+class Trainer:
+    """Trains one stage of one model; goes on from `folder`'s state if there is one.
+
+    Args:
+        model: loaded; `Trainer` decides what of it has gradients.
+        train: samples to learn from.
+        settings: how.
+        folder: where state, best weights and metrics go; made if absent.
+        held_out: samples to evaluate on, None for none: then the last weights are the best.
+        weights: float [len(train)], how often each sample is drawn, None for equally often.
+        tensorboard: write TensorBoard's files.
+        progress: show a bar where stderr is a terminal.
+
+    Raises:
+        InvalidInput: for no samples, or a state of other settings or another number of samples.
+    """
+
+    def __init__(
+        self,
+        model: TrainableModel,
+        train: SampleSource,
+        *,
+        settings: TrainSettings,
+        folder: Path,
+        held_out: SampleSource | None = None,
+        weights: NDArray[np.floating] | None = None,
+        tensorboard: bool = False,
+        progress: bool = False,
+    ) -> None:
+        if held_out is not None and not len(held_out):
+            raise InvalidInput("held_out: expected at least one sample, or None, got none")
+        if settings.patience and held_out is None:
+            raise InvalidInput(f"patience: expected 0 without held-out samples, got {settings.patience}")
+        self.model = model
+        self.settings = settings
+        self.folder = folder
+        self._train = train
+        self._held_out = held_out
+        self._order = trainer_data.SampleOrder(len(train), seed=settings.seed, weights=weights)
+        self._parameters = model.prepare(settings)
+        self._images = ImageEncoder(model.network, model.images, cache_bytes=settings.vision_cache_bytes)
+        self._optimizer = adamw(
+            self._parameters,
+            weight_decay=settings.weight_decay,
+            betas=(settings.beta1, settings.beta2),
+        )
+        self._average = MovingAverage(self._parameters, decay=settings.ema_decay)
+        self._step = 0
+        self._best_loss, self._best_step, self._without_gain = math.inf, 0, 0
+        self._stopped_early = False
+        folder.mkdir(parents=True, exist_ok=True)
+        state = TrainState.load(folder)
+        if state is not None:
+            self._restore(state)
+        save_settings(folder, settings)
+        self._log = MetricsLog(folder, resumed_at=self._step, tensorboard=tensorboard)
+        self._progress = progress
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self._step
+
+    def run(self) -> TrainResult:
+        """Train until the last step, until patience runs out, or until SIGTERM or SIGINT.
+
+        Raises:
+            TrainingDiverged: for a loss or gradient that isn't finite.
+        """
+        from tqdm.auto import tqdm
+
+        settings = self.settings
+        train_loss: float | None = None
+        window, window_start, window_samples = Averages(), time.monotonic(), 0
+        remaining = trainer_data.batches(
+            self._train,
+            self.model.builder,
+            order=self._order,
+            first_batch=self._step * settings.accumulate,
+            last_batch=0 if self._stopped_early else settings.steps * settings.accumulate,
+            batch_size=settings.batch_size,
+            image_pad_id=self.model.image_pad_id,
+            workers=settings.workers,
+        )
+        bar = tqdm(
+            total=settings.steps,
+            initial=self._step,
+            desc=f"stage {settings.stage}",
+            unit="step",
+            disable=None if self._progress else True,  # None: shown on a terminal only
+        )
+        with _told_to_stop() as told, bar:
+            while self._step < settings.steps and not self._stopped_early and not told.is_set():
+                norm = self._take_step(remaining, window)
+                self._step += 1
+                window_samples += settings.batch_size * settings.accumulate
+                bar.update()
+                if self._step % settings.log_every == 0 or self._step == settings.steps:
+                    figures = window.means()
+                    train_loss = figures["loss"]
+                    bar.set_postfix(loss=f"{train_loss:.4f}")
+                    figures["gradient_norm"] = norm
+                    figures["learning_rate"] = self._rate(self._step - 1)
+                    figures["samples_per_s"] = window_samples / max(1e-9, time.monotonic() - window_start)
+                    self._log.write(self._step, "train", figures)
+                    window, window_start, window_samples = Averages(), time.monotonic(), 0
+                if self._step % settings.eval_every == 0 or self._step == settings.steps:
+                    self._evaluate()
+                    window_start, window_samples, window = time.monotonic(), 0, Averages()
+                if self._step % settings.checkpoint_every == 0:
+                    self._save()
+        status = "interrupted"
+        if self._stopped_early:
+            status = "stopped early"
+        elif self._step >= settings.steps:
+            status = "finished"
+        self._save()
+        self._log.close()
+        best = None if self._held_out is None or math.isinf(self._best_loss) else self._best_loss
+        best_step = self._step if self._held_out is None else self._best_step
+        return TrainResult(status, self._step, best, best_step, train_loss)
+
+    def _take_step(self, remaining: Iterator[Batch], window: Averages) -> float:
+        settings = self.settings
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate(self._step)
+        self._optimizer.zero_grad(set_to_none=True)
+        for part in range(settings.accumulate):
+            parts = self._loss(next(remaining), key=self._step, part=part)
+            (parts.total / settings.accumulate).backward()
+            window.add(parts)
+        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), settings.clip_norm))
+        if not math.isfinite(norm):
+            raise TrainingDiverged(
+                f"step {self._step + 1}: expected a finite gradient, got norm {norm}; "
+                "a smaller peak_rate or more warmup_steps may help"
+            )
+        self._optimizer.step()
+        self._average.update()
+        return norm
+
+    def _rate(self, step: int) -> float:
+        settings = self.settings
+        return learning_rate(
+            step,
+            peak=settings.peak_rate,
+            warmup=settings.warmup_steps,
+            steps=settings.steps,
+            floor=settings.rate_floor,
+        )
+
+    def _loss(self, batch: Batch, *, key: int, part: int) -> LossParts:
+        settings, network = self.settings, self.model.network
+        device = network.device
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.autocast):
+            if settings.stage == 1:
+                return reasoning_loss(network, batch, images=self._images, weights=settings.span_weights)
+            seeds = np.random.SeedSequence([settings.seed, key, part])
+            generator = torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
+            return flow_loss(
+                network, batch, images=self._images, generator=generator, draws=settings.flow_draws
+            )
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Return the figures of the averaged weights on held-out samples, with the same noise every time.
+
+        Raises:
+            InvalidInput: without held-out samples.
+        """
+        if self._held_out is None:
+            raise InvalidInput("evaluate: expected held-out samples, got none")
+        means = Averages()
+        with self._average.applied():
+            for part, batch in enumerate(
+                trainer_data.held_out_batches(
+                    self._held_out,
+                    self.model.builder,
+                    limit=self.settings.eval_samples,
+                    batch_size=self.settings.batch_size,
+                    image_pad_id=self.model.image_pad_id,
+                    workers=self.settings.workers,
+                )
+            ):
+                means.add(self._loss(batch, key=_EVALUATION, part=part))
+        return means.means()
+
+    def _evaluate(self) -> None:
+        if self._held_out is None:
+            save_best(self.folder, self._average.values, step=self._step, loss=None)
+            return
+        figures = self.evaluate()
+        self._log.write(self._step, "held_out", figures)
+        if figures["loss"] < self._best_loss:
+            self._best_loss, self._best_step, self._without_gain = figures["loss"], self._step, 0
+            save_best(self.folder, self._average.values, step=self._step, loss=self._best_loss)
+            return
+        self._without_gain += 1
+        self._stopped_early = 0 < self.settings.patience <= self._without_gain
+
+    def _save(self) -> None:
+        TrainState(
+            step=self._step,
+            weights={name: parameter.detach() for name, parameter in self._parameters.items()},
+            averages=self._average.values,
+            average_updates=self._average.updates,
+            optimizer=self._optimizer.state_dict(),
+            best_loss=self._best_loss,
+            best_step=self._best_step,
+            without_gain=self._without_gain,
+            stopped_early=self._stopped_early,
+            num_samples=len(self._train),
+            random_state=torch.get_rng_state(),
+            settings=self.settings.as_dict(),
+        ).save(self.folder)
+
+    @torch.no_grad()
+    def _restore(self, state: TrainState) -> None:
+        self.settings.require_same_result(TrainSettings.from_dict(state.settings))
+        if state.num_samples != len(self._train):
+            raise InvalidInput(
+                f"resume: expected the run's {state.num_samples} samples, got {len(self._train)}"
+            )
+        if state.weights.keys() != self._parameters.keys():
+            raise InvalidInput(f"{self.folder}: expected the state of this checkpoint, got another's")
+        for name, parameter in self._parameters.items():
+            if parameter.shape != state.weights[name].shape:
+                given = f"{name} {list(state.weights[name].shape)}"
+                raise InvalidInput(f"{self.folder}: expected {name} {list(parameter.shape)}, got {given}")
+            parameter.copy_(state.weights[name])
+        self._average.load(state.averages, updates=state.average_updates)
+        self._optimizer.load_state_dict(dict(state.optimizer))
+        self._step = state.step
+        self._best_loss, self._best_step = state.best_loss, state.best_step
+        self._without_gain, self._stopped_early = state.without_gain, state.stopped_early
+        torch.set_rng_state(state.random_state)
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """Set the event on SIGTERM or SIGINT instead of dying; only the main thread can ask for signals."""
+    told = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield told
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        told.set()
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    earlier: list[Any] = [signal.signal(number, stop) for number in numbers]
+    try:
+        yield told
+    finally:
+        for number, handler in zip(numbers, earlier, strict=True):
+            signal.signal(number, handler)
