@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,12 @@ from alpamayo_ros.audit.identity import hash_folder
 from alpamayo_ros.audit.reader import AuditError
 from alpamayo_ros.audit.record import DecisionRecord, ObservationRecord, hash_frame
 from alpamayo_ros.audit.session import AuditSession
+from alpamayo_ros.audit.verify import history_problem
 from alpamayo_ros.bags.reader import BagReader
-from alpamayo_ros.bags.views import camera_info_of
+from alpamayo_ros.bags.views import camera_info_of, fixed_transform, recorded_parents
 from alpamayo_ros.sensing.camera_info import model_from_camera_info
-from alpamayo_ros.sensing.ego_history import EgoHistory, History
 from alpamayo_ros.sensing.frame_pipeline import FramePipeline
-from alpamayo_ros.sensing.rig import Rig
-from alpamayo_ros.sensing.rigid import from_quaternion, invert
-from alpamayo_ros.sensing.timing import TimingConfig
+from alpamayo_ros.sensing.rigid import Matrix4, from_quaternion, invert
 from alpamayo_ros.types import InvalidInput, Plan, UInt8Array
 
 if TYPE_CHECKING:
@@ -35,30 +34,50 @@ _COMPARED = (
     "normalised_action",
 )
 _TEXTS = ("reasoning", "reasoning_complete", "meta_action", "token_ids")
+_POSE_TOLERANCE = 1e-9
+"""Of poses, a share of their largest number: transforms of /tf_static may be chained in another order."""
+_BEFORE_NS, _AFTER_NS = 500_000_000, 3_000_000_000
+"""Messages are looked for among those recorded from so long before their stamp to so long after it."""
+
+
+class Verdict(Enum):
+    """What comes of a comparison."""
+
+    SAME = "same"
+    CLOSE = "within the tolerance"
+    DIFFERENT = "different"
+    UNKNOWN = "cannot be compared"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What comes of one comparison, and for people what differs or is missing."""
+
+    verdict: Verdict
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.verdict.value}: {self.detail}" if self.detail else self.verdict.value
+
+
+SAME = Finding(Verdict.SAME)
 
 
 @dataclass(frozen=True)
 class Recomputed:
-    """What became of one decision.
-
-    Attributes:
-        t0_ns: of it.
-        frames: "same", or what differs.
-        history: "same", or what differs.
-        plan: "same", or what differs; "" where it was not made again.
-        largest_m: largest distance of a waypoint from the logged one.
-    """
+    """What became of one decision: of its frames, its history, and the plan that was made again from both."""
 
     t0_ns: int
-    frames: str
-    history: str
-    plan: str
-    largest_m: float = 0.0
+    frames: Finding
+    history: Finding
+    plan: Finding
 
     @property
-    def same(self) -> bool:
-        """Whether all that was compared is the same."""
-        return self.frames == self.history == "same" and self.plan in ("same", "")
+    def verdict(self) -> Verdict:
+        """The whole: the worst of the three, a difference being worse than what cannot be compared."""
+        found = {self.frames.verdict, self.history.verdict, self.plan.verdict}
+        order = (Verdict.DIFFERENT, Verdict.UNKNOWN, Verdict.CLOSE)
+        return next((verdict for verdict in order if verdict in found), Verdict.SAME)
 
 
 class BagDecisions:
@@ -67,32 +86,46 @@ class BagDecisions:
     Args:
         session: the log's first record.
         bag: the recording that the planner was fed with.
-        model: plans again; None compares frames and histories alone, and only as far as the model's own size
-            does not matter.
+        model: plans again, and prepares the frames as it did then.
+        tolerance_m: how far waypoints may lie apart where the same bits cannot be asked for.
 
     Raises:
         AuditError: where the bag lacks a topic of the log.
     """
 
-    def __init__(self, session: AuditSession, bag: BagReader, *, model: Alpamayo) -> None:
+    def __init__(
+        self, session: AuditSession, bag: BagReader, *, model: Alpamayo, tolerance_m: float = 0.0
+    ) -> None:
         self._session, self._bag, self._model = session, bag, model
+        self._tolerance_m = tolerance_m
         self._rig = session.rig()
         wanted = [*session.camera_topics.values(), session.odometry_topic]
         missing = [topic for topic in wanted if topic not in bag.topics]
         if missing:
             raise AuditError(
-                f"bag {bag.path}: expected the log's topics, got none of {', '.join(missing)}; "
+                f"bag {bag.path}: expected the log's topics, got no {', '.join(missing)}; "
                 f"it has {', '.join(sorted(bag.topics))}"
             )
         self._pipelines = {
             camera.camera_id: FramePipeline(camera, model.prepare_frame) for camera in self._rig.cameras
         }
+        self._parents = recorded_parents(bag)
         self._take_lenses()
 
-    def recompute(self, records: Sequence[DecisionRecord]) -> Iterable[Recomputed]:
-        """Yield what becomes of each decision; of those that have a plan of the model."""
-        for record in records:
-            yield self._recompute(record)
+    def recompute(self, record: DecisionRecord) -> Recomputed:
+        """Return what becomes of a decision; raises AuditError for one without an observation or a plan."""
+        observation, plan = record.observation, record.plan
+        if observation is None or plan is None:
+            raise AuditError(f"decision of t0 {record.t0_ns} ns: expected observation and plan, got none")
+        frames, about_frames = self._frames(observation)
+        again = Finding(Verdict.UNKNOWN, "not made again")
+        if frames is not None and record.options is None:
+            again = Finding(Verdict.UNKNOWN, "the log has no options")
+        elif frames is not None and record.options is not None:
+            options = replace(record.options, seed=plan.seed)
+            made = self._model.plan(observation.observation(frames), options)
+            again = compare_plans(plan, made, tolerance_m=self._tolerance_m)
+        return Recomputed(observation.t0_ns, about_frames, self._history(record), again)
 
     def _take_lenses(self) -> None:
         for camera in self._rig.cameras:
@@ -104,24 +137,7 @@ class BagDecisions:
                 model = model_from_camera_info(info, rectified=camera.rectified)
                 self._pipelines[camera.camera_id].set_intrinsics(model)
 
-    def _recompute(self, record: DecisionRecord) -> Recomputed:
-        observation, plan = record.observation, record.plan
-        if observation is None or plan is None:
-            raise AuditError(f"decision of t0 {record.t0_ns} ns: expected observation and plan, got none")
-        frames, frames_said = self._frames(observation)
-        history_said = self._history(record)
-        if frames is None:
-            return Recomputed(
-                observation.t0_ns, frames_said, history_said, "not made again: frames are missing"
-            )
-        if record.options is None:
-            return Recomputed(observation.t0_ns, frames_said, history_said, "not made again: no options")
-        options = replace(record.options, seed=plan.seed)
-        again = self._model.plan(observation.observation(frames), options)
-        said, largest_m = compare_plans(plan, again)
-        return Recomputed(observation.t0_ns, frames_said, history_said, said, largest_m)
-
-    def _frames(self, observation: ObservationRecord) -> tuple[tuple[UInt8Array, ...] | None, str]:
+    def _frames(self, observation: ObservationRecord) -> tuple[tuple[UInt8Array, ...] | None, Finding]:
         """Return the frames [4, 3, H, W] of each camera from the bag, and how they compare."""
         made: list[UInt8Array] = []
         different: list[str] = []
@@ -132,7 +148,8 @@ class BagDecisions:
             name = self._rig.camera(camera_id).name
             lacking = [stamp for stamp in observation.frame_stamps_ns[row] if stamp not in found]
             if lacking:
-                return None, f"{name}: expected an image of {lacking[0]} ns on {topic}, got none"
+                problem = f"{name}: expected an image of {lacking[0]} ns on {topic} in the bag, got none"
+                return None, Finding(Verdict.UNKNOWN, problem)
             frames = [found[stamp] for stamp in observation.frame_stamps_ns[row]]
             for frame, digest in zip(frames, observation.frame_sha256[row], strict=True):
                 if hash_frame(frame) != digest:
@@ -140,8 +157,8 @@ class BagDecisions:
             made.append(np.stack(frames))
         if different:
             counts = ", ".join(f"{different.count(name)} of {name}" for name in dict.fromkeys(different))
-            return tuple(made), f"other pixels than the model saw: {counts}"
-        return tuple(made), "same"
+            return tuple(made), Finding(Verdict.DIFFERENT, f"other pixels than the model saw: {counts}")
+        return tuple(made), SAME
 
     def _images(
         self, topic: str, camera_id: int, stamps_ns: set[int], first_ns: int
@@ -172,72 +189,73 @@ class BagDecisions:
             is_bigendian=bool(content.is_bigendian),
         ).frame
 
-    def _history(self, record: DecisionRecord) -> str:
-        observation, window = record.observation, record.odometry
-        assert observation is not None
+    def _history(self, record: DecisionRecord) -> Finding:
+        window = record.odometry
         if window is None or not len(window.stamps_ns):
-            return "no odometry in the log"
-        # The window holds what the history was interpolated from, so no gap is longer than was allowed then.
-        ego = EgoHistory(TimingConfig(odometry_max_gap_ms=5000.0, odometry_buffer_ms=60_000.0))
-        for stamp_ns, pose in zip(window.stamps_ns.tolist(), window.odom_from_rig, strict=True):
-            ego.add(stamp_ns, pose)
-        history = ego.at(observation.t0_ns)
-        if not isinstance(history, History):
-            return f"cannot be made from the log's odometry: {history}"
-        for name, have, want in (
-            ("positions", observation.history_xyz_in_rig_t0, history.xyz_in_rig_t0),
-            ("rotations", observation.history_rot_in_rig_t0, history.rot_in_rig_t0),
-        ):
-            if not np.array_equal(have, want):
-                return f"other {name} than from the log's odometry, by up to {np.abs(have - want).max():.3g}"
+            return Finding(Verdict.UNKNOWN, "the log has no odometry of it")
+        problem = history_problem(record)
+        if problem:
+            return Finding(Verdict.DIFFERENT, problem)
         return self._odometry(window.stamps_ns.tolist(), window.odom_from_rig)
 
-    def _odometry(self, stamps_ns: list[int], poses: np.ndarray) -> str:
+    def _odometry(self, stamps_ns: list[int], poses: np.ndarray) -> Finding:
         """Compare the log's odometry with the bag's."""
         wanted = dict(zip(stamps_ns, poses, strict=True))
         span = {"start_ns": stamps_ns[0] - _BEFORE_NS, "stop_ns": stamps_ns[-1] + _AFTER_NS}
-        seen = 0
+        seen: set[int] = set()
         for message in self._bag.messages([self._session.odometry_topic], **span):
             content = self._bag.decode(message)
             stamp_ns = content.header.stamp.sec * 10**9 + content.header.stamp.nanosec
-            if stamp_ns not in wanted:
+            if stamp_ns not in wanted or stamp_ns in seen:
                 continue
-            child_from_rig = _child_from_rig(self._rig, content.child_frame_id)
-            if child_from_rig is None:
-                return "same"  # where the body sits was told by /tf_static alone: the poses are the log's
+            rig_from_child = self._rig_from_child(content.child_frame_id)
+            if rig_from_child is None:
+                problem = f"expected the place of {content.child_frame_id} in rig or /tf_static, got none"
+                return Finding(Verdict.UNKNOWN, problem)
             p, q = content.pose.pose.position, content.pose.pose.orientation
-            pose = from_quaternion((p.x, p.y, p.z), (q.x, q.y, q.z, q.w)) @ child_from_rig
-            off_m = float(np.abs(pose - wanted[stamp_ns]).max())
-            if off_m > 1e-9:
-                return (
-                    f"odometry of {stamp_ns} ns: expected the bag's pose, got one that differs by {off_m:.3g}"
-                )
-            seen += 1
-        if seen < len(wanted):
-            return f"odometry: expected {len(wanted)} messages of the log in the bag, got {seen}"
-        return "same"
+            pose = from_quaternion((p.x, p.y, p.z), (q.x, q.y, q.z, q.w)) @ invert(rig_from_child)
+            off = float(np.abs(pose - wanted[stamp_ns]).max())
+            if off > _POSE_TOLERANCE * max(1.0, float(np.abs(wanted[stamp_ns]).max())):
+                problem = f"odometry of {stamp_ns} ns: another pose than in the bag, by {off:.3g}"
+                return Finding(Verdict.DIFFERENT, problem)
+            seen.add(stamp_ns)
+        if len(seen) < len(wanted):
+            problem = f"odometry: expected {len(wanted)} messages of the log in the bag, got {len(seen)}"
+            return Finding(Verdict.UNKNOWN, problem)
+        return SAME
+
+    def _rig_from_child(self, child_frame: str) -> Matrix4 | None:
+        """Return the pose of a body frame in the rig frame; the rig file goes before /tf_static."""
+        child, rig_frame = (frame.strip().lstrip("/") for frame in (child_frame, self._rig.rig_frame))
+        for frame, pose in self._rig.rig_from_child.items():
+            if frame.lstrip("/") == child and child != rig_frame:
+                return pose
+        return fixed_transform(self._parents, rig_frame, child)
 
 
-_BEFORE_NS, _AFTER_NS = 500_000_000, 3_000_000_000
+def compare_plans(logged: Plan, again: Plan, *, tolerance_m: float = 0.0) -> Finding:
+    """Compare a plan with the one that was made again: bit by bit, and then within a tolerance.
 
-
-def compare_plans(logged: Plan, again: Plan) -> tuple[str, float]:
-    """Return "same" for plans that are the same bit by bit, or what differs; and by how much in m."""
+    Tokens and texts must be the same whatever the tolerance is.
+    """
     if again.num_samples != logged.num_samples:
-        return f"expected {logged.num_samples} candidates, got {again.num_samples}", float("inf")
-    away = np.linalg.norm(
-        again.xyz_in_rig_t0.astype(np.float64) - logged.xyz_in_rig_t0.astype(np.float64), axis=-1
-    )
-    largest_m = float(away.max())
-    for name in _TEXTS:
-        if getattr(again, name) != getattr(logged, name):
-            return f"another {name}", largest_m
-    different = [
-        name for name in _COMPARED if not np.array_equal(getattr(again, name), getattr(logged, name))
+        problem = f"expected {logged.num_samples} candidates, got {again.num_samples}"
+        return Finding(Verdict.DIFFERENT, problem)
+    apart = again.xyz_in_rig_t0.astype(np.float64) - logged.xyz_in_rig_t0.astype(np.float64)
+    largest_m = float(np.linalg.norm(apart, axis=-1).max())
+    other = [name for name in _TEXTS if getattr(again, name) != getattr(logged, name)]
+    if other:
+        problem = f"other {', '.join(other)}; waypoints by up to {largest_m:.3g} m"
+        return Finding(Verdict.DIFFERENT, problem)
+    other = [
+        name
+        for name in _COMPARED
+        if not np.array_equal(getattr(again, name), getattr(logged, name), equal_nan=True)
     ]
-    if different:
-        return f"other {', '.join(different)}; waypoints by up to {largest_m:.3g} m", largest_m
-    return "same", largest_m
+    if not other:
+        return SAME
+    verdict = Verdict.CLOSE if largest_m <= tolerance_m else Verdict.DIFFERENT
+    return Finding(verdict, f"other {', '.join(other)}; waypoints by up to {largest_m:.3g} m")
 
 
 def load_model(
@@ -271,26 +289,32 @@ def load_model(
         raise AuditError(
             "weights: expected their hash in the log, got none: it ended before they were hashed"
         )
-    have = hash_folder(folder).sha256
-    if have != expected:
-        raise AuditError(
-            f"checkpoint {folder}: expected weights of hash {expected[:12]}…, got {have[:12]}…: another model"
-        )
+    backbone = logged.backbone if Path(logged.backbone).is_dir() else None
+    _require_files("checkpoint", folder, expected)
     from alpamayo_ros.model import Alpamayo
     from alpamayo_ros.model.threads import use_cpu_threads
 
     try:
         model = Alpamayo.from_pretrained(
             folder,
-            backbone=logged.backbone if Path(logged.backbone).is_dir() and not checkpoint else None,
+            backbone=backbone,
             device=logged.device,
             dtype=logged.dtype,
         )
     except (InvalidInput, RuntimeError) as error:
         raise AuditError(f"model: expected one on {logged.device} in {logged.dtype}, got: {error}") from error
+    _require_files("backbone", str(model.backbone_folder), weights.get("backbone", {}).get("sha256", ""))
     if model.device.type == "cpu" and logged.cpu_threads:
         use_cpu_threads(logged.cpu_threads)
     return model, _doubt(session, model)
+
+
+def _require_files(what: str, folder: str, expected: str) -> None:
+    have = hash_folder(folder).sha256
+    if have != expected:
+        raise AuditError(
+            f"{what} {folder}: expected files of hash {expected[:12]}…, got {have[:12]}…: another model"
+        )
 
 
 def _doubt(session: AuditSession, model: Alpamayo) -> str:
@@ -307,11 +331,3 @@ def _doubt(session: AuditSession, model: Alpamayo) -> str:
     if then.processor != now.processor:
         changed.append(f"{then.processor} then, {now.processor} now")
     return "; ".join(changed)
-
-
-def _child_from_rig(rig: Rig, child_frame: str) -> np.ndarray | None:
-    child = child_frame.strip().lstrip("/")
-    if child == rig.rig_frame.lstrip("/"):
-        return np.eye(4)
-    known = {frame.lstrip("/"): pose for frame, pose in rig.rig_from_child.items()}
-    return invert(known[child]) if child in known else None

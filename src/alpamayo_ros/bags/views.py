@@ -25,11 +25,7 @@ def recorded_views(bag: BagReader, rig: Rig) -> Mapping[int, View]:
     Lens: the rig file's, else the first CameraInfo. Place: the rig file's, else /tf_static. A camera whose
     images are not of that lens and place, as CameraInfo it cannot be read, is left out.
     """
-    parents: Parents = {}
-    for message in bag.messages(["/tf_static"]):
-        for stamped in bag.decode(message).transforms:
-            frame = stamped.child_frame_id.removeprefix("/")
-            parents[frame] = (stamped.header.frame_id.removeprefix("/"), _matrix(stamped.transform))
+    parents = recorded_parents(bag)
     views = {}
     for camera in rig.cameras:
         try:
@@ -39,6 +35,27 @@ def recorded_views(bag: BagReader, rig: Rig) -> Mapping[int, View]:
         if view is not None:
             views[camera.camera_id] = view
     return views
+
+
+def recorded_parents(bag: BagReader) -> Parents:
+    """Return the fixed frames of a recording, as its /tf_static gives them."""
+    parents: Parents = {}
+    for message in bag.messages(["/tf_static"]):
+        for stamped in bag.decode(message).transforms:
+            frame = stamped.child_frame_id.removeprefix("/")
+            parents[frame] = (stamped.header.frame_id.removeprefix("/"), _matrix(stamped.transform))
+    return parents
+
+
+def fixed_transform(parents: Parents, target: str, source: str) -> NDArray[np.float64] | None:
+    """Return target_from_source [4, 4] of two fixed frames, None where they are not connected."""
+    top = target
+    for _ in range(len(parents)):
+        top = parents[top][0] if top in parents else top
+    top_from_target, top_from_source = (_pose_below(top, frame, parents) for frame in (target, source))
+    if top_from_target is None or top_from_source is None:
+        return None
+    return np.linalg.inv(top_from_target) @ top_from_source
 
 
 def _view(bag: BagReader, rig: Rig, camera: CameraConfig, parents: Parents) -> View | None:

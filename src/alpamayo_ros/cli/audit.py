@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SAME, DIFFERENT, UNCOMPARABLE = 0, 1, 2
 _SAMPLE = 10
 """Decisions that are recomputed unless --every or --decision says otherwise."""
+_MARKS = {"SAME": "same", "CLOSE": "close", "DIFFERENT": "DIFFERENT", "UNKNOWN": "unknown"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("log", type=Path, metavar="LOG")
     verify.add_argument("--bag", type=Path, help="the recording that the planner was fed with")
     verify.add_argument("--checkpoint", help="where the model is now, if not where it was")
+    verify.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.05,
+        metavar="M",
+        help="how far waypoints may lie apart where bits do not repeat: on a GPU, in bfloat16, or with other "
+        "versions than the log's (default: 0.05)",
+    )
     which = verify.add_mutually_exclusive_group()
     which.add_argument("--every", type=int, metavar="N", help="recompute every Nth decision (1 is all)")
     which.add_argument("--decision", type=int, metavar="T0", help="recompute the one of this t0 in ns")
@@ -93,7 +102,7 @@ def _verify_log(content: LogContent) -> int:
 
 
 def _verify_bag(content: LogContent, arguments: argparse.Namespace) -> int:
-    from alpamayo_ros.audit.replan import BagDecisions, load_model
+    from alpamayo_ros.audit.replan import BagDecisions, Verdict, load_model
     from alpamayo_ros.audit.verify import session_of, weights_of
     from alpamayo_ros.bags.reader import BagReader
 
@@ -104,19 +113,24 @@ def _verify_bag(content: LogContent, arguments: argparse.Namespace) -> int:
         return UNCOMPARABLE
     session = session_of(content)
     model, doubt = load_model(session, weights_of(content), checkpoint=arguments.checkpoint)
-    differ = 0
+    counts = dict.fromkeys(Verdict, 0)
     try:
         with BagReader(arguments.bag) as bag:
-            for result in BagDecisions(session, bag, model=model).recompute(chosen):
-                differ += not result.same
-                said = f"frames {result.frames}; history {result.history}; plan {result.plan}"
-                print(f"{'same      ' if result.same else 'DIFFERENT '} {result.t0_ns}  {said}")
+            again = BagDecisions(session, bag, model=model, tolerance_m=arguments.tolerance if doubt else 0.0)
+            for record in chosen:
+                found = again.recompute(record)
+                counts[found.verdict] += 1
+                said = f"frames {found.frames}; history {found.history}; plan {found.plan}"
+                print(f"{_MARKS[found.verdict.name]:<10} {found.t0_ns}  {said}")
     finally:
         model.close()
-    print(f"recomputed {len(chosen)} of {len(planned)} plans: {len(chosen) - differ} identical, {differ} not")
+    counted = ", ".join(f"{number} {verdict.value}" for verdict, number in counts.items() if number)
+    print(f"recomputed {len(chosen)} of {len(planned)} plans: {counted}")
     if doubt:
-        print(f"note       {doubt}")
-    return DIFFERENT if differ else SAME
+        print(f"note       not bit by bit, but within {arguments.tolerance:g} m: {doubt}")
+    if counts[Verdict.DIFFERENT]:
+        return DIFFERENT
+    return UNCOMPARABLE if counts[Verdict.UNKNOWN] else SAME
 
 
 def _choose(records: list[DecisionRecord], *, every: int | None, t0_ns: int | None) -> list[DecisionRecord]:
