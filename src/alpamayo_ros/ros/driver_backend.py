@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from alpamayo_ros.interpreter import settle_collector
 from alpamayo_ros.ros.driver_parameters import DriverOptions
 from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.sim.driver.driver import Driver
@@ -35,6 +36,7 @@ def load(options: DriverOptions, rig: Rig, *, say: Callable[[str], None]) -> Dri
     )
     say(f"warming up on {planners.device}")
     planners.warm_up(rig.camera_ids)
+    settle_collector()
     return planners
 
 

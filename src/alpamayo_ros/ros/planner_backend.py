@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import unicodedata
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alpamayo_ros.audit.identity import ModelIdentity, identity_of
+from alpamayo_ros.interpreter import settle_collector
 from alpamayo_ros.ros.planner_parameters import PlannerSettings
 from alpamayo_ros.types import InvalidInput, Observation, Plan, Planner, PlanOptions, UInt8Array
 
@@ -103,13 +105,17 @@ class PlannerBackend:
 
 
 class AlpamayoBackend(PlannerBackend):
-    """An Alpamayo checkpoint with the options to sample with."""
+    """An Alpamayo checkpoint with the options to sample with.
+
+    From its beginning to its end the garbage collector leaves alone what the process holds by then.
+    """
 
     def __init__(self, model: Alpamayo, options: PlanOptions) -> None:
         super().__init__(self, model_id=model.model_id, device=str(model.device))
         self._model = model
         self._options = options
         self._used = options
+        settle_collector()
 
     def plan(self, observation: Observation) -> Plan:
         """Return K plans sampled with the options of the moment; guided only by an instruction."""
@@ -170,6 +176,7 @@ class AlpamayoBackend(PlannerBackend):
     def close(self) -> None:
         """Free the model's memory."""
         self._model.close()
+        gc.unfreeze()
 
 
 def _process_rss_mib() -> float:
