@@ -30,9 +30,11 @@ from alpamayo_ros.types import Observation, Plan
 RECOVERY_S = 2.0
 SETTLE_S = 0.5
 TRIES = 3
-GRACE_S = 0.3 if "ALPAMAYO_RELIABILITY" in os.environ else 1.5
-"""What a machine may add to each time. `make reliability`, which says how long all took, is strict;
-`make test` also runs where something else runs beside it."""
+STRICT = "ALPAMAYO_RELIABILITY" in os.environ
+"""`make reliability`, which says how long all took, excuses nothing but a machine that stood still.
+`make test` also runs where something else runs beside it: what came late once is tried again."""
+GRACE_S = 0.3 if STRICT else 1.5
+"""What a machine may add to each time."""
 
 Spoil = Callable[[Callable[[], Plan], Observation], Plan]
 """Gets the model's own way to a plan, and the observation."""
@@ -239,10 +241,14 @@ def try_fault(bench: Bench, fault: Fault) -> Verdict:
 
     What comes late while the machine stalls says nothing of the planner: then it is tried again.
     """
-    tries = 1
-    while (verdict := _try_once(bench, fault)).excused and tries < TRIES:
-        tries += 1
-        wait_for(lambda: bench.valid_since(time.time() - 1.0), "valid plans before another try", timeout_s=30)
+    for tries in range(1, TRIES + 1):
+        if tries > 1:
+            wait_for(
+                lambda: bench.valid_since(time.time() - 1.0), "valid plans before another try", timeout_s=30
+            )
+        verdict = _try_once(bench, fault)
+        if not (verdict.excused or (verdict.late and not verdict.problems and not STRICT)):
+            break
     if not verdict.excused:
         verdict = replace(verdict, problems=verdict.problems + verdict.late)
     return replace(verdict, tries=tries)
@@ -267,6 +273,8 @@ def _try_once(bench: Bench, fault: Fault) -> Verdict:
     late = [] if fault.sim_time else silences(messages, slack_s=slow_s)  # its time is not the wall's
     if fault.keeps_odometry and any(stop.is_predicted for stop in stops):
         late.append("odometry came so late that a stop had to be predicted")
+    if fault.stops is False and stops:  # a planner that is starved stops where it need not
+        late.append(f"expected no stop, got one: {stops[0].published.status_reason}")
     if recovered_s is None or recovered_s > allowed_s:
         late.append(f"recovered in {recovered_s} s, expected within {allowed_s:.2f} s")
     if not said:
@@ -293,12 +301,6 @@ def _problems(bench: Bench, fault: Fault, messages: list[Heard], stops: list[Hea
         problems += plan_problems(message, bench.world.true_pose, pose_tolerance_m=fault.pose_tolerance_m)
     if fault.stops is True and not stops:
         problems.append("expected a stop, got none")
-    if (
-        fault.stops is False
-        and stops
-        and not any(at_s >= messages[0].sent_s for at_s, _ in bench.world.stalls)
-    ):
-        problems.append(f"expected no stop, got one: {stops[0].published.status_reason}")
     return sorted(set(problems))
 
 
