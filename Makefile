@@ -19,6 +19,7 @@ PYTHON ?=
 TORCH ?= auto
 TORCH_VERSION ?=
 PYTEST_ARGS ?=
+COLCON_ROOMS ?=
 
 # Of the demo. SCENE is driven and filmed; SCENARIOS are what `alpamayo sim` takes, the worst rollout is filmed.
 SCENE ?=
@@ -109,8 +110,9 @@ test-transformers-4: $(READY) $(TRANSFORMERS_4)/.done
 test-long: $(READY)  ## Run the long tests too
 	$(PY) -m pytest -m "long or not long" $(PYTEST_ARGS)
 
-test-colcon: $(READY)  ## Build and test with colcon, in a workspace and in place
-	scripts/test_colcon.sh "$(VENV)" "$(CACHE)/colcon"
+test-colcon: $(READY)  ## Build and test with colcon, in a workspace and in place (COLCON_ROOMS="launch ros": these alone)
+	scripts/test_colcon.sh "$(VENV)" "$(CACHE)/colcon" \
+		$(if $(COLCON_ROOMS),--ctest-args -R '$(subst $() ,|,$(addprefix pytest_,$(strip $(COLCON_ROOMS))))')
 
 reliability: export ALPAMAYO_RELIABILITY := $(CURDIR)/docs/RELIABILITY.md
 reliability: $(READY)  ## Inject every fault into the planner and write what was found to docs/RELIABILITY.md
