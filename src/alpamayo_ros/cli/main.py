@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "audit": "show or verify a planner's decision log",
     "parameters": "print the parameters of our nodes as a Markdown table",
     "sim": "drive simulated scenes in closed loop and score the planner, or score a log",
+    "train": "make training data, fine-tune on it, export the checkpoint",
     "sim-renderer": "serve our scenes' camera images by AlpaSim's protocol",
     "alpasim-driver": "drive AlpaSim: serve its driver's protocol with the planner",
     "asl": "summarise AlpaSim's .asl logs",

@@ -1,0 +1,378 @@
+"""Episodes on disk: a safetensors file each, beside an index.
+
+    DIR/dataset.json           format and settings: one data set, one kind of pictures
+    DIR/index.jsonl            one line an episode: file, size, SHA-256, how many samples, split, tags
+    DIR/episodes/ID.safetensors
+
+A file holds arrays by sample (t0, history, future, pose, which frames), of each camera its encoded frames
+end to end with their stamps and ends, and as metadata the episode's head and its samples' texts and tags in
+JSON. So any reader of safetensors reads it, and a sample is read without the rest. Rotations are stored as
+rotation vectors.
+
+Files and index lines are written whole: whatever kills a run, what the index names is there, and an episode
+that it does not name is made again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from alpamayo_ros.sim.json_file import write_json
+from alpamayo_ros.training.episode import Episode, EpisodeHead, Moment, Split
+from alpamayo_ros.training.sample import ReasoningSource
+from alpamayo_ros.types import Float32Array, InvalidInput
+
+FORMAT = "alpamayo episodes 1"
+SETTINGS_FILE, INDEX_FILE, EPISODES_FOLDER = "dataset.json", "index.jsonl", "episodes"
+_LOCK_FILE = ".writing"
+_TEXTS = ("instruction", "reasoning", "meta_action", "source", "tags")
+
+
+class DataSetError(InvalidInput):
+    """A data set that cannot be read or gone on with; the message names the file, expected and got."""
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """One line of the index.
+
+    Attributes:
+        episode_id, scene_id, family, seed, split: as in EpisodeHead.
+        file: path in the data set's folder.
+        size_bytes: of the file.
+        sha256: of the file.
+        samples: how many it holds.
+        frames: how many pictures.
+        tags: how many samples have which value of each tag.
+    """
+
+    episode_id: str
+    scene_id: str
+    family: str
+    seed: int | None
+    split: Split
+    file: str
+    size_bytes: int
+    sha256: str
+    samples: int
+    frames: int
+    tags: Mapping[str, Mapping[str, int]]
+
+
+# -------------------------------------------------------------------------------------------- one episode
+
+
+def write_episode(folder: Path, episode: Episode) -> IndexEntry:
+    """Write an episode's file, whole or not at all, and return the line that the index is to get."""
+    from safetensors.numpy import save
+
+    data = save(_tensors(episode), metadata=_metadata(episode))
+    path = episode_path(episode.head.episode_id)
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    with unfinished.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(target)
+    head = episode.head
+    return IndexEntry(
+        episode_id=head.episode_id,
+        scene_id=head.scene_id,
+        family=head.family,
+        seed=head.seed,
+        split=head.split,
+        file=str(path),
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        samples=len(episode),
+        frames=sum(len(camera) for camera in episode.frames),
+        tags=_counts(episode.moments),
+    )
+
+
+def episode_path(episode_id: str) -> Path:
+    """Return an episode's path in its data set."""
+    return Path(EPISODES_FOLDER) / f"{episode_id}.safetensors"
+
+
+def _counts(moments: Sequence[Moment]) -> dict[str, dict[str, int]]:
+    names = sorted({name for moment in moments for name in moment.tags})
+    counted = {name: Counter(moment.tags.get(name, "") for moment in moments) for name in names}
+    return {name: dict(sorted(counts.items())) for name, counts in counted.items()}
+
+
+def _tensors(episode: Episode) -> dict[str, NDArray[Any]]:
+    moments, cameras = episode.moments, len(episode.head.camera_ids)
+
+    def stacked(name: str, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+        return np.array([getattr(moment, name) for moment in moments], dtype).reshape(len(moments), *shape)
+
+    tensors = {
+        "tick": stacked("tick", (), np.int64),
+        "t0_ns": stacked("t0_ns", (), np.int64),
+        "frame_index": stacked("frame_index", (cameras, 4), np.int32),
+        "history_xyz_in_rig_t0": stacked("history_xyz_in_rig_t0", (16, 3), np.float32),
+        "history_rotvec_in_rig_t0": _rotvecs(stacked("history_rot_in_rig_t0", (16, 3, 3), np.float32)),
+        "odom_from_rig_t0": stacked("odom_from_rig_t0", (4, 4), np.float64),
+        "future_xyz_in_rig_t0": stacked("future_xyz_in_rig_t0", (64, 3), np.float32),
+        "future_rotvec_in_rig_t0": _rotvecs(stacked("future_rot_in_rig_t0", (64, 3, 3), np.float32)),
+    }
+    for camera_id, frames, stamps in zip(
+        episode.head.camera_ids, episode.frames, episode.frame_stamps_ns, strict=True
+    ):
+        tensors[f"frames_{camera_id}"] = np.frombuffer(b"".join(frames), np.uint8)
+        tensors[f"frame_ends_{camera_id}"] = np.cumsum([len(data) for data in frames], dtype=np.int64)
+        tensors[f"frame_stamps_ns_{camera_id}"] = stamps
+    return tensors
+
+
+def _metadata(episode: Episode) -> dict[str, str]:
+    """Return head and texts; of each text the list of its different values, and which one a sample has."""
+    head = {**_head_json(episode.head), "format": FORMAT}
+    columns = {}
+    for name in _TEXTS:
+        values = [_text(moment, name) for moment in episode.moments]
+        different = list(dict.fromkeys(values))
+        place = {value: index for index, value in enumerate(different)}
+        columns[name] = {"values": different, "index": [place[value] for value in values]}
+    return {"episode": json.dumps(head), "texts": json.dumps(columns, ensure_ascii=False)}
+
+
+def _text(moment: Moment, name: str) -> str:
+    value = getattr(moment, name)
+    if name == "tags":
+        return json.dumps(dict(value), sort_keys=True)
+    return str(value.value) if name == "source" else str(value)
+
+
+def _head_json(head: EpisodeHead) -> dict[str, Any]:
+    """Return a head as JSON takes it."""
+    return {
+        "episode_id": head.episode_id,
+        "origin": head.origin,
+        "scene_id": head.scene_id,
+        "family": head.family,
+        "seed": head.seed,
+        "split": head.split,
+        "camera_ids": list(head.camera_ids),
+        "notes": dict(head.notes),
+    }
+
+
+def _rotvecs(rotations: Float32Array) -> Float32Array:
+    """Return rotation matrices [..., 3, 3] as rotation vectors [..., 3] in rad."""
+    flat = Rotation.from_matrix(rotations.reshape(-1, 3, 3).astype(np.float64)) if rotations.size else None
+    vectors = np.zeros((0, 3)) if flat is None else flat.as_rotvec()
+    return np.asarray(vectors.reshape(rotations.shape[:-1]).astype(np.float32))
+
+
+def _matrices(vectors: Float32Array) -> Float32Array:
+    flat = Rotation.from_rotvec(vectors.reshape(-1, 3).astype(np.float64)).as_matrix()
+    return np.asarray(flat.reshape(*vectors.shape, 3).astype(np.float32))
+
+
+class EpisodeFile:
+    """An episode's file, read sample by sample.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataSetError: for a file that is not there, is damaged, or is no episode of this format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        self.path = path
+        try:
+            self._file = safe_open(str(path), framework="np")
+        except (OSError, SafetensorError) as error:
+            raise DataSetError(f"{path}: expected an episode's file, got: {error}") from error
+        metadata = self._file.metadata() or {}
+        if "episode" not in metadata or "texts" not in metadata:
+            raise DataSetError(f"{path}: expected an episode, got a safetensors file of something else")
+        head = json.loads(metadata["episode"])
+        found = head.pop("format", None)
+        if found != FORMAT:
+            raise DataSetError(f"{path}: expected format {FORMAT!r}, got {found!r}")
+        self.head = EpisodeHead(**{**head, "camera_ids": tuple(head["camera_ids"])})
+        self._texts = json.loads(metadata["texts"])
+        self._length = len(self._texts["source"]["index"])
+
+    def __len__(self) -> int:
+        return self._length
+
+    def tags(self, index: int) -> dict[str, str]:
+        """Return a sample's tags, the family's among them."""
+        return {**json.loads(self._text("tags", index)), "family": self.head.family}
+
+    def moment(self, index: int) -> Moment:
+        """Return a sample without its pixels; raises IndexError for one that is not there."""
+        if not 0 <= index < self._length:
+            raise IndexError(f"{self.path}: sample {index} of {self._length}")
+        return Moment(
+            tick=int(self._row("tick", index)),
+            t0_ns=int(self._row("t0_ns", index)),
+            frame_index=self._row("frame_index", index),
+            history_xyz_in_rig_t0=self._row("history_xyz_in_rig_t0", index),
+            history_rot_in_rig_t0=_matrices(self._row("history_rotvec_in_rig_t0", index)),
+            odom_from_rig_t0=self._row("odom_from_rig_t0", index),
+            future_xyz_in_rig_t0=self._row("future_xyz_in_rig_t0", index),
+            future_rot_in_rig_t0=_matrices(self._row("future_rotvec_in_rig_t0", index)),
+            instruction=self._text("instruction", index),
+            reasoning=self._text("reasoning", index),
+            meta_action=self._text("meta_action", index),
+            source=ReasoningSource(self._text("source", index)),
+            tags=json.loads(self._text("tags", index)),
+        )
+
+    def frames(self, moment: Moment) -> tuple[list[list[bytes]], NDArray[np.int64]]:
+        """Return a moment's encoded frames [C][4] and their stamps int64 [C, 4]."""
+        frames: list[list[bytes]] = []
+        stamps: list[NDArray[np.int64]] = []
+        for camera_id, row in zip(self.head.camera_ids, moment.frame_index, strict=True):
+            ends = self._file.get_tensor(f"frame_ends_{camera_id}")
+            data = self._file.get_slice(f"frames_{camera_id}")
+            begins = [int(ends[i - 1]) if i else 0 for i in row]
+            frames.append([bytes(data[begin : int(ends[i])]) for begin, i in zip(begins, row, strict=True)])
+            stamps.append(self._file.get_tensor(f"frame_stamps_ns_{camera_id}")[row])
+        return frames, np.stack(stamps)
+
+    def _row(self, name: str, index: int) -> NDArray[Any]:
+        return np.asarray(self._file.get_slice(name)[index : index + 1][0])
+
+    def _text(self, name: str, index: int) -> str:
+        column = self._texts[name]
+        return str(column["values"][column["index"][index]])
+
+
+# -------------------------------------------------------------------------------------------- the data set
+
+
+def read_index(folder: Path) -> tuple[IndexEntry, ...]:
+    """Return the index's lines; a last one that was cut off while it was written counts as absent.
+
+    Raises:
+        DataSetError: for no data set, or a line that is none.
+    """
+    settings = folder / SETTINGS_FILE
+    if not settings.is_file():
+        raise DataSetError(f"{folder}: expected a data set with {SETTINGS_FILE}, got none")
+    found = json.loads(settings.read_text("utf-8")).get("format")
+    if found != FORMAT:
+        raise DataSetError(f"{settings}: expected format {FORMAT!r}, got {found!r}")
+    index = folder / INDEX_FILE
+    if not index.is_file():
+        return ()
+    text = index.read_text("utf-8")
+    entries: dict[str, IndexEntry] = {}
+    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
+        try:
+            entry = IndexEntry(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise DataSetError(
+                f"{index}: line {number}: expected an episode's entry, got: {error}"
+            ) from error
+        entries[entry.episode_id] = entry
+    return tuple(entries.values())
+
+
+class DataSetWriter:
+    """A data set that is being made; made by open_writer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        entries = read_index(folder)
+        self._rewrite(entries)
+        self.done: dict[str, IndexEntry] = {entry.episode_id: entry for entry in entries}
+
+    def lacks(self, episode_id: str) -> bool:
+        """Return whether an episode is to be made: not in the index, or its file gone or of another size."""
+        entry = self.done.get(episode_id)
+        if entry is None:
+            return True
+        file = self.folder / entry.file
+        return not file.is_file() or file.stat().st_size != entry.size_bytes
+
+    def add(self, entry: IndexEntry) -> None:
+        """Put an episode whose file is written into the index."""
+        with (self.folder / INDEX_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.done[entry.episode_id] = entry
+
+    def _rewrite(self, entries: Sequence[IndexEntry]) -> None:
+        """Drop a line that was cut off, and earlier lines of an episode that was made again."""
+        index = self.folder / INDEX_FILE
+        text = "".join(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries)
+        if index.is_file() and index.read_text("utf-8") == text:
+            return
+        unfinished = index.with_name(f".{index.name}.{os.getpid()}")
+        unfinished.write_text(text, "utf-8")
+        unfinished.replace(index)
+
+
+@contextmanager
+def open_writer(folder: Path, settings: Mapping[str, Any]) -> Iterator[DataSetWriter]:
+    """Yield the writer of a new data set, or of one that is gone on with; nobody else writes there meanwhile.
+
+    Args:
+        folder: made if need be.
+        settings: JSON of what all episodes have in common; those of bags have less of it than simulated ones.
+
+    Raises:
+        DataSetError: for a folder that cannot be written, one that another run writes, one with other files
+            in it, or a data set of other settings.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / _LOCK_FILE).open("w")
+    except OSError as error:
+        raise DataSetError(f"{folder}: expected a folder that can be written, got: {error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataSetError(f"{folder}: expected nobody else to write here, got another run") from error
+        _settle(folder, settings)
+        yield DataSetWriter(folder)
+
+
+def _settle(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write a new data set's settings, or compare with those of the one that is there."""
+    file = folder / SETTINGS_FILE
+    if not file.is_file():
+        others = sorted(path.name for path in folder.iterdir() if path.name != _LOCK_FILE)
+        if others:
+            raise DataSetError(
+                f"{folder}: expected an empty folder or a data set, got {', '.join(others[:5])}"
+            )
+        write_json(file, {"format": FORMAT, "settings": dict(settings)})
+        return
+    there = json.loads(file.read_text("utf-8"))
+    if there.get("format") != FORMAT:
+        raise DataSetError(f"{file}: expected format {FORMAT!r}, got {there.get('format')!r}")
+    known, wanted = there["settings"], json.loads(json.dumps(settings))
+    other = [name for name in sorted({*known} & {*wanted}) if known[name] != wanted[name]]
+    if other:
+        told = "; ".join(f"{name} {known[name]!r}, not {wanted[name]!r}" for name in other)
+        raise DataSetError(f"{folder}: expected the settings that this data set was begun with: {told}")
+    if not {*wanted} <= {*known}:
+        write_json(file, {"format": FORMAT, "settings": {**known, **wanted}})
