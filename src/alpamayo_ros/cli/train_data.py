@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ _SIMULATION_ONLY: dict[str, object] = {
     "renderer": "",
     "seed": 0,
 }
-_BAG_ONLY: dict[str, object] = {"rig": "", "split": "train"}
+_BAG_ONLY: dict[str, object] = {"rig": "", "odometry": "", "split": "train"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,6 +88,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recorded = parser.add_argument_group("from a bag")
     recorded.add_argument("--bag", type=Path, metavar="BAG", help="folder, .mcap or .db3 file")
     recorded.add_argument("--rig", default="", metavar="RIG", help="rig file, or a name in config/rigs")
+    recorded.add_argument(
+        "--odometry", default="", metavar="TOPIC", help="as it is recorded (default: the rig file's)"
+    )
     recorded.add_argument(
         "--split",
         choices=("train", "validation", "test"),
@@ -227,6 +231,8 @@ def _from_bag(arguments: argparse.Namespace) -> int:
     if not arguments.rig:
         raise InvalidInput("--bag: expected --rig too, which says what its topics are, got none")
     rig = load_rig(arguments.rig)
+    if arguments.odometry:
+        rig = replace(rig, odometry_topic=arguments.odometry)
     pictures = _pictures(arguments, rig.camera_ids)
     started_s = time.perf_counter()
     console = Console(stderr=True)
