@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from alpamayo_ros.model.images import ImagePreparer
+from alpamayo_ros.sim.planners.route_frame import RouteFrame
 from alpamayo_ros.sim.protocol.sensorsim import AvailableCamera
 from alpamayo_ros.sim.scene import FORCE_GT_US, STEP_US
 from alpamayo_ros.sim.scenes import make_scene
 from alpamayo_ros.sim.state import ActorState, EgoState
-from alpamayo_ros.training.episode import Episode, FrameCodec
+from alpamayo_ros.training.episode import Episode, FrameCodec, Moment
 from alpamayo_ros.training.sample import ReasoningSource
 from alpamayo_ros.training.simulate import (
     EpisodeJob,
@@ -101,19 +102,22 @@ def test_the_same_job_gives_the_same_episode(undisturbed: Episode) -> None:
 @pytest.mark.long
 def test_a_disturbed_vehicle_is_driven_off_and_its_samples_lead_back() -> None:
     """On a straight road: off the line as far as a lane allows, the histories real, the plans lead back."""
-    plain, made = make(ticks=200), make(2, ticks=200)
-    line = np.array([moment.odom_from_rig_t0[:2, 3] for moment in plain.moments])
-    ahead = (line[-1] - line[0]) / np.linalg.norm(line[-1] - line[0])
-    left = np.array([-ahead[1], ahead[0]])
+    made = make(2, ticks=200)
+    route = RouteFrame(make_scene(SCENE))
 
-    def offset(moment_pose: np.ndarray, xyz: np.ndarray) -> float:
-        return float(((moment_pose @ np.array([*xyz, 1.0]))[:2] - line[0]) @ left)
+    def off_m(moment: Moment, index: int | None = None) -> float:
+        """How far left of the route it is, or will be at a waypoint."""
+        pose = np.array(moment.odom_from_rig_t0)
+        if index is not None:
+            pose[:3, 3] += pose[:3, :3] @ moment.future_xyz_in_rig_t0[index]
+            pose[:3, :3] = pose[:3, :3] @ moment.future_rot_in_rig_t0[index]
+        return route.project_near(pose[:2, 3], float(np.arctan2(pose[1, 0], pose[0, 0])))[1]
 
-    off = np.array([offset(moment.odom_from_rig_t0, np.zeros(3)) for moment in made.moments])
+    off = np.array([off_m(moment) for moment in made.moments])
     assert 0.3 < np.abs(off).max() < 1.8
     worst = made.moments[int(np.abs(off).argmax())]
     assert worst.tags["recovery"] in ("disturbed", "recovering")
-    assert abs(offset(worst.odom_from_rig_t0, worst.future_xyz_in_rig_t0[-1])) < 0.25
+    assert abs(off_m(worst, -1)) < 0.25
     for before, after in pairwise(made.moments):
         steps = np.diff(after.history_xyz_in_rig_t0[:, :2].astype(np.float64), axis=0)
         speeds = np.linalg.norm(steps, axis=1) / 0.1
