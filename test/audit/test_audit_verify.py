@@ -163,6 +163,27 @@ def test_a_bag_that_lacks_the_frames_cannot_be_compared(driven, tmp_path, capsys
     assert "cannot be compared: " in said and "expected an image of" in said
 
 
+def test_an_image_that_cannot_be_read_spoils_its_own_decisions_alone(driven, tmp_path, capsys) -> None:
+    content = read_log(driven["log"])
+    records = [entry.body for entry in entries(content) if is_plan(entry.body)]
+    topics = set(session_of(content).camera_topics.values())
+    with BagReader(driven["bag"]) as bag, BagWriter(tmp_path / "broken") as writer:
+        for topic in bag.topics.values():
+            writer.add_topic(topic.name, topic.type_name)
+        for message in bag.messages():
+            if message.topic in topics and "Compressed" in bag.topics[message.topic].type_name:
+                image = bag.decode(message)
+                if image.header.stamp.sec * 10**9 + image.header.stamp.nanosec == records[0].t0_ns:
+                    image.data = image.data[: len(image.data) // 2]
+                    writer.write_message(message.topic, message.stamp_ns, image)
+                    continue
+            writer.write(message.topic, message.stamp_ns, message.data)
+    stamps = [str(record.t0_ns) for record in (records[0], records[-1])]
+    assert verify(driven["log"], "--bag", tmp_path / "broken", "--decision", stamps[0]) == 2
+    assert "got one that cannot be read (" in capsys.readouterr().out
+    assert verify(driven["log"], "--bag", tmp_path / "broken", "--decision", stamps[1]) == 0
+
+
 def with_imu(source: Path, target: Path, *, rig_frame: str, topic: str, place: Any, shift_m: float) -> None:
     """Write a bag anew with the odometry of a body `imu`; only /tf_static knows its `place`, if any."""
     from scipy.spatial.transform import Rotation

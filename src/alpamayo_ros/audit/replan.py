@@ -144,11 +144,12 @@ class BagDecisions:
         first_ns = min(min(row) for row in observation.frame_stamps_ns)
         for row, camera_id in enumerate(observation.camera_ids):
             topic = self._session.camera_topics[camera_id]
-            found = self._images(topic, camera_id, set(observation.frame_stamps_ns[row]), first_ns)
+            found, broken = self._images(topic, camera_id, set(observation.frame_stamps_ns[row]), first_ns)
             name = self._rig.camera(camera_id).name
             lacking = [stamp for stamp in observation.frame_stamps_ns[row] if stamp not in found]
             if lacking:
-                problem = f"{name}: expected an image of {lacking[0]} ns on {topic} in the bag, got none"
+                got = broken.get(lacking[0], "none")
+                problem = f"{name}: expected an image of {lacking[0]} ns on {topic} in the bag, got {got}"
                 return None, Finding(Verdict.UNKNOWN, problem)
             frames = [found[stamp] for stamp in observation.frame_stamps_ns[row]]
             for frame, digest in zip(frames, observation.frame_sha256[row], strict=True):
@@ -162,8 +163,10 @@ class BagDecisions:
 
     def _images(
         self, topic: str, camera_id: int, stamps_ns: set[int], first_ns: int
-    ) -> Mapping[int, UInt8Array]:
+    ) -> tuple[Mapping[int, UInt8Array], Mapping[int, str]]:
+        """Return frames [3, H, W] by stamp, and what is wrong with images that make none, by stamp."""
         found: dict[int, UInt8Array] = {}
+        broken: dict[int, str] = {}
         # Recorded after their stamps, by whatever the transport took.
         span = {"start_ns": first_ns - _BEFORE_NS, "stop_ns": max(stamps_ns) + _AFTER_NS}
         for message in self._bag.messages([topic], **span):
@@ -171,10 +174,13 @@ class BagDecisions:
             stamp = content.header.stamp
             stamp_ns = stamp.sec * 10**9 + stamp.nanosec
             if stamp_ns in stamps_ns and stamp_ns not in found:
-                found[stamp_ns] = self._frame(camera_id, content)
+                try:
+                    found[stamp_ns] = self._frame(camera_id, content)
+                except InvalidInput as error:  # the planner took the next of that stamp
+                    broken[stamp_ns] = f"one that cannot be read ({error})"
             if len(found) == len(stamps_ns):
                 break
-        return found
+        return found, broken
 
     def _frame(self, camera_id: int, content: Any) -> UInt8Array:
         pipeline = self._pipelines[camera_id]

@@ -140,7 +140,7 @@ class PlanDesk:
         try:  # a busy computer may have taken its time meanwhile
             self.check_age("plan", observation.t0_ns, self._now_ns())
         except InvalidInput as error:
-            self._fail("plan_age", error, Outcome.LATE, outcome)
+            self._fail("plan_age", error, Outcome.LATE, outcome, judgement=judgement, judged_ns=now_ns)
             return
         self._outputs.publish(message, published, now_ns=now_ns)
         self._statistics.planned(published.status.name.lower())
@@ -198,12 +198,22 @@ class PlanDesk:
                 f"{what}: expected an age of at most {self._settings.max_plan_age:g} s, got {age_s:.3f} s"
             )
 
-    def _fail(self, slug: str, error: Exception, kind: Outcome, outcome: PlanOutcome) -> None:
+    def _fail(
+        self,
+        slug: str,
+        error: Exception,
+        kind: Outcome,
+        outcome: PlanOutcome,
+        *,
+        judgement: Judgement | None = None,
+        judged_ns: int = 0,
+    ) -> None:
+        """Take note of an observation that comes to no plan; the monitor remembers what it judged of it."""
         self._refuse(slug, error)
         if self.safety is not None:
             t0_ns = outcome.observation.t0_ns
             self.safety.supervisor.refused(f"{slug}: {error}", t0_ns=t0_ns, now_ns=self._now_ns())
-        self._write(kind, f"{slug}: {error}", outcome=outcome)
+        self._write(kind, f"{slug}: {error}", outcome=outcome, judgement=judgement, at_ns=judged_ns)
         self.tick()
 
     def _reject(self, outcome: PlanOutcome, judgement: Judgement, now_ns: int) -> None:
