@@ -1,97 +1,18 @@
-"""The watchdog's state machine: when it stops the vehicle, when it does not, and how it stops."""
+"""The watchdog's state machine: when it stops the vehicle, when it does not, and until when."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plan_making import T0_NS, motion_of, plan_of, smooth
+from plan_making import T0_NS
+from watchdog_drive import MS, Drive, driving
 
-from alpamayo_ros.safety.fallback import StopSettings, VehicleState, stop_plan
-from alpamayo_ros.safety.prediction import Followed
-from alpamayo_ros.safety.watchdog import (
-    MODEL,
-    HeardEngagement,
-    HeardPlan,
-    Watchdog,
-    WatchdogSettings,
-    WatchdogStop,
-)
+from alpamayo_ros.safety.watchdog import MODEL, HeardEngagement, WatchdogSettings, WatchdogStop
 from alpamayo_ros.types import InvalidInput, Plan
-
-MS = 1_000_000
-SPEED = 10.0
-PLAN = plan_of([motion_of(SPEED, *smooth(0.0, 0.02))])
-POSE = np.eye(4)
-
-
-class Drive:
-    """A vehicle at 10 m/s on a bend, a planner that sends plans, and a watchdog that is asked every 20 ms."""
-
-    def __init__(self, **options: float) -> None:
-        self.watchdog = Watchdog(WatchdogSettings(**options))  # type: ignore[arg-type]
-        self.ms = 0
-        self.stops: list[tuple[int, WatchdogStop]] = []
-        self.odometry = True
-        self.path = Followed(PLAN, POSE)
-        self.last_pose = POSE
-
-    @property
-    def steady_ns(self) -> int:
-        return 5_000_000_000_000 + self.ms * MS
-
-    @property
-    def now_ns(self) -> int:
-        return T0_NS + self.ms * MS
-
-    @property
-    def acting(self) -> bool:
-        return self.watchdog.state(steady_ns=self.steady_ns).acting
-
-    def says(self, *, engaged: bool, active: bool, anew: bool = False, reason: str = "test") -> None:
-        said = HeardEngagement(engaged=engaged, active=active, reason=reason, anew=anew)
-        self.watchdog.engagement(said, steady_ns=self.steady_ns)
-
-    def plan(self, *, valid: bool = True, drivable: bool = True, engaged: bool = False) -> None:
-        here = self.path.state_at(self.now_ns)
-        plan = replace(PLAN, t0_ns=self.now_ns)
-        self.last_pose = here.odom_from_rig
-        heard = HeardPlan(plan, here.odom_from_rig, "odom", valid, drivable, engaged, decided_ns=self.now_ns)
-        self.watchdog.plan(heard, steady_ns=self.steady_ns)
-
-    def run(self, ms: int, *, plans: bool = False, engaged: bool = False) -> None:
-        """Let time pass, with odometry every 20 ms and, if so, a plan every 100 ms."""
-        for _ in range(ms // 20):
-            self.ms += 20
-            if self.odometry:
-                self.watchdog.odometry(self.path.state_at(self.now_ns), "odom")
-            if plans and self.ms % 100 == 0:
-                self.plan(engaged=engaged)
-            stop = self.watchdog.stop(now_ns=self.now_ns, steady_ns=self.steady_ns)
-            if stop is not None:
-                self.stops.append((self.ms, stop))
-
-
-def driving(*, engaged: bool = True, **options: float) -> Drive:
-    drive = Drive(**options)
-    drive.says(engaged=False, active=False, anew=True)
-    drive.says(engaged=False, active=True)
-    drive.run(500, plans=True)
-    if engaged:
-        drive.says(engaged=True, active=True)
-    drive.run(500, plans=True, engaged=engaged)
-    assert not drive.stops
-    return drive
-
-
-def in_odom(plan: Plan, pose: np.ndarray) -> np.ndarray:
-    xyz = np.concatenate([np.zeros((1, 3)), plan.xyz_in_rig_t0[0].astype(np.float64)])
-    return xyz @ pose[:3, :3].T + pose[:3, 3]
-
 
 # When.
 
@@ -219,6 +140,21 @@ def test_a_planner_whose_first_word_was_not_heard_knows_nothing_of_the_drive_eit
     assert not drive.acting
 
 
+def test_simulated_time_that_leaps_is_no_silence():
+    drive = driving()
+    drive.ms += 60_000
+    drive.watchdog.begin_silence(steady_ns=drive.steady_ns)
+    drive.run(900)
+    assert not drive.stops
+
+
+def test_settings_are_checked():
+    with pytest.raises(InvalidInput, match="timeout_ms: expected a number above zero"):
+        WatchdogSettings(timeout_ms=0.0)
+    with pytest.raises(InvalidInput, match="period_ms"):
+        WatchdogSettings(period_ms=float("nan"))
+
+
 # Until when.
 
 
@@ -292,120 +228,6 @@ def test_an_orderly_end_that_is_heard_late_ends_the_stop_of_a_planner_nobody_rel
     assert not drive.acting
 
 
-# How.
-
-
-def test_the_stop_slows_down_along_the_last_path():
-    drive = driving()
-    drive.watchdog.lost("the planner's liveliness was lost")
-    drive.run(20)
-    _, stop = drive.stops[0]
-    assert stop.plan.t0_ns == drive.now_ns
-    assert stop.odometry_frame == "odom"
-    assert stop.plan.speed_mps[0, 0] == pytest.approx(SPEED, abs=0.01)
-    assert stop.plan.speed_mps[0, -1] == pytest.approx(0.0, abs=0.01)
-    assert (np.diff(stop.plan.speed_mps[0]) <= 1e-5).all()
-    path = in_odom(PLAN, drive.last_pose)
-    dense = np.concatenate([np.linspace(a, b, 20) for a, b in pairwise(path)])
-    assert stop.odom_from_rig is not None
-    way = in_odom(stop.plan, stop.odom_from_rig)
-    assert np.linalg.norm(way[:, None] - dense[None], axis=-1).min(axis=1).max() < 0.05
-    assert abs(way[-1, 1]) > 1.0  # and the path bends
-    assert stop.plan.accel_mps2.min() > -2.6
-
-
-def test_without_odometry_the_stop_goes_on_where_it_leads():
-    drive = driving()
-    drive.watchdog.lost("the planner's liveliness was lost")
-    drive.run(100)
-    drive.odometry = False
-    drive.run(6900)
-    stops = [stop for _, stop in drive.stops]
-    assert "odometry is" in stops[-1].reason
-    assert "the stop begins where the last plan leads" in stops[-1].reason
-    speeds = np.array([stop.plan.speed_mps[0, 0] for stop in stops])
-    assert speeds[-1] == 0.0
-    assert (np.diff(speeds) < 1e-3).all()
-    # Together they are one stop: each begins where the one before leads at that time.
-    for before, after in pairwise(stops[5:]):
-        assert before.odom_from_rig is not None
-        lead = Followed(before.plan, before.odom_from_rig).state_at(after.plan.t0_ns)
-        assert after.odom_from_rig is not None
-        assert np.allclose(lead.odom_from_rig, after.odom_from_rig, atol=1e-6)
-        assert lead.speed_mps == pytest.approx(after.plan.speed_mps[0, 0], abs=1e-5)
-
-
-def test_where_nothing_is_known_the_stop_is_to_stand():
-    drive = Drive()
-    drive.odometry = False
-    drive.says(engaged=True, active=True)
-    drive.run(1100)
-    _, stop = drive.stops[0]
-    assert stop.odom_from_rig is None
-    assert stop.odometry_frame == ""
-    assert not stop.plan.xyz_in_rig_t0.any()
-    assert not stop.plan.speed_mps.any()
-    assert stop.reason.endswith("no odometry: the stop is to stand")
-
-
-def test_odometry_alone_is_stopped_along_the_arc_that_it_drives_on():
-    drive = Drive()
-    drive.says(engaged=True, active=True)
-    drive.run(1100)
-    _, stop = drive.stops[0]
-    assert stop.plan.xyz_in_rig_t0[0, -1, 1] > 1.0
-    assert stop.plan.accel_mps2.min() == pytest.approx(-4.5, abs=0.1)  # hard: there is no path
-
-
-def test_a_path_in_another_odometry_frame_is_none():
-    drive = driving()
-    drive.watchdog.lost("the planner's liveliness was lost")
-    drive.ms += 20
-    state = drive.path.state_at(drive.now_ns)
-    drive.watchdog.odometry(state, "map")
-    stop = drive.watchdog.stop(now_ns=drive.now_ns, steady_ns=drive.steady_ns)
-    assert stop is not None
-    assert stop.odometry_frame == "map"
-    expected = stop_plan(state, None)
-    assert np.allclose(stop.plan.xyz_in_rig_t0, expected.xyz_in_rig_t0)
-
-
-def test_a_clock_that_went_back_takes_the_path_and_leaves_the_rest():
-    drive = driving()
-    drive.watchdog.forget_path()
-    state = replace(drive.path.state_at(drive.now_ns), stamp_ns=T0_NS - 10**12)
-    drive.watchdog.odometry(state, "odom")
-    drive.watchdog.lost("the planner's liveliness was lost")
-    stop = drive.watchdog.stop(now_ns=T0_NS - 10**12, steady_ns=drive.steady_ns)
-    assert stop is not None
-    assert stop.engaged
-    assert np.allclose(stop.plan.xyz_in_rig_t0, stop_plan(state, None).xyz_in_rig_t0)
-
-
-def test_simulated_time_that_leaps_is_no_silence():
-    drive = driving()
-    drive.ms += 60_000
-    drive.watchdog.begin_silence(steady_ns=drive.steady_ns)
-    drive.run(900)
-    assert not drive.stops
-
-
-def test_settings_are_checked():
-    with pytest.raises(InvalidInput, match="timeout_ms: expected a number above zero"):
-        WatchdogSettings(timeout_ms=0.0)
-    with pytest.raises(InvalidInput, match="period_ms"):
-        WatchdogSettings(period_ms=float("nan"))
-
-
-def test_how_to_stop_is_a_setting():
-    drive = driving()
-    gentle = StopSettings(comfort_decel_mps2=1.0)
-    drive.watchdog.settings = replace(drive.watchdog.settings, stop=gentle)
-    drive.watchdog.lost("the planner's liveliness was lost")
-    drive.run(20)
-    assert drive.stops[0][1].plan.accel_mps2.min() > -1.1
-
-
 # Whatever happens.
 
 words = st.tuples(st.booleans(), st.booleans(), st.booleans()).map(
@@ -452,15 +274,3 @@ def check(stop: WatchdogStop) -> None:
     assert (np.diff(plan.speed_mps[0]) <= 1e-5).all()
     assert (plan.speed_mps >= 0.0).all()
     assert (stop.odom_from_rig is None) == (not stop.odometry_frame)
-
-
-def test_state_of_a_vehicle_is_needed_only_once():
-    """A state that grew old is where the vehicle was seen last: better than to guess that it stands."""
-    drive = Drive()
-    drive.watchdog.odometry(VehicleState(T0_NS, POSE, 8.0), "odom")
-    drive.says(engaged=True, active=True)
-    drive.odometry = False
-    drive.run(1100)
-    _, stop = drive.stops[0]
-    assert stop.plan.speed_mps[0, 0] == pytest.approx(8.0)
-    assert stop.reason.endswith("the stop begins where the vehicle was seen last")
