@@ -11,8 +11,12 @@ from alpamayo_ros.sim.planners.reasons import Cause, Governor
 from alpamayo_ros.sim.planners.route_frame import RouteFrame
 from alpamayo_ros.sim.planners.rules import Regulation
 from alpamayo_ros.sim.planners.stops import Stop
+from alpamayo_ros.sim.roads import Float64Array
 
 _SOON_S = 3.0
+_AT_ONCE_S = 1.0
+_NUDGE_M = 0.2
+"""Who has less than this left to go aside has done it."""
 
 
 def cause_of(
@@ -46,7 +50,7 @@ def cause_of(
     soon = round(_SOON_S / FORECAST_STEP_S)
     s, v = drives.s_m[index], drives.speed_mps[index]
     governor: Governor = "free"
-    kind, static = "", False
+    kind, static, leader = "", False, -1
     if hit >= 0 and not np.isnan(wishes.brake_mps2[index]):
         governor, kind = "collision", others.kinds[hit]
     else:
@@ -54,9 +58,9 @@ def cause_of(
         led = leaders[leaders != -1]
         if len(led):
             most = int(np.bincount(led + 2).argmax()) - 2
-            named, kind, static = _named(others, regulation, most, stop)
-            if len(led) > soon // 3 or v[soon] < 0.5 or named == last:
-                governor = named
+            if len(led) > soon // 3 or v[soon] < 0.5 or _named(others, regulation, most, stop)[0] == last:
+                governor, kind, static = _named(others, regulation, most, stop)
+                leader = most
     ahead = ways.index(np.linspace(s[0], max(s[0] + 6.0, s[soon] + 5.0), 24))
     bend = 0
     if governor == "free":
@@ -72,12 +76,15 @@ def cause_of(
         governor=governor,
         kind=kind,
         static=static,
+        other_speed_mps=float(others.along_mps[leader, 0]) if leader >= 0 else 0.0,
+        other_accel_mps2=_accel_mps2(others, leader) if leader >= 0 else 0.0,
         speed_change_mps=float(v[soon] - v[0]),
         speed_mps=float(v[0]),
         stands=bool(v[0] < 0.2),
         stops=bool(v[: soon + 5].min() < 0.3 and v[soon] < 0.5),
         nudge_side=side,
         nudge_kind=around,
+        nudge_is_done=bool(side) and _left_to_go_m(ways, path, side, s_m=s[: soon + 1]) < _NUDGE_M,
         turn=turn_side,
         bend_side=bend,
     )
@@ -97,6 +104,18 @@ def _named(
         near = min(regulation.signals, key=lambda signal: abs(signal.line.s_m - stop.s_m))
         return "light", "red" if near.red[0] else "yellow" if near.closed[0] else "green", False
     return stop.governor, others.kinds[stop.other] if stop.other >= 0 else "", False
+
+
+def _accel_mps2(others: Others, other: int) -> float:
+    """Return how one gains speed along the route over the next second."""
+    steps = round(_AT_ONCE_S / FORECAST_STEP_S)
+    return float(others.along_mps[other, steps] - others.along_mps[other, 0]) / _AT_ONCE_S
+
+
+def _left_to_go_m(ways: Ways, path: int, side: int, *, s_m: Float64Array) -> float:
+    """Return how much further to a side a path leads soon."""
+    across = side * np.interp(s_m, ways.s_m, ways.l_m[path])
+    return float(across.max() - across[0])
 
 
 def _nudge(ways: Ways, others: Others, path: int, *, s_now: float, s_soon: float) -> tuple[int, str]:

@@ -21,10 +21,11 @@ from alpamayo_ros.sim.planners.judge import FORBIDDEN, judge
 from alpamayo_ros.sim.planners.motion import Motion, make_plan, speed_from_history
 from alpamayo_ros.sim.planners.paths import PathKind, Start, Ways, find_ways
 from alpamayo_ros.sim.planners.proposals import NO_STOP_M, Drives, Wishes, in_path, simulate
-from alpamayo_ros.sim.planners.reasons import Governor, sentence
+from alpamayo_ros.sim.planners.reasons import Cause, Governor
 from alpamayo_ros.sim.planners.route_frame import RouteFrame
 from alpamayo_ros.sim.planners.rules import LINE_GAP_M, Regulation, Rules
 from alpamayo_ros.sim.planners.stops import Stop, find_stops
+from alpamayo_ros.sim.planners.wording import sentence
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.state import EgoState
 from alpamayo_ros.sim.world import ProceduralWorld
@@ -60,6 +61,12 @@ class ExpertPlanner:
         self._forecaster = Forecaster(world, self._frame)
         self._rules = Rules(world.scene, self._frame)
         self._last: _Choice | None = None
+        self._causes: tuple[Cause, ...] = ()
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """What the candidates of the last plan are about, one each; none before the first plan."""
+        return self._causes
 
     def plan(self, observation: Observation) -> Plan:
         """Return the plan for the world's present instant, up to three candidates, the best one chosen.
@@ -99,7 +106,7 @@ class ExpertPlanner:
                 chosen.append(int(index))
         best = chosen[0]
         stop = stops[best]
-        causes = [
+        causes = tuple(
             cause_of(
                 self._frame,
                 ways,
@@ -113,7 +120,8 @@ class ExpertPlanner:
                 last=None if self._last is None else self._last.governor,
             )
             for index in chosen
-        ]
+        )
+        self._causes = causes
         self._last = _Choice(
             observation.t0_ns,
             ways.kinds[wishes.path[best]],

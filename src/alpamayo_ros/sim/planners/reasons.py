@@ -1,26 +1,54 @@
-"""Why the expert drives as it does, in the wording of Alpamayo's Chain-of-Causation, and true to the plan.
+"""What a plan of the expert is about: what governs it, and what the vehicle does.
 
-One sentence: the manoeuvre along the road, and what causes it; a second manoeuvre across the road where there
-is one. Everything is read off the plan itself: the leader that governed it, the line that it stops at, the
-obstacle that it goes around.
+Everything is read off the plan itself (causes.py): the leader that governed it, the line that it stops at,
+the obstacle that it goes around. How it is said is in wording.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Literal
 
 Governor = Literal["free", "leader", "light", "sign", "crossing", "oncoming", "bend", "collision"]
 
+CHANGE_MPS = 0.7
+"""A change of speed over 3 s up to this is none; the monitor (safety/monitor.py) objects from 1.5 m/s on."""
 _CREEPING_MPS = 1.0
-_NAMES = {
-    "car": "car",
-    "van": "van",
-    "truck": "truck",
-    "pedestrian": "pedestrian",
-    "cyclist": "cyclist",
-    "cone": "construction cones",
-}
+_STARTING_MPS = 0.5
+_STOPPED_MPS = 0.5
+_BRAKING_MPS2 = -1.0
+
+
+class Component(Enum):
+    """The critical component of a scene: what the plan is about. The value is the tag of a sample."""
+
+    LEAD = "lead"
+    BRAKING_LEAD = "braking_lead"
+    CYCLIST = "cyclist"
+    PEDESTRIAN = "pedestrian"
+    CONES = "cones"
+    PARKED = "parked"
+    CROSSING_VEHICLE = "crossing_vehicle"
+    ONCOMING = "oncoming"
+    LIGHT = "light"
+    STOP_SIGN = "stop_sign"
+    CURVE = "curve"
+    TURN = "turn"
+    FREE = "free"
+
+
+class Manoeuvre(Enum):
+    """What the vehicle does along the road in the next 3 s."""
+
+    HOLD = "hold"
+    STOP = "stop"
+    BRAKE = "brake"
+    SLOW = "slow"
+    CREEP = "creep"
+    KEEP = "keep"
+    START = "start"
+    ACCELERATE = "accelerate"
 
 
 @dataclass(frozen=True)
@@ -31,12 +59,14 @@ class Cause:
         governor: what limits its speed in the next seconds.
         kind: kind of the road user or obstacle that does, of a light its colour now, "" if none.
         static: whether that one never moves.
+        other_speed_mps, other_accel_mps2: of a leader, now along the route and over the next second.
         speed_change_mps: over the next 3 s.
         speed_mps: now.
         stands: whether the ego stands now.
         stops: whether the plan comes to a stand.
         nudge_side: +1 where it moves to the left around something in the next seconds, −1 right, 0 not.
         nudge_kind: around what.
+        nudge_is_done: whether it is beside its line already, and only has to pass.
         turn: +1 where the route turns left in a junction soon, −1 right, 0 not.
         bend_side: +1 for a bend to the left.
     """
@@ -44,87 +74,75 @@ class Cause:
     governor: Governor
     kind: str = ""
     static: bool = False
+    other_speed_mps: float = 0.0
+    other_accel_mps2: float = 0.0
     speed_change_mps: float = 0.0
     speed_mps: float = 0.0
     stands: bool = False
     stops: bool = False
     nudge_side: int = 0
     nudge_kind: str = ""
+    nudge_is_done: bool = False
     turn: int = 0
     bend_side: int = 0
 
+    @property
+    def component(self) -> Component:
+        """The critical component: what governs the speed, else what is driven around, else the route."""
+        if self.governor == "light":
+            return Component.LIGHT
+        if self.governor == "sign":
+            return Component.STOP_SIGN
+        if self.governor == "oncoming":
+            return Component.ONCOMING
+        if self.governor == "leader" and not self.static and self.kind not in ("pedestrian", "cyclist"):
+            return Component.BRAKING_LEAD if self.lead_brakes else Component.LEAD
+        if self.governor in ("leader", "crossing", "collision"):
+            return _component_of_kind(self.kind, static=self.static or self.kind == "cone")
+        if self.governor == "free" and self.goes_around:
+            return _component_of_kind(self.nudge_kind, static=True)
+        if self.governor == "bend" and self.bend_side != self.turn:
+            return Component.CURVE  # in a roundabout the way to the right leads to the left first
+        return Component.TURN if self.turn else Component.FREE
 
-def sentence(cause: Cause) -> str:
-    """Return the reasoning of a plan."""
-    along = _along(cause)
-    if cause.nudge_side:
-        side = "left" if cause.nudge_side > 0 else "right"
-        what = _NAMES.get(cause.nudge_kind, "obstacle")
-        doing = {
-            "cone": "encroaching into the lane",
-            "cyclist": "riding ahead at the side of the lane",
-        }.get(cause.nudge_kind, "standing in the way")
-        nudge = f"to the {side} to increase clearance from the {what} {doing}"
-        if cause.governor == "free":
-            return f"Nudge {nudge}."
-        return f"{along}, and nudge {nudge}."
-    return f"{along}."
+    @property
+    def manoeuvre(self) -> Manoeuvre:
+        """What the vehicle does along the road."""
+        if self.stands and self.stops:
+            return Manoeuvre.HOLD
+        if self.governor == "collision":
+            return Manoeuvre.BRAKE
+        if self.stops:
+            return Manoeuvre.STOP
+        if self.speed_change_mps < -CHANGE_MPS:
+            return Manoeuvre.SLOW
+        if self.speed_change_mps > CHANGE_MPS:
+            return Manoeuvre.START if self.speed_mps < _STARTING_MPS else Manoeuvre.ACCELERATE
+        return Manoeuvre.CREEP if self.speed_mps < _CREEPING_MPS else Manoeuvre.KEEP
 
+    @property
+    def goes_around(self) -> bool:
+        """Whether what it drives around is worth a word: not in a bend to the other side, which hides it."""
+        if self.nudge_is_done and self.turn:
+            return False
+        return self.nudge_side != 0 and -self.nudge_side not in (self.turn, self.bend_side)
 
-def _along(cause: Cause) -> str:
-    """Return the manoeuvre along the road and its cause, without a full stop."""
-    slowing = cause.speed_change_mps < -0.7
-    if cause.stands and cause.stops:
-        verb = "Remain stopped"
-    elif cause.stops:
-        verb = "Stop"
-    elif slowing:
-        verb = "Slow down"
-    elif cause.speed_mps < _CREEPING_MPS:
-        verb = "Creep forward"
-    else:
-        verb = "Keep a moderate speed"
-    what = _NAMES.get(cause.kind, "obstacle")
-    if cause.governor == "light":
-        if cause.kind == "green":
-            return f"{verb} for the traffic light ahead since it is about to turn red"
-        return f"{verb} for the {cause.kind} traffic light ahead"
-    if cause.governor == "sign":
-        return f"{verb} for the stop sign ahead"
-    if cause.governor == "crossing":
-        if cause.kind == "pedestrian":
-            return f"{verb} to yield to the pedestrian crossing the road"
-        return f"{verb} to yield to the {what} crossing our path"
-    if cause.governor == "oncoming" and cause.turn:
-        side = "left" if cause.turn > 0 else "right"
-        return f"{verb} to yield to the oncoming {what} before turning {side} at the junction"
-    if cause.governor == "oncoming":
-        return f"{verb} to give way to the oncoming {what} in the narrow passage"
-    if cause.governor == "leader":
-        return _following(cause, verb, what, slowing=slowing)
-    if cause.governor == "bend":
-        side = "left" if cause.bend_side > 0 else "right"
-        if cause.turn:
-            return f"{'Slow down' if slowing else 'Keep a low speed'} for the {side} turn at the junction"
-        return f"{'Slow down' if slowing else 'Adapt speed'} for the {side} curve ahead"
-    if cause.governor == "collision":
-        return f"Brake hard since the {what} is about to block our path"
-    if cause.turn:
-        return f"Turn {'left' if cause.turn > 0 else 'right'} at the junction since the path is clear"
-    if cause.speed_change_mps > 0.7:
-        start = "Start moving" if cause.speed_mps < 0.5 else "Accelerate"
-        return f"{start} since the lane ahead is clear"
-    return "Keep lane and speed since the lane ahead is clear"
+    @property
+    def lead_stands(self) -> bool:
+        """Whether the leader stands."""
+        return self.other_speed_mps < _STOPPED_MPS
+
+    @property
+    def lead_brakes(self) -> bool:
+        """Whether the leader brakes."""
+        return not self.lead_stands and self.other_accel_mps2 < _BRAKING_MPS2
 
 
-def _following(cause: Cause, verb: str, what: str, *, slowing: bool) -> str:
-    if cause.kind == "pedestrian":
-        return f"{verb} since a pedestrian is on the road ahead"
-    if cause.static:
-        return f"{verb} behind the {what} blocking the lane"
-    lead = "cyclist" if cause.kind == "cyclist" else "lead vehicle"
-    if cause.stops or cause.stands:
-        return f"{verb} behind the {lead} since it is stopped ahead in our lane"
-    if slowing:
-        return f"Slow down to keep a safe distance to the {lead} ahead in our lane"
-    return f"Keep distance to the {lead} since it is directly ahead in our lane"
+def _component_of_kind(kind: str, *, static: bool) -> Component:
+    if kind == "pedestrian":
+        return Component.PEDESTRIAN
+    if kind == "cyclist":
+        return Component.CYCLIST
+    if not static:
+        return Component.CROSSING_VEHICLE
+    return Component.CONES if kind == "cone" else Component.PARKED
