@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from bench import Bench, Fault, Spoil
+from disturbing import LONG_S, Inject
 from planner_harness import wait_for
 from rclpy.parameter import Parameter
-from sensor_faults import LONG_S, Inject
 
 from alpamayo_ros.types import Observation, Plan
 
