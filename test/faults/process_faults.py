@@ -183,13 +183,14 @@ def _judge_cover(bench: ProcessBench, fault: ProcessFault, course: _Course, stop
     if stops[0].sent_s - course.began_s > limit_s:
         what = f"first stop after {stops[0].sent_s - course.began_s:.2f} s, expected within {limit_s:.2f} s"
         course.late.append(Late(what, course.began_s, stops[0].sent_s))
+    starts_s = [at_s for at_s in bench.starts_s if at_s > course.began_s]
     for stop in stops:
         reason = stop.published.status_reason
         if not any(says in reason for says in fault.says):
             course.problems.append(f"a stop's reason: expected one of {fault.says}, got {reason!r}")
         if not stop.published.engaged:
             course.problems.append("a stop of the watchdog says that nobody relies on it")
-        if stop.is_predicted and stop.sent_s < course.ended_s:  # later a process that starts has the machine
+        if stop.is_predicted and stop.sent_s < min(starts_s, default=course.ended_s):
             what = "odometry came so late that a stop had to be predicted"
             course.late.append(Late(what, stop.sent_s - 1.0, stop.sent_s))
     reports = [r for r in bench.watchdog_says(course.began_s) if r[2].get("acting") == "true"]
@@ -257,6 +258,13 @@ def _told_to_end(*numbers: signal.Signals) -> Callable[[ProcessBench], list[str]
 
 
 def _stands(bench: ProcessBench) -> list[str]:
+    """Stop the planner in an inference, not between a plan's last look at the clock and the plan's going out.
+
+    A process that is stopped there sends the plan when it goes on, whatever it does; against that it is
+    the plan's `valid_until` that helps whoever follows it.
+    """
+    seen = len(bench.heard)
+    wait_for(lambda: len(bench.heard) > seen, "a plan that has gone out")
     bench.signal_planner(signal.SIGSTOP)
     return []
 

@@ -40,6 +40,8 @@ class ProcessBench:
         heard: every message of `plan`, the planner's and the watchdog's.
         engagements: every message of `engaged`, with the wall time at which it was published, s.
         diagnostics: the watchdog's statuses (level, message, values), with the wall time of their arrival, s.
+        planner, watchdog: the process, None where there is none.
+        starts_s: when a process was started (wall): to come up takes all that the machine has.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class ProcessBench:
         self.diagnostics: list[tuple[float, tuple[int, str, dict[str, str]]]] = []
         self.planner: subprocess.Popen[str] | None = None
         self.watchdog: subprocess.Popen[str] | None = None
+        self.starts_s: list[float] = []
         self._corner, self._caller, self._stack = corner, world, stack
         self._rig = folder / "rig.yaml"
         self._rig.write_text(RIG)
@@ -69,10 +72,13 @@ class ProcessBench:
             "autostart": True,
             **CALM,
         }
+        self.starts_s.append(time.time())
         self.planner = self._stack.enter_context(child(self._corner, PLANNER, **options))
 
     def start_watchdog(self) -> None:
         """Start a watchdog, and return at once."""
+        self.starts_s.append(time.time())
+        self.diagnostics.clear()  # what another one said says nothing of this one
         self.watchdog = self._stack.enter_context(child(self._corner, WATCHDOG, rig=self._rig))
 
     def signal_planner(self, *numbers: signal.Signals) -> None:
