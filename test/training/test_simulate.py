@@ -15,6 +15,7 @@ from alpamayo_ros.sim.scene import FORCE_GT_US, STEP_US
 from alpamayo_ros.sim.scenes import make_scene
 from alpamayo_ros.sim.state import ActorState, EgoState
 from alpamayo_ros.training.episode import Episode, FrameCodec, Moment
+from alpamayo_ros.training.labels.automatic import AutomaticLabels
 from alpamayo_ros.training.sample import ReasoningSource
 from alpamayo_ros.training.simulate import (
     EpisodeJob,
@@ -89,6 +90,20 @@ def test_samples_carry_the_experts_reason_and_are_tagged(undisturbed: Episode) -
     sample = undisturbed.sample(0)
     assert sample.source is ReasoningSource.AUTOMATIC and sample.reasoning.endswith(".")
     assert (sample.tags["family"], sample.tags["recovery"]) == ("straight", "none")
+
+
+def test_automatic_labels_name_component_and_meta_action() -> None:
+    settings = PictureSettings(camera_ids=(1,), height=32, width=48)
+    made = simulate_episode(
+        EpisodeJob(SCENE), settings, TimedPictures(), labeller=AutomaticLabels(), seed=1, ticks=3
+    )
+    for moment in made.moments:
+        assert moment.reasoning and moment.meta_action and moment.tags["component"]
+
+
+def test_wording_differs_from_episode_to_episode_and_is_repeated() -> None:
+    seeds = [EpisodeJob(SCENE, variant).wording_seed(seed) for variant in (0, 1) for seed in (0, 1)]
+    assert len(set(seeds)) == 4 and seeds[0] == EpisodeJob(SCENE, 0).wording_seed(0)
 
 
 def test_the_same_job_gives_the_same_episode(undisturbed: Episode) -> None:

@@ -25,6 +25,7 @@ _SIMULATION_ONLY: dict[str, object] = {
     "seconds": 20.0,
     "rendered": None,
     "renderer": "",
+    "plain": False,
     "seed": 0,
 }
 _BAG_ONLY: dict[str, object] = {"rig": "", "odometry": "", "split": "train"}
@@ -83,6 +84,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     simulated.add_argument(
         "--renderer", default="", metavar="HOST:PORT", help="who renders (default: one of our own a process)"
+    )
+    simulated.add_argument(
+        "--plain", action="store_true", help="say the same always in the same words (default: varied)"
     )
     simulated.add_argument("--seed", type=int, default=0, metavar="N", help="of disturbances and wording")
     recorded = parser.add_argument_group("from a bag")
@@ -164,6 +168,7 @@ def _from_simulation(arguments: argparse.Namespace) -> int:
     from alpamayo_ros.sim.cameras import USUAL_CAMERA_IDS
     from alpamayo_ros.sim.scenarios import parse_scenarios
     from alpamayo_ros.sim.workers import CannotStart
+    from alpamayo_ros.training.labels.automatic import AutomaticLabels
     from alpamayo_ros.training.simulate_all import EpisodeOutcome, SimulationRun, simulate_all
 
     wanted = SimulationRun(
@@ -171,6 +176,7 @@ def _from_simulation(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         disturbed=arguments.disturbed,
         pictures=_pictures(arguments, arguments.cameras or USUAL_CAMERA_IDS),
+        labeller=AutomaticLabels(varied=not arguments.plain),
         seed=arguments.seed,
         ticks=round(arguments.seconds * 10),
         workers=arguments.workers,

@@ -6,6 +6,7 @@ went on to do: in a disturbed rollout (perturb.py) the two differ, and the plan 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -145,6 +146,10 @@ class EpisodeJob:
         """Name of the episode and its file."""
         return f"{self.scene_id}.{self.variant}"
 
+    def wording_seed(self, seed: int) -> int:
+        """Return the seed of an episode's wording in a data set of a seed; the same in every process."""
+        return int.from_bytes(hashlib.sha256(f"{seed}/{self.episode_id}".encode()).digest()[:7], "big")
+
 
 def simulate_episode(
     job: EpisodeJob,
@@ -175,7 +180,7 @@ def simulate_episode(
     world = ProceduralWorld(make_scene(job.scene_id))
     loop = ClosedLoop(world, planner="expert")
     expert = ExpertPlanner(world)
-    labels = labeller.start(expert, seed=seed)
+    labels = labeller.start(expert, seed=job.wording_seed(seed))
     disturbances = Disturbances.drawn(job.scene_id, variant=job.variant, seed=seed)
     store = FrameStore(settings.camera_ids)
     handover_us = loop.scene.start_us + FORCE_GT_US

@@ -127,8 +127,8 @@ def simulate_all(
 ) -> RunOutcome:
     """Make the episodes that the data set lacks, and put each into the index when its file is written.
 
-    An episode that fails is reported and not in the index; the next run tries it again. After Ctrl-C the
-    episodes that are being driven are brought to their end, and no others begun.
+    An episode that fails is reported and not in the index; the next run tries it again. After Ctrl-C no
+    others are begun; what other processes are driving is brought to its end, what this one is driving is not.
 
     Args:
         run: what to make.
