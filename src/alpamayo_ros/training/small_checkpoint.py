@@ -80,9 +80,9 @@ SMALL_SIZES: dict[str, SmallSize] = {
         expert_hidden=128, expert_mlp=320, action_hidden=128,
     ),
     "10M": SmallSize(
-        layers=6, hidden=256, mlp=704, heads=8, kv_heads=2,
-        vision_depth=4, vision_hidden=192, vision_mlp=512, vision_heads=6, deepstack=(1, 2),
-        expert_hidden=192, expert_mlp=512, action_hidden=192,
+        layers=6, hidden=256, mlp=576, heads=8, kv_heads=2,
+        vision_depth=4, vision_hidden=192, vision_mlp=512, vision_heads=6, deepstack=(2,),
+        expert_hidden=192, expert_mlp=384, action_hidden=192,
     ),
 }  # fmt: skip
 """Named sizes, by about how many parameters they have."""
