@@ -47,7 +47,7 @@ def ramp(start: float, end: float, seconds: float) -> np.ndarray:
 STRAIGHT = np.zeros(65)
 
 
-@pytest.mark.parametrize("words", product(Longitudinal, Lateral, Lane))
+@pytest.mark.parametrize("words", list(product(Longitudinal, Lateral, Lane)))
 def test_each_is_read_back_as_it_was_written(words: tuple[Longitudinal, Lateral, Lane]) -> None:
     action = MetaAction(*words)
     assert MetaAction.parse(str(action)) == action
@@ -92,11 +92,11 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         (steady(0.0), Longitudinal.STOP),
         (ramp(6.0, 0.0, 2.5), Longitudinal.STOP),
         (ramp(9.0, 6.0, 3.0), Longitudinal.GENTLE_DECELERATION),
-        (ramp(14.0, 5.0, 3.0), Longitudinal.STRONG_DECELERATION),
+        (ramp(15.0, 3.0, 3.0), Longitudinal.STRONG_DECELERATION),
         (steady(9.0), Longitudinal.MAINTAIN_SPEED),
         (ramp(9.0, 9.5, 3.0), Longitudinal.MAINTAIN_SPEED),
         (ramp(0.0, 4.0, 3.0), Longitudinal.GENTLE_ACCELERATION),
-        (ramp(2.0, 10.0, 3.0), Longitudinal.STRONG_ACCELERATION),
+        (ramp(2.0, 13.0, 3.0), Longitudinal.STRONG_ACCELERATION),
         (np.interp(np.arange(65) * 0.1, [3.5, 5.0], [9.0, 3.0]), Longitudinal.MAINTAIN_SPEED),
     ],
 )
@@ -120,25 +120,33 @@ def test_across_the_way(heading_rad: float, expected: Lateral) -> None:
 
 def test_a_nudge_steers_to_its_side_though_the_heading_comes_back() -> None:
     yaw = 0.1 * np.sin(np.pi * np.clip(np.arange(65) / 25.0, 0.0, 1.0))
-    assert action_of(steady(8.0), yaw).lateral is Lateral.STEER_LEFT
-    assert action_of(steady(8.0), -yaw).lateral is Lateral.STEER_RIGHT
+    there_and_back = yaw - 1.5 * np.roll(yaw, 30)
+    for way in (yaw, there_and_back):
+        assert action_of(steady(8.0), way).lateral is Lateral.STEER_LEFT
+        assert action_of(steady(8.0), -way).lateral is Lateral.STEER_RIGHT
 
 
 @pytest.mark.parametrize(
-    ("cause", "expected"),
+    ("cause", "end_rad", "expected"),
     [
-        (FREE, Lane.KEEP_LANE),
-        (Cause("free", speed_mps=8.0, turn=1), Lane.TURN_LEFT),
-        (Cause("bend", speed_mps=8.0, turn=-1, bend_side=-1), Lane.TURN_RIGHT),
-        (Cause("bend", speed_mps=8.0, turn=-1, bend_side=1), Lane.KEEP_LANE),
-        (Cause("light", "red", stands=True, stops=True, turn=1), Lane.KEEP_LANE),
-        (Cause("free", speed_mps=8.0, nudge_side=1, nudge_kind="cone"), Lane.NUDGE_LEFT),
-        (Cause("leader", "car", speed_mps=8.0, nudge_side=-1, nudge_kind="van"), Lane.NUDGE_RIGHT),
-        (Cause("free", speed_mps=8.0, nudge_side=1, nudge_kind="cone", nudge_is_done=True), Lane.KEEP_LANE),
+        (FREE, 0.0, Lane.KEEP_LANE),
+        (FREE, 0.7, Lane.KEEP_LANE),
+        (FREE, 1.3, Lane.TURN_LEFT),
+        (Cause("free", speed_mps=8.0, turn=1), 0.7, Lane.TURN_LEFT),
+        (Cause("bend", speed_mps=8.0, turn=-1, bend_side=-1), -1.3, Lane.TURN_RIGHT),
+        (Cause("free", speed_mps=8.0, turn=1), 0.1, Lane.KEEP_LANE),
+        (Cause("bend", speed_mps=8.0, turn=-1, bend_side=1), 0.7, Lane.KEEP_LANE),
+        (Cause("free", speed_mps=8.0, nudge_side=1, nudge_kind="cone"), 0.0, Lane.NUDGE_LEFT),
+        (Cause("leader", "car", speed_mps=8.0, nudge_side=-1, nudge_kind="van"), 0.0, Lane.NUDGE_RIGHT),
+        (
+            Cause("free", speed_mps=8.0, nudge_side=1, nudge_kind="cone", nudge_is_done=True),
+            0.0,
+            Lane.KEEP_LANE,
+        ),
     ],
 )
-def test_the_lane_comes_from_the_cause(cause: Cause, expected: Lane) -> None:
-    assert action_of(steady(8.0), STRAIGHT, cause).lane is expected
+def test_what_it_is_to_the_lane(cause: Cause, end_rad: float, expected: Lane) -> None:
+    assert action_of(steady(8.0), ramp(0.0, end_rad, 6.0), cause).lane is expected
 
 
 def test_no_meta_action_contradicts_its_plan_or_its_cause() -> None:

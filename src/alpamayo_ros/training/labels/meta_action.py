@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from alpamayo_ros.sim.planners.reasons import CHANGE_MPS, Cause, Manoeuvre
+from alpamayo_ros.sim.planners.reasons import CHANGE_MPS, Cause
 from alpamayo_ros.types import (
     NUM_WAYPOINTS,
     WAYPOINT_INTERVAL_S,
@@ -28,11 +28,14 @@ SOON_S = 3.0
 """What is judged: as in the reasoning, the next seconds."""
 STOPPED_MPS = 0.5
 """Whoever is slower than this after SOON_S has stopped."""
-STRONG_MPS2 = 2.0
-"""Mean acceleration over some second from which a change of speed is a strong one."""
+STRONG_MPS2 = 3.0
+"""Mean acceleration over some second from which a change of speed is a strong one; 2 to 3 is ordinary driving."""
 STEER_RAD = float(np.radians(3.0))
 SHARP_STEER_RAD = float(np.radians(25.0))
-"""Largest change of heading from which the vehicle steers, and sharply."""
+"""Change of heading from which the vehicle steers, and sharply."""
+TURN_RAD = float(np.radians(30.0))
+ROUND_RAD = float(np.radians(60.0))
+"""Change of heading at the end from which it turns where the route does, and from which it does anywhere."""
 
 _SOON_STEPS = round(SOON_S / WAYPOINT_INTERVAL_S)
 _SECOND_STEPS = round(1.0 / WAYPOINT_INTERVAL_S)
@@ -104,10 +107,10 @@ class MetaAction:
 def meta_action_of(cause: Cause, xyz_in_rig_t0: Float32Array, rot_in_rig_t0: Float32Array) -> MetaAction:
     """Return the meta action of one plan.
 
-    Along and across come from the waypoints of the next SOON_S alone. Along: stopped by then, else the
-    change of speed (none up to CHANGE_MPS), strong where some second of it is. Across: the largest change of
-    heading.
-    The lane comes from the cause: waypoints cannot tell a junction from a bend.
+    Along the way, over the next SOON_S: stopped by then, else the change of speed (none up to CHANGE_MPS),
+    strong where some second of it is. Across, over all waypoints: sharp by the heading at the end, else to
+    the side to which the heading leaves first. The lane: a nudge where the cause is one; a turn by the heading at
+    the end, sooner where the route turns to that side: waypoints alone cannot tell a junction from a bend.
 
     Args:
         cause: what the plan is about.
@@ -122,8 +125,8 @@ def meta_action_of(cause: Cause, xyz_in_rig_t0: Float32Array, rot_in_rig_t0: Flo
     require_finite("xyz_in_rig_t0", xyz_in_rig_t0)
     require_finite("rot_in_rig_t0", rot_in_rig_t0)
     speed_mps = _speed_mps(xyz_in_rig_t0)
-    yaw_rad = np.unwrap(np.arctan2(rot_in_rig_t0[:_SOON_STEPS, 1, 0], rot_in_rig_t0[:_SOON_STEPS, 0, 0]))
-    return MetaAction(_longitudinal(speed_mps), _lateral(yaw_rad.astype(np.float64)), _lane(cause))
+    yaw_rad = np.unwrap(np.arctan2(rot_in_rig_t0[:, 1, 0], rot_in_rig_t0[:, 0, 0]).astype(np.float64))
+    return MetaAction(_longitudinal(speed_mps), _lateral(yaw_rad), _lane(cause, float(yaw_rad[-1])))
 
 
 def _speed_mps(xyz_in_rig_t0: Float32Array) -> NDArray[np.float64]:
@@ -147,19 +150,19 @@ def _longitudinal(speed_mps: NDArray[np.float64]) -> Longitudinal:
 
 
 def _lateral(yaw_rad: NDArray[np.float64]) -> Lateral:
-    most = float(yaw_rad[np.argmax(np.abs(yaw_rad))])
-    if abs(most) < STEER_RAD:
+    if abs(yaw_rad[-1]) >= SHARP_STEER_RAD:
+        return Lateral.SHARP_STEER_LEFT if yaw_rad[-1] > 0 else Lateral.SHARP_STEER_RIGHT
+    steered = yaw_rad[np.abs(yaw_rad) >= STEER_RAD]
+    if not len(steered):
         return Lateral.GO_STRAIGHT
-    if abs(most) < SHARP_STEER_RAD:
-        return Lateral.STEER_LEFT if most > 0 else Lateral.STEER_RIGHT
-    return Lateral.SHARP_STEER_LEFT if most > 0 else Lateral.SHARP_STEER_RIGHT
+    return Lateral.STEER_LEFT if steered[0] > 0 else Lateral.STEER_RIGHT
 
 
-def _lane(cause: Cause) -> Lane:
+def _lane(cause: Cause, end_yaw_rad: float) -> Lane:
     if cause.goes_around and not cause.nudge_is_done:
         return Lane.NUDGE_LEFT if cause.nudge_side > 0 else Lane.NUDGE_RIGHT
-    if cause.turn == (cause.bend_side or cause.turn) != 0 and cause.manoeuvre is not Manoeuvre.HOLD:
-        return Lane.TURN_LEFT if cause.turn > 0 else Lane.TURN_RIGHT
+    if cause.turn * end_yaw_rad > TURN_RAD or abs(end_yaw_rad) > ROUND_RAD:
+        return Lane.TURN_LEFT if end_yaw_rad > 0 else Lane.TURN_RIGHT
     return Lane.KEEP_LANE
 
 
