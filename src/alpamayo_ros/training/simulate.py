@@ -23,11 +23,10 @@ from alpamayo_ros.sim.rollout import ClosedLoop
 from alpamayo_ros.sim.scene import FORCE_GT_US, ROLLOUT_US, STEP_US, family_and_seed
 from alpamayo_ros.sim.scenes import make_scene
 from alpamayo_ros.sim.state import EgoState
-from alpamayo_ros.sim.trajectories import plan_in_local
 from alpamayo_ros.sim.world import ProceduralWorld
 from alpamayo_ros.training.episode import Episode, EpisodeHead, FrameCodec, FrameStore, Moment, split_of
-from alpamayo_ros.training.perturb import Disturbances
 from alpamayo_ros.training.sample import ReasoningSource
+from alpamayo_ros.training.steering import DisturbedSteerer, Steerer
 from alpamayo_ros.types import NUM_FRAMES, NUM_HISTORY_POSES, InvalidInput, Observation, Plan, UInt8Array
 
 LEFT_OUT_TICKS = 20
@@ -131,10 +130,11 @@ def resize_frame(frame: UInt8Array, *, height: int, width: int) -> UInt8Array:
 
 @dataclass(frozen=True)
 class EpisodeJob:
-    """One episode to make: variant 0 of a scene is undisturbed, each other one disturbed in its own way."""
+    """One episode to make: a scene, which of its episodes, and of what kind (Steerer.kind)."""
 
     scene_id: str
     variant: int = 0
+    kind: str = ""
 
     def __post_init__(self) -> None:
         family_and_seed(self.scene_id)
@@ -144,7 +144,7 @@ class EpisodeJob:
     @property
     def episode_id(self) -> str:
         """Name of the episode and its file."""
-        return f"{self.scene_id}.{self.variant}"
+        return ".".join(filter(None, (self.scene_id, self.kind, str(self.variant))))
 
     def wording_seed(self, seed: int) -> int:
         """Return the seed of an episode's wording in a data set of a seed; the same in every process."""
@@ -157,12 +157,13 @@ def simulate_episode(
     cameras: VehicleCameras,
     *,
     labeller: Labeller,
+    steerer: Steerer | None = None,
     seed: int = 0,
     ticks: int = MOST_TICKS,
 ) -> Episode:
     """Drive one episode and return it.
 
-    The expert drives from the handover on; each tick is a sample, but for the last two seconds before a
+    The expert plans from the handover on; each tick is a sample, but for the last two seconds before a
     collision or leaving the road. The histories are those that were really driven, the warm-up's included.
 
     Args:
@@ -170,7 +171,8 @@ def simulate_episode(
         settings: of its pictures.
         cameras: of this scene.
         labeller: says why each plan is as it is.
-        seed: of the data set: of disturbances and wording.
+        steerer: says what is driven; by default the expert's plans, disturbed as the job's variant asks.
+        seed: of the data set: of steering and wording.
         ticks: after so many the episode ends at the latest.
 
     Raises:
@@ -181,14 +183,14 @@ def simulate_episode(
     loop = ClosedLoop(world, planner="expert")
     expert = ExpertPlanner(world)
     labels = labeller.start(expert, seed=job.wording_seed(seed))
-    disturbances = Disturbances.drawn(job.scene_id, variant=job.variant, seed=seed)
+    steering = (steerer or DisturbedSteerer()).start(job, world, seed=seed)
     store = FrameStore(settings.camera_ids)
     handover_us = loop.scene.start_us + FORCE_GT_US
     made: list[tuple[Moment, NDArray[np.int64]]] = []
     end_us = handover_us + ticks * STEP_US
     while not loop.done and loop.time_us < end_us:
         if loop.time_us >= handover_us - (NUM_FRAMES - 1) * STEP_US:
-            _look(loop, cameras, settings, store)
+            steering.look(loop.time_us, _look(loop, cameras, settings, store))
         if loop.warming_up:
             loop.follow_reference()
             continue
@@ -196,15 +198,11 @@ def simulate_episode(
         observation = observe(loop.history(NUM_HISTORY_POSES), None, instruction=loop.instruction())
         plan = expert.plan(observation)
         label = labels.label(world, loop.ego, plan)
-        recovery, route = disturbances.recovery(tick), _route(observation.instruction)
-        tags = {**label.tags, "recovery": recovery, "route": route}
+        steered = steering.steer(tick, loop, plan)
+        tags = {**label.tags, **steered.tags, "route": _route(observation.instruction)}
         moment = _moment(tick, observation, plan, label, tags, cameras=len(settings.camera_ids))
         made.append((moment, _frame_stamps_ns(loop.time_us, len(settings.camera_ids))))
-        trajectory = plan_in_local(plan, loop.ego.local_from_rig)
-        disturbance = disturbances.at(tick)
-        if disturbance is not None:
-            trajectory = disturbance.disturbed(trajectory, speed_mps=loop.ego.speed_mps)
-        loop.drive(*trajectory)
+        loop.drive(*steered.trajectory)
     if loop.end_reason in ("collision", "off_road"):
         made = made[:-LEFT_OUT_TICKS]
     head = EpisodeHead(
@@ -217,7 +215,7 @@ def simulate_episode(
         camera_ids=settings.camera_ids,
         notes={
             "end": loop.end_reason or "cut",
-            "disturbances": "; ".join(map(str, disturbances.all)),
+            **steering.notes,
             "rendered at": f"{settings.render_width}x{settings.render_height}",
             "stored at": f"{settings.width}x{settings.height}",
             "stored as": settings.codec.description,
@@ -226,10 +224,14 @@ def simulate_episode(
     return store.close(head, made)
 
 
-def _look(loop: ClosedLoop, cameras: VehicleCameras, settings: PictureSettings, store: FrameStore) -> None:
+def _look(
+    loop: ClosedLoop, cameras: VehicleCameras, settings: PictureSettings, store: FrameStore
+) -> Mapping[int, bytes]:
+    """Store a set of pictures; returns them as rendered."""
     images = cameras.render(loop.ego, loop.actors, camera_ids=settings.camera_ids)
     for camera_id in settings.camera_ids:
         store.add(camera_id, loop.time_us * 1000, settings.stored(decode_rgb(images[camera_id])))
+    return images
 
 
 def _moment(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -23,12 +24,11 @@ from alpamayo_ros.training.simulate import (
     PlansOwnLabels,
     simulate_episode,
 )
+from alpamayo_ros.training.steering import DisturbedSteerer, Steerer
 from alpamayo_ros.types import InvalidInput
 
 if TYPE_CHECKING:
     from alpamayo_ros.sim.protocol.sensorsim import SensorsimClient
-
-_MOST_BROKEN_POOLS = 3
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class SimulationRun:
         disturbed: disturbed rollouts of each scene, beside the undisturbed one.
         pictures: what the cameras see.
         labeller: says why each plan is as it is.
-        seed: of disturbances and wording.
+        steerer: says what is driven: the expert's plans, disturbed as the variant asks, or a policy's.
+        seed: of steering and wording.
         ticks: of each episode at most, 10 a second.
         workers: processes.
         episodes: at most so many in this run; None for all that are missing.
@@ -56,6 +57,7 @@ class SimulationRun:
     disturbed: int = 1
     pictures: PictureSettings = field(default_factory=PictureSettings)
     labeller: Labeller = field(default_factory=PlansOwnLabels)
+    steerer: Steerer = field(default_factory=DisturbedSteerer)
     seed: int = 0
     ticks: int = MOST_TICKS
     workers: int = 1
@@ -83,7 +85,8 @@ class SimulationRun:
         So a run that is cut short has seen every family.
         """
         variants = range(self.disturbed + 1)
-        return [EpisodeJob(scene_id, variant) for variant in variants for scene_id in self.scene_ids]
+        kind = self.steerer.kind
+        return [EpisodeJob(scene_id, variant, kind) for variant in variants for scene_id in self.scene_ids]
 
     def settings(self) -> dict[str, Any]:
         """Return what all episodes of the data set have in common, as JSON.
@@ -97,6 +100,7 @@ class SimulationRun:
             "seed": self.seed,
             "ticks": self.ticks,
             "labels": repr(self.labeller),
+            "steering": repr(self.steerer),
         }
 
 
@@ -210,7 +214,13 @@ class EpisodeWorker:
                 keep=False,
             )
             episode = simulate_episode(
-                job, pictures, cameras, labeller=run.labeller, seed=run.seed, ticks=run.ticks
+                job,
+                pictures,
+                cameras,
+                labeller=run.labeller,
+                steerer=run.steerer,
+                seed=run.seed,
+                ticks=run.ticks,
             )
             return EpisodeOutcome(job, write_episode(run.out, episode))
         except Exception as error:
@@ -223,23 +233,32 @@ class EpisodeWorker:
 def _in_processes(run: SimulationRun, jobs: Sequence[EpisodeJob]) -> Iterator[EpisodeOutcome]:
     """Yield the outcomes of several processes.
 
-    A process that dies (killed for want of memory, say) takes the pool with it. What was not done is then
-    begun again in a new one; after a third pool that broke before it had done anything the rest has failed.
+    A process that dies (killed for want of memory, say) takes with it what the others are driving. Those that
+    may have been begun, the first ones that are not done, are then tried again one by one, which shows whose
+    fault it is; the rest goes on together.
     """
-    left = dict.fromkeys(jobs)
-    broken = 0
+    left = list(jobs)
     while left:
+        done: set[EpisodeJob] = set()
         try:
-            for outcome in _pooled(run, list(left)):
-                del left[outcome.job]
-                broken = 0
+            for outcome in _pooled(run, left):
+                done.add(outcome.job)
                 yield outcome
+            return
         except BrokenProcessPool:
-            broken += 1
-            if broken == _MOST_BROKEN_POOLS:
-                for job in left:
-                    yield EpisodeOutcome(job, None, f"its process died, {broken} times in a row")
-                return
+            left = [job for job in left if job not in done]
+        for job in left[: run.workers]:
+            yield _alone(run, job)
+        left = left[run.workers :]
+
+
+def _alone(run: SimulationRun, job: EpisodeJob) -> EpisodeOutcome:
+    """Make one episode in a process that may die of it."""
+    try:
+        (outcome,) = _pooled(run, [job])
+        return outcome
+    except BrokenProcessPool:
+        return EpisodeOutcome(job, None, "the process that drove it died")
 
 
 def _pooled(run: SimulationRun, jobs: Sequence[EpisodeJob]) -> Iterator[EpisodeOutcome]:
@@ -274,15 +293,22 @@ _refused: Exception | None = None
 def _start_worker(run: SimulationRun) -> None:
     global _worker, _refused
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what is still brought to its end
-    # As many processes as cores: what each of them computes is to stay on one.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
     try:
         import torch
 
-        torch.set_num_threads(1)
+        torch.set_num_threads(1)  # as many processes as cores: what each of them computes is to stay on one
         _worker = EpisodeWorker(run).__enter__()
     except (CannotStart, InvalidInput) as error:
         _refused = error
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(job: EpisodeJob) -> EpisodeOutcome:
