@@ -29,7 +29,7 @@ SOON_S = 3.0
 STOPPED_MPS = 0.5
 """Whoever is slower than this after SOON_S has stopped."""
 STRONG_MPS2 = 3.0
-"""Mean acceleration over some second from which a change of speed is a strong one; 2 to 3 is ordinary driving."""
+"""Mean acceleration over some second from which a change of speed is a strong one."""
 STEER_RAD = float(np.radians(3.0))
 SHARP_STEER_RAD = float(np.radians(25.0))
 """Change of heading from which the vehicle steers, and sharply."""
@@ -109,8 +109,9 @@ def meta_action_of(cause: Cause, xyz_in_rig_t0: Float32Array, rot_in_rig_t0: Flo
 
     Along the way, over the next SOON_S: stopped by then, else the change of speed (none up to CHANGE_MPS),
     strong where some second of it is. Across, over all waypoints: sharp by the heading at the end, else to
-    the side to which the heading leaves first. The lane: a nudge where the cause is one; a turn by the heading at
-    the end, sooner where the route turns to that side: waypoints alone cannot tell a junction from a bend.
+    the side to which the heading leaves first. The lane: a nudge where the cause is one; a turn by the
+    heading at the end, sooner where the route turns to that side: waypoints cannot tell a junction from a
+    bend.
 
     Args:
         cause: what the plan is about.
