@@ -1,0 +1,112 @@
+"""`alpamayo train sft` and `export` on a data set on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from episode_factory import data_set, episode
+
+from alpamayo_ros.cli import main
+from alpamayo_ros.model import Alpamayo, PlanOptions
+from alpamayo_ros.training.dataset import EpisodeSamples
+from alpamayo_ros.training.metrics import read_metrics
+from alpamayo_ros.training.small_checkpoint import SmallSize, write_small_checkpoint
+from alpamayo_ros.training.trainer_state import load_settings
+
+VALIDATION_SEED = 185
+TINY = SmallSize(
+    layers=1, hidden=64, mlp=64, heads=2, kv_heads=1,
+    vision_depth=1, vision_hidden=16, vision_mlp=16, vision_heads=2, deepstack=(),
+    expert_hidden=32, expert_mlp=32, action_hidden=32,
+)  # fmt: skip
+QUICK = [
+    *("--batch-size", "2", "--eval-every", "2", "--eval-samples", "2"),
+    *("--save-every", "2", "--log-every", "1", "--device", "cpu"),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return data_set(tmp_path_factory.mktemp("data"), [episode(100), episode(VALIDATION_SEED)])
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_checkpoint(tmp_path_factory.mktemp("start") / "tiny", ["Keep lane."], size=TINY)
+
+
+def sft(*arguments: object) -> int:
+    return main.main(["train", "sft", *QUICK, *map(str, arguments)])
+
+
+def test_both_stages_run_go_on_and_are_exported(
+    data: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = tmp_path / "run", tmp_path / "out"
+    given = ["--data", data, "--checkpoint", start, "--out", run, "--steps", 4, "--balance", "recovery"]
+    assert sft(*given, "--stage", 1) == 0
+    assert sft(*given) == 0
+    said = capsys.readouterr().out
+    assert "stage 1: goes on behind step 4" in said and "stage 2: finished at step 4, held-out loss" in said
+    for stage in (1, 2):
+        kinds = [record["kind"] for record in read_metrics(run / f"stage{stage}")]
+        assert kinds.count("train") == 4 and kinds.count("held_out") == 2
+    assert main.main(["train", "export", str(run), str(out), "--dtype", "bfloat16"]) == 0
+    assert "M parameters, " in capsys.readouterr().out
+    planner = Alpamayo.from_pretrained(out, device="cpu", dtype="float32", progress=False)
+    observation = EpisodeSamples(data, split="validation")[0].observation
+    plan = planner.plan(observation, PlanOptions(max_reasoning_tokens=3, seed=1))
+    assert plan.xyz_in_rig_t0.shape == (1, 64, 3)
+
+
+def test_a_small_member_is_made_from_the_data(data: Path, tmp_path: Path) -> None:
+    given = ["--data", data, "--checkpoint", "small:4M", "--out", tmp_path, "--steps", 1, "--stage", 1]
+    assert sft(*given) == 0
+    assert (tmp_path / "start" / "config.json").exists()
+    assert load_settings(tmp_path / "stage1").peak_rate == 1e-3
+    assert sft(*given) == 0  # with the start that is there
+
+
+@pytest.mark.parametrize(
+    ("more", "stages"), [(["--expert-only"], [2]), (["--lora", "--lora-rank", 2, "--stage", 1], [1])]
+)
+def test_adapters_and_the_expert_alone(
+    data: Path, start: Path, tmp_path: Path, more: list[object], stages: list[int]
+) -> None:
+    assert sft("--data", data, "--checkpoint", start, "--out", tmp_path, "--steps", 1, *more) == 0
+    assert [stage for stage in (1, 2) if (tmp_path / f"stage{stage}").exists()] == stages
+
+
+def test_without_held_out_samples_it_says_so(
+    start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = data_set(tmp_path / "data", [episode(100)])
+    given = ["--data", data, "--checkpoint", start, "--out", tmp_path / "run", "--steps", 1, "--stage", 2]
+    assert sft(*given) == 0
+    assert "no held-out samples, so the last weights are the best" in capsys.readouterr().err
+    assert sft(*given, "--patience", 1) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--steps", 0], "steps: expected at least 1, got 0"),
+        (["--device", "tpu"], "device: expected auto, cpu, cuda"),
+        (["--expert-only", "--stage", "1"], "expert-only: expected stage 2"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--checkpoint", "small:70B"], "size: expected one of 4M, 10M, got 70B"),
+        (["--balance", "colour"], "by: expected tags that samples have"),
+    ],
+)
+def test_bad_input_is_refused(
+    data: Path,
+    start: Path,
+    tmp_path: Path,
+    more: list[object],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert sft("--data", data, "--checkpoint", start, "--out", tmp_path / "run", *more) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "run" / "stage1").exists()
