@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import TransformStamped
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+from tf2_msgs.msg import TFMessage
 
 from alpamayo_ros.ros.static_transforms import StaticTransforms
 from alpamayo_ros.types import InvalidInput
@@ -45,6 +47,26 @@ def test_frames_that_are_not_connected_have_no_transform():
     assert transforms.lookup("base_link", "tower") is None
     assert transforms.lookup("base_link", "nowhere") is None
     assert transforms.frames == ["base_link", "imu", "map", "tower"]
+
+
+def test_what_is_wrong_in_a_message_is_said_and_the_rest_is_taken():
+    def of(parent: str, child: str, *, x: float, norm: float = 1.0) -> TransformStamped:
+        stamped = TransformStamped(child_frame_id=child)
+        stamped.header.frame_id = parent
+        stamped.transform.translation.x = x
+        stamped.transform.rotation.w = norm
+        return stamped
+
+    msg = TFMessage(
+        transforms=[of("base_link", "imu", x=1.0), of("imu", "imu", x=1.0), of("a", "b", x=0.0, norm=0.0)]
+    )
+    msg.transforms.append(of("imu", "gnss", x=2.0))
+    transforms, refusals = StaticTransforms(), []
+    transforms.add_message(msg, refused=refusals.append)
+    assert transforms.lookup("base_link", "gnss")[0, 3] == 3.0
+    assert transforms.frames == ["base_link", "gnss", "imu"]
+    assert [type(refusal) for refusal in refusals] == [InvalidInput, InvalidInput]
+    assert "expected two different frames" in str(refusals[0])
 
 
 def test_a_newer_transform_replaces_the_older():

@@ -12,6 +12,9 @@ from alpamayo_ros.ros.conversions import stamp_from_ns, text_to_ros
 from alpamayo_ros.ros.qos import latched_qos
 from alpamayo_ros.srv import Engage
 
+STARTED = "started"
+"""Reason of a planner's first word: it was started, and knows of no drive before."""
+
 
 class Engagement:
     """Engaged or not, active or not, and why. Begins with neither. All of it runs on the executor.
@@ -30,7 +33,7 @@ class Engagement:
     def __init__(self, node: Node, *, now_ns: Callable[[], int], refusal: Callable[[], str]) -> None:
         self.engaged = False
         self.active = False
-        self.reason = "started"
+        self.reason = STARTED
         self._node = node
         self._now_ns = now_ns
         self._refusal = refusal

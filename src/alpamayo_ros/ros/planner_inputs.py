@@ -9,11 +9,7 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode
 from rclpy.subscription import Subscription
 
-from alpamayo_ros.ros.conversions import (
-    OdometrySample,
-    odometry_from_msg,
-    transform_to_matrix,
-)
+from alpamayo_ros.ros.conversions import OdometrySample, odometry_from_msg
 from alpamayo_ros.ros.diagnostics import InputStatistics
 from alpamayo_ros.ros.qos import LatchedSubscription, overridable, sensor_qos
 from alpamayo_ros.ros.sensor_feed import SensorFeed
@@ -184,15 +180,10 @@ class PlannerInputs:
             )
 
     def _on_static_transforms(self, msg: Any) -> None:
-        for stamped in msg.transforms:
-            try:
-                self._transforms.add(
-                    stamped.header.frame_id,
-                    stamped.child_frame_id,
-                    parent_from_child=transform_to_matrix(stamped.transform),
-                )
-            except InvalidInput as error:
-                self._node.get_logger().warning(f"/tf_static: {error}", throttle_duration_sec=WARN_PERIOD_S)
+        def refused(error: InvalidInput) -> None:
+            self._node.get_logger().warning(f"/tf_static: {error}", throttle_duration_sec=WARN_PERIOD_S)
+
+        self._transforms.add_message(msg, refused=refused)
         rig = self._feed.rig
         for frame in self._transforms.frames:
             # What the rig file says is meant for this vehicle, and wins.

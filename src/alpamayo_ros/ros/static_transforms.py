@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from alpamayo_ros.ros.conversions import transform_to_matrix
 from alpamayo_ros.sensing.rigid import Matrix4, invert, require_rigid
 from alpamayo_ros.types import InvalidInput
 
@@ -31,6 +34,18 @@ class StaticTransforms:
         parent_from_child = require_rigid(f"static transform {parent} from {child}", parent_from_child)
         self._neighbours.setdefault(parent, {})[child] = parent_from_child
         self._neighbours.setdefault(child, {})[parent] = invert(parent_from_child)
+
+    def add_message(self, msg: Any, *, refused: Callable[[InvalidInput], None]) -> None:
+        """Remember all transforms of a tf2_msgs/TFMessage; `refused` gets why one of them is left out."""
+        for stamped in msg.transforms:
+            try:
+                self.add(
+                    stamped.header.frame_id,
+                    stamped.child_frame_id,
+                    parent_from_child=transform_to_matrix(stamped.transform),
+                )
+            except InvalidInput as error:
+                refused(error)
 
     def lookup(self, target: str, source: str) -> Matrix4 | None:
         """Return target_from_source, float64 [4, 4], or None where the two are not connected."""

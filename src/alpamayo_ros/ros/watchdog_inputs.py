@@ -11,8 +11,9 @@ from rclpy.node import Node
 from rclpy.qos import LivelinessPolicy, QoSProfile
 from rclpy.subscription import Subscription
 
-from alpamayo_ros.ros.conversions import odometry_from_msg, transform_to_matrix
+from alpamayo_ros.ros.conversions import odometry_from_msg
 from alpamayo_ros.ros.diagnostics import InputStatistics
+from alpamayo_ros.ros.engagement import STARTED
 from alpamayo_ros.ros.plan_conversions import PlanStatus, plan_from_msg, require_publishable
 from alpamayo_ros.ros.qos import (
     LatchedSubscription,
@@ -34,8 +35,6 @@ WARN_PERIOD_S = 5.0
 DISCOVERY_PERIOD_S = 0.2
 ODOMETRY_DEPTH = 50
 ENGAGEMENT_DEPTH = 10
-STARTED = "started"
-"""Reason of the first word of a planner, see ros/engagement.py."""
 
 _INFINITE_NS = (2**31 - 1) * 10**9
 _BACKWARD_NS = 250_000_000
@@ -263,15 +262,10 @@ class VehicleMotion:
         )
 
     def _on_static_transforms(self, msg: Any) -> None:
-        for stamped in msg.transforms:
-            try:
-                self._transforms.add(
-                    stamped.header.frame_id,
-                    stamped.child_frame_id,
-                    parent_from_child=transform_to_matrix(stamped.transform),
-                )
-            except InvalidInput as error:
-                self._node.get_logger().warning(f"/tf_static: {error}", throttle_duration_sec=WARN_PERIOD_S)
+        def refused(error: InvalidInput) -> None:
+            self._node.get_logger().warning(f"/tf_static: {error}", throttle_duration_sec=WARN_PERIOD_S)
+
+        self._transforms.add_message(msg, refused=refused)
         for frame in self._transforms.frames:
             rig_from_child = self._transforms.lookup(self._rig.rig_frame, frame)
             if rig_from_child is not None:
