@@ -33,6 +33,7 @@ class ProcessFault:
         lasts_s: seconds between the two.
         restarts: whether the planner that drives afterwards is another one, which nobody has engaged.
         prepare: done before, with processes that are well and must be so again.
+        in_inference: whether it begins just after a plan has gone out, not whenever it may.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ProcessFault:
     lasts_s: float = 2.5
     restarts: bool = True
     prepare: Callable[[ProcessBench], None] | None = None
+    in_inference: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,9 @@ def _try_once(bench: ProcessBench, fault: ProcessFault) -> ProcessVerdict:
         fault.prepare(bench)
     time.sleep(SETTLE_S)
     slack_s = _slack_s(bench, time.time())
+    if fault.in_inference:
+        seen = len(bench.heard)
+        wait_for(lambda: len(bench.heard) > seen, "a plan that has gone out")
     course = _Course(began_s=time.time())
     course.problems += fault.inject(bench)
     time.sleep(max(0.0, fault.lasts_s - (time.time() - course.began_s)))
@@ -258,13 +263,11 @@ def _told_to_end(*numbers: signal.Signals) -> Callable[[ProcessBench], list[str]
 
 
 def _stands(bench: ProcessBench) -> list[str]:
-    """Stop the planner in an inference, not between a plan's last look at the clock and the plan's going out.
+    """Stop the planner, to be done in an inference.
 
-    A process that is stopped there sends the plan when it goes on, whatever it does; against that it is
-    the plan's `valid_until` that helps whoever follows it.
+    One that is stopped between its last look at the clock and the plan's going out sends the plan when it
+    goes on, too old, whatever it does; against that it is `valid_until` that helps whoever follows plans.
     """
-    seen = len(bench.heard)
-    wait_for(lambda: len(bench.heard) > seen, "a plan that has gone out")
     bench.signal_planner(signal.SIGSTOP)
     return []
 
@@ -315,7 +318,14 @@ PROCESS_FAULTS = (
         _NEW_PLANNER,
         SHUT_DOWN,
     ),
-    ProcessFault("planner hangs for 2.5 s (SIGSTOP, SIGCONT)", _stands, _goes_on, LOST, restarts=False),
+    ProcessFault(
+        "planner hangs for 2.5 s in an inference (SIGSTOP, SIGCONT)",
+        _stands,
+        _goes_on,
+        LOST,
+        restarts=False,
+        in_inference=True,
+    ),
     ProcessFault(
         "watchdog killed (SIGKILL), started again", _without_watchdog, _new_watchdog, (), restarts=False
     ),

@@ -45,7 +45,8 @@ def table(verdicts: Sequence[ProcessVerdict]) -> str:
     lines = [
         f"{len(verdicts)} times a process ended or hung, {sum(v.valid_plans for v in verdicts)} VALID plans "
         f"and {sum(v.stops for v in verdicts)} stops of the watchdog from then until it was over, "
-        f"**{violations} violations**.",
+        f"**{violations} violations**. `first stop` counts from what happened, `VALID again` from when the "
+        "planner was active again; while it starts and loads, the watchdog's stops go on.",
         "",
         "| what happens | expected | VALID plans | watchdog's stops | violations | oldest VALID plan s "
         "| first stop s | VALID again s | the watchdog's reason |",
