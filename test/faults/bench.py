@@ -271,6 +271,10 @@ def _try_once(bench: Bench, fault: Fault) -> Verdict:
     during = [h for h in messages if h.sent_s >= began_s]
     stops = [h for h in during if h.is_stop]
     late = [] if fault.sim_time else silences(messages, slack_s=slow_s)  # its time is not the wall's
+    problems = _problems(bench, fault, messages, stops)
+    if fault.sim_time:  # a clock that runs five times as fast makes a second of a fifth
+        late += [problem for problem in problems if _is_old_stop(problem)]
+        problems = [problem for problem in problems if not _is_old_stop(problem)]
     if fault.keeps_odometry and any(stop.is_predicted for stop in stops):
         late.append("odometry came so late that a stop had to be predicted")
     if fault.stops is False and stops:  # a planner that is starved stops where it need not
@@ -289,10 +293,14 @@ def _try_once(bench: Bench, fault: Fault) -> Verdict:
         recovered_s=recovered_s,
         allowed_s=allowed_s,
         said=said,
-        problems=tuple(_problems(bench, fault, messages, stops)),
+        problems=tuple(problems),
         late=tuple(sorted(set(late))),
         stalled_s=max((stall_s for at_s, stall_s in bench.world.stalls if at_s >= before_s), default=0.0),
     )
+
+
+def _is_old_stop(problem: str) -> bool:
+    return problem.startswith("FALLBACK") and "s old when it was published" in problem
 
 
 def _problems(bench: Bench, fault: Fault, messages: list[Heard], stops: list[Heard]) -> list[str]:

@@ -17,6 +17,7 @@ from disturbing import LONG_S, Inject
 from planner_harness import wait_for
 from rclpy.parameter import Parameter
 
+from alpamayo_ros.nodes.recorder import RecorderNode
 from alpamayo_ros.types import Observation, Plan
 
 
@@ -156,8 +157,6 @@ def full_disk_for_the_audit_log(bench: Bench) -> Iterator[None]:
 @contextmanager
 def full_disk_for_the_recorder(bench: Bench) -> Iterator[None]:
     """A recorder that finds its disk full ends its recording, and says so; the planner drives on."""
-    from alpamayo_ros.nodes.recorder import RecorderNode
-
     recorder = RecorderNode(
         parameter_overrides=[Parameter("output", value=str(bench.folder / f"recorded_{time.time_ns()}"))],
         **bench.options,

@@ -12,8 +12,10 @@ import pytest
 from planner_harness import ScriptedPlanner, active, jpeg_of, straight_plan, wait_for
 from rclpy.parameter import Parameter
 
+from alpamayo_ros.msg import Plan as PlanMsg
 from alpamayo_ros.ros.parameters import Changes
 from alpamayo_ros.ros.planner_parameters import PARAMETERS
+from alpamayo_ros.srv import Engage
 
 PAGE = Path(__file__).parents[2] / "docs" / "DIAGNOSTICS.md"
 
@@ -44,6 +46,16 @@ def test_all_is_well(tmp_path):
         assert world.diagnostics("alpamayo/odometry")["speed_from"] == "poses"
         camera = world.diagnostics("alpamayo/cameras/front_wide")
         assert float(camera["rate_hz"]) == pytest.approx(10, abs=3) and float(camera["brightness"]) > 10
+
+
+def test_whoever_engages_without_a_watchdog_is_told(tmp_path):
+    with active(tmp_path, ScriptedPlanner(), sim_time=False) as (world, _):
+        world.drive(lambda: len(world.plans) >= 5, what="plans", pause_s=0.1)
+        client = world.node.create_client(Engage, "engage")
+        assert world.call(client, Engage.Request(engage=True)).success
+        assert says(world, "engagement", "without a watchdog", level="1")["watched"] == "False"
+        world.node.create_publisher(PlanMsg, "plan", 1)  # as a watchdog does
+        assert says(world, "engagement", "engaged", level="0")["watched"] == "True"
 
 
 def test_the_page_names_every_status_and_key(tmp_path):

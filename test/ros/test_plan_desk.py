@@ -8,12 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "audit"))  # for decisions without a model
 
 from audit_making import SPEED_MPS, T0_NS, observation, odometry, plan
 
 from alpamayo_ros.audit.decision import Decision, Outcome
+from alpamayo_ros.ros import plan_desk
 from alpamayo_ros.ros.diagnostics import PlanStatistics
 from alpamayo_ros.ros.inference import PlanOutcome
 from alpamayo_ros.ros.plan_desk import PlanDesk
@@ -100,6 +102,24 @@ def test_a_plan_that_grows_old_while_it_is_judged_is_not_sent_and_its_judgement_
     assert (late.outcome, stop.outcome) == (Outcome.LATE, Outcome.STOP)
     assert late.judgement is not None and late.judgement.drives and late.published_ns is None
     assert late.decided_ns == judged_ns and "expected an age of at most 1 s" in late.reason
+
+
+def test_a_plan_that_grows_old_while_it_is_made_a_message_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process that is stopped there, and goes on seconds later, must not send what it had in hand."""
+    corner = Corner()
+    corner.now_ns = T0_NS + 100_000_000
+    serialize = plan_desk.serialize_message
+
+    def hangs(message: Any) -> bytes:
+        corner.now_ns = T0_NS + 3 * MAX_AGE_NS
+        return bytes(serialize(message))
+
+    monkeypatch.setattr(plan_desk, "serialize_message", hangs)
+    corner.take()
+    assert [sent.status.name for sent in corner.outputs.published] == ["FALLBACK"]
+    assert corner.written[0].outcome is Outcome.LATE
 
 
 def test_a_plan_that_comes_too_late_is_not_even_judged() -> None:

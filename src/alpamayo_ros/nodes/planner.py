@@ -373,6 +373,7 @@ class PlannerNode(BackgroundLifecycleNode):
             engagement=self._engagement.reason,
             now_ns=now_ns,
             clock_stands_s=self._clock_stands_s(now_ns),
+            watched=self.count_publishers("plan") > (0 if parts is None else 1),
         )
         statuses = planner_statuses(view)
         self._diagnostics.publish(to_message(statuses, stamp_ns=max(now_ns, 0)))

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from rclpy.serialization import serialize_message
+
 from alpamayo_ros.audit.decision import Decision, Outcome
 from alpamayo_ros.ros.audit_log import PlannerAudit
 from alpamayo_ros.ros.diagnostics import PlanStatistics
@@ -132,8 +134,8 @@ class PlanDesk:
             lifetime_ns=self._settings.max_plan_age_ns,
             engaged=self._engagement.engaged,
         )
-        try:
-            message = plan_to_msg(published)
+        try:  # to bytes, the slowest part of publishing, before it is asked how old the plan is
+            message = serialize_message(plan_to_msg(published))
         except InvalidInput as error:  # without a gate, whatever the model made comes as far as here
             self._fail("plan_invalid", error, Outcome.REJECTED, outcome)
             return

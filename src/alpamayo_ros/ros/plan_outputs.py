@@ -67,9 +67,10 @@ class PlanOutputs:
         self._rejected = add(PlanMsg, "debug/rejected_plan")
         self._stage_times = add(StageTimesStamped, "~/debug/stage_times")
 
-    def publish(self, message: PlanMsg, published: PublishedPlan, *, now_ns: int) -> None:
+    def publish(self, message: PlanMsg | bytes, published: PublishedPlan, *, now_ns: int) -> None:
         """Publish what may be driven on every topic; path and markers only where somebody looks at them.
 
+        `message` may have been serialised before, where no time may go by between a check and the topic.
         A stop of a vehicle whose place nobody knows has no odometry frame: it goes out on `plan` alone.
         """
         from std_msgs.msg import String

@@ -28,6 +28,7 @@ class PlannerView:
         engaged, engagement: whether the planner is engaged, and what led to it.
         now_ns: of the messages' clock.
         clock_stands_s: for how long, by wall time, that clock has not moved.
+        watched: whether somebody else publishes on `plan` too, as the watchdog does when the planner dies.
     """
 
     state: str
@@ -38,6 +39,7 @@ class PlannerView:
     engagement: str
     now_ns: int
     clock_stands_s: float = 0.0
+    watched: bool = False
 
     @property
     def active(self) -> bool:
@@ -172,7 +174,20 @@ def _monitor(view: PlannerView) -> Status:
 
 
 def _engagement(view: PlannerView) -> Status:
-    values = {"engaged": view.engaged, "active": view.active, "reason": view.engagement}
+    values = {
+        "engaged": view.engaged,
+        "active": view.active,
+        "watched": view.watched,
+        "reason": view.engagement,
+    }
+    if view.engaged and not view.watched:
+        return Status(
+            "engagement",
+            Level.WARN,
+            "engaged without a watchdog: nothing stops the vehicle when this process dies; start the node "
+            "watchdog beside it, or launch vehicle.launch.py with watchdog:=true",
+            values,
+        )
     return Status("engagement", Level.OK, "engaged" if view.engaged else "not engaged", values)
 
 

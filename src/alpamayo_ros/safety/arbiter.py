@@ -26,7 +26,7 @@ class ArbiterSettings:
         hold_ms: how old, from its t0 on, the last valid plan may get before the fallback takes over. One
             refused plan in between is no reason to brake.
         start_plans: how many valid plans in a row begin a drive: nothing has failed yet.
-        recover_plans: how many valid plans in a row end a fallback.
+        recover_plans: how many valid plans in a row end a fallback; with recover_ms, three of them at 10 Hz.
         recover_ms: how long, at least, they must have been coming without one refused.
         max_gap_ms: a longer gap between two valid plans ends the row.
 
@@ -36,7 +36,7 @@ class ArbiterSettings:
 
     hold_ms: float = 500.0
     start_plans: int = 1
-    recover_plans: int = 3
+    recover_plans: int = 2
     recover_ms: float = 200.0
     max_gap_ms: float = 500.0
 
