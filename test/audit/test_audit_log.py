@@ -115,6 +115,37 @@ def test_a_disk_that_is_full_for_a_while_costs_records_and_says_so(
     assert len(decided) + found.lost == 6 and decided[-1].t0_ns == T0_NS + 5 * 10**8
 
 
+def test_a_long_drive_goes_into_one_file_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is whole by itself and names the end of the one before; so no index grows without end."""
+    monkeypatch.setattr(log_module, "MAX_RECORDS", 5)
+    log = AuditLog(tmp_path, session(), min_free_bytes=0)
+    for number in range(10):
+        assert log.decided(valid(number))
+    assert log.close(timeout_s=20) and log.status.lost == 0
+    files = sorted(tmp_path.glob("*.mcap"), key=lambda path: path.stat().st_mtime_ns)
+    assert len(files) >= 3
+    decided = []
+    for number, path in enumerate(files):
+        content = read_log(path)
+        found = check_log(content)
+        assert not found.problems and found.closed and len(content.records) <= 6
+        kinds = [entry.kind for entry in entries(content)]
+        assert kinds[0] == "session" and kinds[-1] == "event"
+        decided += [e.body.t0_ns for e in entries(content) if isinstance(e.body, DecisionRecord)]
+        continued = [event for event in events(str(path)) if event.name == "continues"]
+        assert len(continued) == (1 if number else 0)
+        if number:
+            assert continued[0].details["file"] == files[number - 1].name
+            assert continued[0].details["head"] == read_log(files[number - 1]).records[-1].sha256
+    assert decided == [T0_NS + number * 10**8 for number in range(10)]
+    data = files[0].read_bytes()
+    files[0].write_bytes(data[: len(data) // 2])
+    (problem,) = check_log(read_log(files[1])).problems
+    assert problem.startswith(f"continues {files[0].name}: expected its last record to have the hash")
+
+
 def test_a_folder_that_cannot_be_made_is_an_error_with_its_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     log = AuditLog(tmp_path / "file" / "logs", session(), min_free_bytes=0)

@@ -24,6 +24,9 @@ from alpamayo_ros.types import InvalidInput
 
 MAX_WAITING = 64
 MAX_WAITING_BYTES = 256 * 2**20
+MAX_RECORDS = 8192
+"""After so many a new file goes on (a quarter of an hour at 10 plans a second): the MCAP writer keeps an
+index of its file in memory, about 1 kB a record, which must not grow over a day's drive."""
 RETRY_S = 1.0
 _SYNC_S = 1.0
 _CLOSE_TIMEOUT_S = 5.0
@@ -67,7 +70,9 @@ class _Loss:
 
 
 class AuditLog:
-    """A new log in a folder. Any thread may call anything; nothing here raises for the disk.
+    """A new log in a folder, of one file after the other. Any thread may call anything.
+
+    Nothing here raises for the disk.
 
     Args:
         folder: where to make the file; it is made if need be.
@@ -93,6 +98,8 @@ class AuditLog:
         self._errors = 0
         self._head, self._path, self._written = "", "", 0
         self._weights = HASHING if session.model.checkpoint else ""
+        self._weights_details: dict[str, Any] = {}
+        self._continues: dict[str, Any] = {}
         self._newest_ns = session.started_ns
         self._retry_at_s = 0.0
         self._synced_s = time.monotonic()
@@ -184,6 +191,7 @@ class AuditLog:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._file = AuditFile(new_path(self._folder), min_free_bytes=self._min_free_bytes)
                 self._file.append(self._session)
+                self._go_on(self._file)
             self._file.push()
             with self._changed:
                 loss, self._loss = self._loss, _Loss()
@@ -194,6 +202,28 @@ class AuditLog:
             return False
         self._went_well()
         return True
+
+    def _go_on(self, file: AuditFile) -> None:
+        """Write into a new file what was only said in the one of before."""
+        if self._continues:
+            file.append(EventRecord("continues", self._newest_ns, self._continues))
+            if self._weights_details:
+                file.append(EventRecord("weights", self._newest_ns, self._weights_details))
+
+    def _roll(self, file: AuditFile) -> None:
+        """End a file that is long enough; the next record begins a new one."""
+        try:
+            file.append(EventRecord("closed", self._newest_ns, {"records": file.records}))
+        except OSError as error:  # it goes on until there is room
+            self._failed(error)
+            return
+        try:
+            file.close()
+        except OSError as error:  # without its index; the records are all there
+            self._failed(error)
+        self._note()
+        self._continues = {"file": file.path.name, "head": file.head}
+        self._file = None
 
     def _write(self, item: Decision | EventRecord) -> None:
         stamp_ns = item.decided_ns if isinstance(item, Decision) else item.stamp_ns
@@ -213,6 +243,8 @@ class AuditLog:
         else:
             self._newest_ns = stamp_ns
             self._went_well()
+            if self._file.records >= MAX_RECORDS:
+                self._roll(self._file)
 
     def _failed(self, error: OSError) -> None:
         reason = error.strerror or str(error)
@@ -260,6 +292,8 @@ class AuditLog:
             self._file = None
 
     def _finish(self) -> None:
+        if self._file is None and self._continues and not self._loss.count:
+            return  # the file of before has just ended in order
         self._retry_at_s = 0.0
         file = self._file if self._ready() else None
         if file is None:
@@ -287,6 +321,7 @@ class AuditLog:
             details["error"] = weights = str(error)
         with self._changed:
             self._weights = weights
+        self._weights_details = details
         self.event("weights", details, now_ns=self._newest_ns)
 
 

@@ -122,7 +122,8 @@ class EventRecord:
     """Something else that decisions depend on.
 
     Attributes:
-        name: weights, lost, cleared, parameters, engaged ...; "closed" is the last of a log that was closed.
+        name: weights, lost, cleared, parameters, engaged ...; "continues" names the file of before and the
+            hash of its last record; "closed" is the last of a file that was closed.
         stamp_ns: when, in the clock of the stamps.
         details: of it.
     """

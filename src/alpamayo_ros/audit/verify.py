@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from alpamayo_ros.audit.codec import to_json
 from alpamayo_ros.audit.decision import Outcome
-from alpamayo_ros.audit.reader import LogContent
+from alpamayo_ros.audit.reader import AuditError, LogContent, read_log
 from alpamayo_ros.audit.record import NO_RECORD, DecisionRecord, Entry, EventRecord
 from alpamayo_ros.audit.session import AuditSession
 from alpamayo_ros.safety.gate import GateDecision
@@ -50,8 +51,8 @@ class LogFindings:
 
 
 def check_log(content: LogContent) -> LogFindings:
-    """Check the chain of a log and all its verdicts."""
-    problems = list(_chain_problems(content))
+    """Check a log's chain, to the file that it continues too where that is there, and all its verdicts."""
+    problems = [*_chain_problems(content), *_continuation_problems(content)]
     decisions: dict[str, int] = {}
     lost, closed = 0, False
     for entry in entries(content):
@@ -118,6 +119,27 @@ def _chain_problems(content: LogContent) -> Iterator[str]:
         expected, sequence = stored.sha256, entry.sequence + 1
 
 
+def _continuation_problems(content: LogContent) -> Iterator[str]:
+    for entry in entries(content):
+        body = entry.body
+        if not isinstance(body, EventRecord) or body.name != "continues":
+            continue
+        name, head = Path(str(body.details.get("file", ""))).name, str(body.details.get("head", ""))
+        before = content.path.parent / name
+        if not before.is_file():
+            continue
+        try:
+            found = read_log(before).records[-1].sha256
+        except AuditError as error:
+            yield f"continues {name}: {error}"
+            continue
+        if found != head:
+            yield (
+                f"continues {name}: expected its last record to have the hash {head[:12]}…, got "
+                f"{found[:12]}…: its end is missing or was changed"
+            )
+
+
 def _verdict_problems(content: LogContent) -> Iterator[str]:
     """Yield, for each plan that was judged, what differs when it is judged again; "" for nothing."""
     supervisor = Supervisor()
@@ -127,7 +149,7 @@ def _verdict_problems(content: LogContent) -> Iterator[str]:
         if isinstance(body, EventRecord):
             if body.name == "cleared":
                 supervisor.clear()
-            remembers = (remembers or body.name == "cleared") and body.name != "lost"
+            remembers = (remembers or body.name == "cleared") and body.name not in ("lost", "continues")
         elif isinstance(body, DecisionRecord) and body.judgement is not None:
             yield _judge_again(supervisor, body, remembers=remembers)
 
