@@ -206,7 +206,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "audit_log",
         "",
-        "Folder for the log of every decision, one file a start; empty for none.",
+        "Folder for the log of every decision, a new file every start; empty for none.",
     ),
     ParameterSpec(
         "publish_trajectory",
