@@ -15,11 +15,6 @@ GOOD = "Slow down for the curve ahead."
 QUESTION = [{"role": "user", "content": "Why?"}]
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-
 def client(stub: Stub, **options: Any) -> tuple[ChatClient, Clock]:
     clock = Clock()
     options = {"timeout_s": 5.0, **options}

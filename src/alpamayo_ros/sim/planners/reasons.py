@@ -122,8 +122,11 @@ class Cause:
 
     @property
     def goes_around(self) -> bool:
-        """Whether what it drives around is worth a word: not in a bend to the other side, which hides it."""
-        if self.nudge_is_done and self.turn:
+        """Whether what it drives around is worth a word: not in a bend to the other side, which hides it.
+
+        Nor where it stands, or has only to pass it and turns off.
+        """
+        if self.manoeuvre is Manoeuvre.HOLD or (self.nudge_is_done and self.turn):
             return False
         return self.nudge_side != 0 and -self.nudge_side not in (self.turn, self.bend_side)
 

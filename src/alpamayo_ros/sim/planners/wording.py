@@ -22,14 +22,15 @@ _VERBS: Mapping[Manoeuvre, tuple[str, ...]] = {
     Manoeuvre.STOP: ("Stop", "Come to a stop", "Slow down to a stop"),
     Manoeuvre.BRAKE: ("Brake hard", "Brake firmly"),
     Manoeuvre.SLOW: ("Slow down", "Decelerate", "Reduce speed"),
-    Manoeuvre.CREEP: ("Creep forward", "Inch forward"),
+    Manoeuvre.CREEP: ("Creep forward carefully", "Inch forward carefully"),
     Manoeuvre.KEEP: ("Prepare to slow down", "Get ready to slow down"),
-    Manoeuvre.START: ("Start moving slowly", "Move off slowly"),
+    Manoeuvre.START: ("Start moving carefully", "Move off carefully"),
     Manoeuvre.ACCELERATE: ("Accelerate only gently", "Speed up only gently"),
 }
 """What is said where something ahead holds the vehicle back."""
 _FREE_VERBS: Mapping[Manoeuvre, tuple[str, ...]] = {
     **_VERBS,
+    Manoeuvre.CREEP: ("Creep forward", "Inch forward"),
     Manoeuvre.KEEP: ("Keep lane and speed", "Maintain speed", "Keep the current speed"),
     Manoeuvre.START: ("Start moving", "Move off"),
     Manoeuvre.ACCELERATE: ("Accelerate", "Speed up", "Pick up speed"),
@@ -192,7 +193,11 @@ def _follow(cause: Cause, lead: str) -> tuple[str, ...]:
             f"Follow the {lead} ahead in our lane",
         )
     if cause.manoeuvre in (Manoeuvre.START, Manoeuvre.ACCELERATE, Manoeuvre.CREEP):
-        reasons = (f"behind the {lead} ahead", f"to follow the {lead}", f"behind the {lead} in our lane")
+        reasons = (
+            f"to follow the {lead} ahead",
+            f"behind the {lead} ahead",
+            f"behind the {lead} in our lane",
+        )
         verbs = _FREE_VERBS[cause.manoeuvre]
         return tuple(f"{verb} {reason}" for reason, verb in product(reasons, verbs))
     if cause.lead_stands:
@@ -293,7 +298,7 @@ def _turn(cause: Cause) -> tuple[str, ...]:
             f"Make the {side} turn at the junction at a low speed",
         )
     turns = (f"Turn {side} at the junction", f"Make the {side} turn at the junction")
-    grounds = ("the path is clear", "the junction is clear")
+    grounds = ("the path is clear", "the way is clear")
     return tuple(f"{turn} {word} {ground}" for ground, word, turn in product(grounds, _CONJUNCTIONS, turns))
 
 
@@ -313,9 +318,10 @@ def _passing(cause: Cause) -> tuple[str, ...]:
     if cause.manoeuvre is Manoeuvre.KEEP:
         verbs: tuple[str, ...] = ("Keep a safe distance to the", "Maintain a safe distance to the")
     else:
-        verbs = tuple(f"{verb} past the" for verb in _FREE_VERBS[cause.manoeuvre])
-    if cause.manoeuvre in _PAUSES:
-        verbs = tuple(f"{verb} beside the" for verb in _VERBS[cause.manoeuvre])
+        how = "beside the" if cause.manoeuvre in _PAUSES else "past the"
+        if cause.manoeuvre in (Manoeuvre.SLOW, Manoeuvre.BRAKE):
+            how = "to pass the"
+        verbs = tuple(f"{verb} {how}" for verb in _FREE_VERBS[cause.manoeuvre])
     return tuple(f"{verb} {thing}" for thing, verb in product(things, verbs))
 
 
