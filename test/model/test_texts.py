@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from alpamayo_ros.model import special_tokens
 from alpamayo_ros.model.texts import GeneratedTexts, extract, parse_sections, until_trajectory
 from alpamayo_ros.types import ReasoningSections
 
@@ -12,7 +13,7 @@ def test_texts_are_the_references(golden) -> None:
         is_plan = f"{tag}.action" in golden.tensors
         for k, sequence in enumerate(golden[f"{tag}.sequences"]):
             text = golden.tokenizer.decode(sequence if is_plan else sequence[prompt_length:])
-            texts = GeneratedTexts.from_decoded(text)
+            texts = GeneratedTexts.from_decoded(text, generation=golden.config.generation)
             assert texts.reasoning == expected["cot"][k], (tag, k)
             assert texts.meta_action == expected["meta_action"][k], (tag, k)
             assert texts.answer == expected["answer"][k], (tag, k)
@@ -47,6 +48,32 @@ def test_all_texts_at_once() -> None:
         "<|answer_start|>Yes<|answer_end|><|traj_future_start|>"
     )
     assert GeneratedTexts.from_decoded(text) == GeneratedTexts("Yield.", True, "slow down", "Yes")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "<|cot_end|><|_padding_2|> stop, go_straight <|_padding_3|><|traj_future_start|>",
+            "stop, go_straight",
+        ),
+        ("<|_padding_2|>a<|_padding_2|>b<|_padding_3|>c<|_padding_3|>", "b"),
+        ("a prompt<|_padding_3|>", ""),
+        ("<|_padding_2|>never ends", ""),
+        ("<|_padding_3|>late<|_padding_2|>", ""),
+        ("<|traj_future_start|><|_padding_2|>a<|_padding_3|>", ""),
+        ("<|meta_action_start|>a<|meta_action_end|>", ""),
+    ],
+)
+def test_1_5_has_the_meta_action_between_tokens_of_other_names(text: str, expected: str) -> None:
+    assert GeneratedTexts.from_decoded(text, generation="alpamayo1_5").meta_action == expected
+
+
+def test_the_tokens_around_a_meta_action_are_those_of_its_ids() -> None:
+    for generation in ("alpamayo_r1", "alpamayo1_5"):
+        start, end = (special_tokens.names(generation)[i] for i in special_tokens.META_ACTION_POSITIONS)
+        text = f"<|{start}|>stop<|{end}|>"
+        assert GeneratedTexts.from_decoded(text, generation=generation).meta_action == "stop"
 
 
 def test_empty_reasoning_that_ended_is_complete() -> None:

@@ -344,7 +344,10 @@ class Alpamayo:
         # The prompt as well, as upstream: an end token without its start reaches back into it.
         prompt = self._tokenizer.decode(prompt_ids)
         return [
-            GeneratedTexts.from_decoded(prompt + self._tokenizer.decode(ids)) for ids in generated.token_ids
+            GeneratedTexts.from_decoded(
+                prompt + self._tokenizer.decode(ids), generation=self.config.generation
+            )
+            for ids in generated.token_ids
         ]
 
     def _require_engine(self) -> Engine:

@@ -41,6 +41,9 @@ _NAMES: tuple[str, ...] = (
 )
 _RENAMED_IN_1_5: tuple[int, ...] = (3, 6, 10, 11, 13, 18, 19, 20, 21)
 
+META_ACTION_POSITIONS: tuple[int, int] = (10, 11)
+"""Of the tokens around the meta action, which 1.5 has under other names."""
+
 TRAJECTORY_NAMES: dict[str, str] = {
     "history": "traj_history",
     "future": "traj_future",

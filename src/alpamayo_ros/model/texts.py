@@ -1,11 +1,17 @@
-"""What the model wrote, taken out of its decoded tokens as upstream's token_utils.py does."""
+"""What the model wrote, taken out of its decoded tokens as upstream's token_utils.py does.
+
+Upstream's 1.5 looks for the meta action between tokens that its vocabulary has under other names, and finds
+none. Here the tokens at the same positions count, so a checkpoint of that layout that was trained to write
+meta actions is read; the released one never writes these tokens.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from alpamayo_ros.model.special_tokens import token
+from alpamayo_ros.model.config import ALPAMAYO_R1
+from alpamayo_ros.model.special_tokens import META_ACTION_POSITIONS, names, token
 from alpamayo_ros.types import ReasoningSections
 
 _HEADING = re.compile(
@@ -38,19 +44,20 @@ class GeneratedTexts:
     answer: str
 
     @classmethod
-    def from_decoded(cls, text: str) -> GeneratedTexts:
+    def from_decoded(cls, text: str, *, generation: str = ALPAMAYO_R1) -> GeneratedTexts:
         """Take the texts out of one sample's decoded tokens, special tokens included.
 
         Args:
             text: prompt and generation, as upstream decodes them for a plan; for a question the generation
                 alone. The prompt matters only where an end token has no start token before it in the
                 generation: then the text begins at the prompt's start token, or at the text's start.
+            generation: of the model, which decides what the tokens around a meta action are called.
         """
         text = until_trajectory(text)
         return cls(
             reasoning=extract(text, "cot"),
             reasoning_complete=token("cot_end") in text,
-            meta_action=extract(text, "meta_action"),
+            meta_action=_meta_action(text, generation),
             answer=extract(text, "answer"),
         )
 
@@ -71,6 +78,15 @@ def extract(text: str, name: str) -> str:
     if not end:
         return ""
     return before.rpartition(token(f"{name}_start"))[2].strip()
+
+
+def _meta_action(text: str, generation: str) -> str:
+    start, end = (token(names(generation)[position]) for position in META_ACTION_POSITIONS)
+    if start == token("meta_action_start"):
+        return extract(text, "meta_action")
+    # Tokens that stand for something else upstream: one that has strayed in alone brings in nothing.
+    before, found, _ = text.partition(end)
+    return before.rpartition(start)[2].strip() if found and start in before else ""
 
 
 def parse_sections(text: str) -> ReasoningSections | None:
