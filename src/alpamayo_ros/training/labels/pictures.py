@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from alpamayo_ros.training.sample import TrainingSample
+from alpamayo_ros.types import UInt8Array
 
 
 def picture_path(folder: Path, sample_id: str) -> Path:
@@ -19,7 +20,7 @@ def picture_path(folder: Path, sample_id: str) -> Path:
 def write_picture(sample: TrainingSample, folder: Path) -> Path:
     """Write the picture of a sample; cameras in their order, scaled to the height of the first."""
     observation = sample.observation
-    views = []
+    views: list[UInt8Array] = []
     for camera_id in observation.camera_ids:
         frame = observation.frames_of(camera_id)[-1]
         view = np.ascontiguousarray(frame.transpose(1, 2, 0)[..., ::-1])
