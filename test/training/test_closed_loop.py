@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import pytest
 
+from alpamayo_ros.cli.main import main
 from alpamayo_ros.sim.planner_sources import ConstantSource
 from alpamayo_ros.sim.scoring import RolloutScore
 from alpamayo_ros.sim.scoring.aggregate import mean_with_interval
@@ -142,3 +143,42 @@ def test_a_checkpoints_identity_is_its_content(tmp_path: Path) -> None:
     (tmp_path / "two" / "model.safetensors").write_bytes(b"others")
     assert checkpoint_identity(one) != checkpoint_identity(two)
     assert checkpoint_identity("nvidia/Alpamayo-1.5-10B") == "nvidia/Alpamayo-1.5-10B"
+    (tmp_path / "two" / "config.json").unlink()
+    with pytest.raises(InvalidInput, match=r"expected a checkpoint's folder with config\.json"):
+        checkpoint_identity(two)
+
+
+@pytest.mark.long
+def test_the_command_compares_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "evaluate", "constant", "--baseline", "expert", "--scenarios", "curve-181"]
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    first = capsys.readouterr().out
+    written = json.loads((tmp_path / "comparison.json").read_text("utf-8"))
+    assert written["difference"]["scene_score"]["n"] == 1
+    assert written["difference"]["scene_score"]["mean"] < 0  # straight on in a bend
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    again = capsys.readouterr().out
+    # The same figures, nothing driven.
+    assert again.splitlines() == [line for line in first.splitlines() if "curve-181" not in line]
+    assert "curve-181" in first
+    swapped = [*command[:2], "expert", *command[3:]]
+    assert main([*swapped, "--out", str(tmp_path)]) == 2
+    assert "expected scores of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ([], "a checkpoint's folder with config.json or a hub id"),
+        (["--scenarios", "moon"], "scenarios: expected all"),
+        (["--rollouts", "0"], "rollouts: expected at least 1"),
+        (["--renderer", "nowhere"], "--renderer: expected"),
+    ],
+)
+def test_the_command_refuses_before_it_does_anything(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: list[str], says: str
+) -> None:
+    planner = "constant" if changes else "nowhere"
+    assert main(["train", "evaluate", planner, "--out", str(tmp_path / "out"), *changes]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

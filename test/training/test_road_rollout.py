@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
+from road_factory import PlainPictures
 
 from alpamayo_ros.sim.planners import ExpertPlanner
-from alpamayo_ros.sim.protocol.sensorsim import AvailableCamera
-from alpamayo_ros.sim.state import ActorState, EgoState
 from alpamayo_ros.sim.world import ProceduralWorld
 from alpamayo_ros.training.episode import Episode, FrameCodec
 from alpamayo_ros.training.road_guidance import Guidance
@@ -25,19 +23,6 @@ SCENE = "straight-100"
 PICTURES = PictureSettings(camera_ids=(1, 6), height=24, width=40, codec=FrameCodec("png"))
 GUIDANCE = Guidance(num_samples=3, near_m=1.5, recovery_ticks=4)
 TICKS = 16
-
-
-class PlainPictures:
-    """One grey for all."""
-
-    @property
-    def available(self) -> Mapping[str, AvailableCamera]:
-        return {}
-
-    def render(
-        self, ego: EgoState, actors: Sequence[ActorState], *, camera_ids: Sequence[int]
-    ) -> Mapping[int, bytes]:
-        return {i: FrameCodec("png").encode(np.full((3, 24, 40), 90, np.uint8)) for i in camera_ids}
 
 
 class ErringExpert:

@@ -79,10 +79,16 @@ def read_score(path: Path) -> RolloutScore:
 
 
 def checkpoint_identity(checkpoint: str) -> str:
-    """Return a digest of a checkpoint's config and weights, by content; of a hub id the id itself."""
+    """Return a digest of a checkpoint's config and weights, by content; of a hub id the id itself.
+
+    Raises:
+        InvalidInput: for a folder without config.json.
+    """
     folder = Path(checkpoint).expanduser()
     if not folder.is_dir():
         return checkpoint
+    if not (folder / "config.json").is_file():
+        raise InvalidInput(f"{folder}: expected a checkpoint's folder with config.json, got none")
     digest = hashlib.sha256()
     for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
         digest.update(path.name.encode())
