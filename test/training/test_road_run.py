@@ -21,6 +21,7 @@ from road_factory import make_all
 from alpamayo_ros.cli.main import main
 from alpamayo_ros.cli.sim_checkpoint import CheckpointSource
 from alpamayo_ros.cli.train_road import describe
+from alpamayo_ros.sim.planner_sources import ConstantSource
 from alpamayo_ros.sim.rollout_driver import PlannerSource
 from alpamayo_ros.sim.world import ProceduralWorld
 from alpamayo_ros.training.closed_loop import checkpoint_identity
@@ -110,9 +111,9 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_an_iteration_learns_from_its_rollouts_and_leaves_a_policy(start: Start, tmp_path: Path) -> None:
-    """Stopped behind each stage and the checkpoint; pictures and scores aside, all is real."""
+    """Stopped behind every step; the pictures are plain and what is scored needs none, all else is real."""
     run = road(start, tmp_path / "out")
-    run = replace(run, settings=replace(run.settings, judged_scene_ids=()))
+    run = replace(run, policies=Policies(run.policies.guided, lambda checkpoint, backbone: ConstantSource()))
     run.out.mkdir()
     run.settings.settle(run.out)
     make_all(run.rollouts(1))
@@ -122,17 +123,30 @@ def test_an_iteration_learns_from_its_rollouts_and_leaves_a_policy(start: Start,
         told.append(line)
         raise Killed(line)
 
-    for _ in range(3):
+    for _ in range(5):
         with pytest.raises(Killed):
             replace(run, tell=kill).run(1)
-    assert [line.split()[2] for line in told] == ["stage", "stage", "wrote"]
+    assert [line.split()[2] for line in told] == ["scores", "stage", "stage", "wrote", "scores"]
     (figures,) = run.run(1)
     assert run.run(1) == [figures]
-    assert (figures["rollouts"]["ticks"], figures["scores"]) == (8, None)
+    assert figures["rollouts"]["ticks"] == 8
+    # Both scores are of the same planner, so they do not differ.
+    assert figures["against_start"]["scene_score"] == {
+        "mean": 0.0,
+        "ci95": [0.0, 0.0],
+        "n": 1,
+        "excludes_zero": False,
+    }
     learned, before = (
         checkpoint_identity(str(each)) for each in (tmp_path / "out/iteration1/checkpoint", start.checkpoint)
     )
     assert learned != before
+
+    # The next iteration starts from there, and learns from the rollouts of both.
+    make_all(run.rollouts(2))
+    assert [each["iteration"] for each in run.run(2)] == [1, 2]
+    started = json.loads((run.folder(2) / "run" / "run.json").read_text("utf-8"))
+    assert started["checkpoint"] == "../../iteration1/checkpoint"
 
 
 @pytest.mark.long
