@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from sft_samples import samples
+from sft_samples import Samples, make_sample
 from torch import nn
 
 from alpamayo_ros.training import lora
@@ -46,7 +47,7 @@ def test_an_adapter_changes_nothing_until_trained_and_merges_into_its_layer() ->
         ({"prefixes": ["3."]}, r"lora: expected linear layers under 3., got none"),
     ],
 )
-def test_refuses(change: dict, says: str) -> None:
+def test_refuses(change: dict[str, Any], says: str) -> None:
     given = {"prefixes": ["2."], "rank": 1, "alpha": 1.0, "seed": 0, **change}
     with pytest.raises(InvalidInput, match=says):
         lora.inject(network(), given.pop("prefixes"), **given)
@@ -70,16 +71,9 @@ def test_steps_on_a_released_layout_lower_the_loss_and_move_only_what_is_trained
         folder / "checkpoint", folder / "backbone", device=torch.device("cpu"), dtype=torch.float32
     )
     before = {name: parameter.clone() for name, parameter in model.network.named_parameters()}
-    values = {
-        "steps": 4,
-        "batch_size": 1,
-        "warmup_steps": 0,
-        "peak_rate": 3e-3,
-        "log_every": 1,
-        "ema_decay": 0.0,
-    }
-    values |= {"eval_every": 1, "flow_draws": 8}
-    source = type(samples(1))((samples(1)[0],))
+    values: dict[str, Any] = {"steps": 4, "batch_size": 1, "warmup_steps": 0, "peak_rate": 3e-3}
+    values |= {"log_every": 1, "eval_every": 4, "ema_decay": 0.0, "flow_draws": 8}
+    source = Samples((make_sample(0, cameras=(1,)),))
     trainer = Trainer(
         model,
         source,

@@ -58,7 +58,7 @@ def test_it_loads_and_plans_and_is_not_called_random(planner: Alpamayo) -> None:
 
 def test_images_keep_their_size_and_a_cameras_aspect_gives_it(planner: Alpamayo) -> None:
     images = ImagePreparer(planner.config)
-    for height, width in ((IMAGE_HEIGHT, IMAGE_WIDTH), (1080, 1920), (1208, 1920), (540, 960)):
+    for height, width in ((IMAGE_HEIGHT, IMAGE_WIDTH), (1080, 1920), (1208, 1920), (320, 576), (192, 320)):
         assert images.model_size(height, width) == (IMAGE_HEIGHT, IMAGE_WIDTH)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from alpamayo_ros.model.engine import Engine
 from alpamayo_ros.training.sequence import Batch, collate
 from alpamayo_ros.training.sequence_images import ImageEncoder
 from alpamayo_ros.training.settings import TrainSettings
-from alpamayo_ros.training.stage2 import _Prefix, _Recorder, expert_context, flow_loss
+from alpamayo_ros.training.stage2 import _Prefix, _Recorder, evaluate_flow, expert_context, flow_loss
 from alpamayo_ros.training.trainer_model import TrainableModel
 from alpamayo_ros.types import InvalidInput
 
@@ -93,11 +94,31 @@ def test_nothing_behind_the_start_token_is_seen(model: TrainableModel, batch: Ba
     changed = batch.token_ids.clone()
     for row, offset in enumerate(batch.offsets.tolist()):
         changed[row, offset:] = 5
-    other = Batch(**{**vars(batch), "token_ids": changed})
+    other = replace(batch, token_ids=changed)
     assert loss(other) == pytest.approx(loss(batch), rel=1e-5)
     for row, offset in enumerate(batch.offsets.tolist()):
         changed[row, offset - 2] = 6
     assert abs(loss(other) - loss(batch)) > 1e-6
+
+
+def test_drawn_trajectories_are_measured_against_the_waypoints(model: TrainableModel, batch: Batch) -> None:
+    def figures(of: Batch) -> tuple[float, float, float]:
+        loss, distance = evaluate_flow(
+            model.network,
+            of,
+            images=ImageEncoder(model.network, model.images),
+            generator=torch.Generator().manual_seed(4),
+            draws=2,
+            action_space=model.action_space,
+        )
+        return loss.means["loss"], distance.means["ade_m"], distance.means["fde_m"]
+
+    loss, ade_m, fde_m = figures(batch)
+    assert ade_m > 0 and fde_m > 0
+    # Waypoints far to the side are that much farther; the loss is of actions and knows nothing of them.
+    aside = replace(batch, future_xyz=batch.future_xyz + torch.tensor([0.0, 1e4, 0.0]))
+    assert figures(aside)[0] == loss
+    assert figures(aside)[1] == pytest.approx(1e4, rel=0.05)
 
 
 def test_refuses_no_draws(model: TrainableModel, batch: Batch) -> None:

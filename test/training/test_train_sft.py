@@ -61,11 +61,15 @@ def test_both_stages_run_go_on_and_are_exported(
 
 
 def test_a_small_member_is_made_from_the_data(data: Path, tmp_path: Path) -> None:
-    given = ["--data", data, "--checkpoint", "small:4M", "--out", tmp_path, "--steps", 1, "--stage", 1]
+    given: list[object] = ["--data", data, "--checkpoint", "small:4M", "--out", tmp_path / "run"]
+    given += ["--steps", 1, "--stage", 1]
     assert sft(*given) == 0
-    assert (tmp_path / "start" / "config.json").exists()
-    assert load_settings(tmp_path / "stage1").peak_rate == 1e-3
+    assert (tmp_path / "run" / "start" / "config.json").exists()
+    assert load_settings(tmp_path / "run" / "stage1").peak_rate == 1e-3
     assert sft(*given) == 0  # with the start that is there
+    # A run may be moved: its start lies in it.
+    moved = (tmp_path / "run").rename(tmp_path / "elsewhere")
+    assert main.main(["train", "export", str(moved), str(tmp_path / "out")]) == 0
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,7 +17,7 @@ from sft_samples import Samples, make_sample
 
 from alpamayo_ros.training.metrics import read_metrics
 from alpamayo_ros.training.sample import TrainingSample
-from alpamayo_ros.training.settings import TrainSettings
+from alpamayo_ros.training.settings import LoraSettings, TrainSettings
 from alpamayo_ros.training.trainer import Trainer, TrainingDiverged, TrainResult
 from alpamayo_ros.training.trainer_model import TrainableModel
 from alpamayo_ros.training.trainer_state import BEST_FILE, STATE_FILE, TrainState
@@ -69,8 +70,11 @@ class Stopping(Samples):
 
 @pytest.mark.parametrize(
     "settings",
-    [SHORT, replace(SHORT, stage=1, steps=4, accumulate=2, batch_size=1)],
-    ids=["stage2", "stage1-accumulated"],
+    [
+        replace(SHORT, vision_cache_bytes=10**8),
+        replace(SHORT, stage=1, steps=4, accumulate=2, batch_size=1),
+    ],
+    ids=["stage2-cached", "stage1-accumulated"],
 )
 def test_half_a_run_and_its_resumption_are_the_whole_run_bit_by_bit(
     start: Start, tmp_path: Path, settings: TrainSettings
@@ -145,6 +149,36 @@ def test_workers_and_autocast_train_too(start: Start, tmp_path: Path) -> None:
     assert mixed.best_loss != plain.best_loss
 
 
+@pytest.mark.parametrize("stage", [1, 2])
+def test_recomputed_gradients_are_the_same(start: Start, tmp_path: Path, stage: int) -> None:
+    losses = []
+    for recompute in (False, True):
+        settings = replace(SHORT, stage=stage, steps=2, recompute=recompute)
+        start(tmp_path / str(recompute), settings).run()
+        losses.append([record["loss"] for record in read_metrics(tmp_path / str(recompute))])
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [replace(SHORT, autocast=True), replace(SHORT, stage=1, lora=LoraSettings(2, 4.0), autocast=True)],
+    ids=["expert", "lora"],
+)
+def test_a_checkpoint_held_in_bfloat16_trains_in_float32(
+    golden_dir: Path, tmp_path: Path, settings: TrainSettings
+) -> None:
+    """As a released 10B checkpoint is on a GPU."""
+    golden = golden_dir / "alpamayo1_5"
+    model = TrainableModel.load(
+        golden / "checkpoint", golden / "backbone", device=torch.device("cpu"), dtype=torch.bfloat16
+    )
+    settings = replace(settings, steps=1, batch_size=1)
+    result = Trainer(model, SOURCE, settings=settings, folder=tmp_path, held_out=HELD_OUT).run()
+    assert result.status == "finished" and result.best_loss is not None
+    for name, parameter in model.network.named_parameters():
+        assert parameter.dtype == (torch.float32 if parameter.requires_grad else torch.bfloat16), name
+
+
 def test_a_run_that_diverges_says_so(start: Start, tmp_path: Path) -> None:
     trainer = start(tmp_path, SHORT)
     trainer.model.network.action_out_proj.bias.data.fill_(float("nan"))
@@ -158,6 +192,8 @@ def test_other_settings_samples_or_files_are_refused(start: Start, tmp_path: Pat
         start(tmp_path, replace(SHORT, steps=2, seed=1))
     with pytest.raises(InvalidInput, match="resume: expected the run's 5 samples, got 1"):
         start(tmp_path, replace(SHORT, steps=2), HELD_OUT)
+    with pytest.raises(InvalidInput, match="resume: expected the run's own weights of samples, got others"):
+        start(tmp_path, replace(SHORT, steps=2), weights=np.arange(5.0))
     (tmp_path / STATE_FILE).write_bytes(b"no state")
     with pytest.raises(InvalidInput, match=r"state.pt: expected a run's state, got"):
         start(tmp_path, replace(SHORT, steps=2))

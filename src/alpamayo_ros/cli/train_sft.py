@@ -84,6 +84,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="in which the result will drive: frozen weights are held and constants rounded so",
     )
     parser.add_argument("--no-autocast", action="store_true", help="on a GPU compute in float32, too")
+    parser.add_argument(
+        "--recompute", action="store_true", help="less memory for gradients, a third more time"
+    )
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard's files, too")
 
 
@@ -111,10 +114,12 @@ def run(args: argparse.Namespace) -> int:
     weights = None
     if args.balance:
         weights = balanced_weights(list(train.all_tags()), by=args.balance.split(","))
-    checkpoint = args.checkpoint
+    checkpoint = _absolute(args.checkpoint)
     if checkpoint.startswith(_SMALL):
-        checkpoint = str(_small_start(args, train))
-    folder = RunFolder.create(args.out, RunStart(checkpoint, args.backbone, args.dtype))
+        _write_small_start(args, train)
+        checkpoint = _START_FOLDER
+    backbone = None if args.backbone is None else _absolute(args.backbone)
+    folder = RunFolder.create(args.out, RunStart(checkpoint, backbone, args.dtype))
     for stage, of_stage in zip(stages, settings, strict=True):
         before = tuple(done for done in folder.trained_stages() if done < stage)
         model = folder.load(device=device, stages=before, progress=True)
@@ -172,6 +177,7 @@ def _settings(args: argparse.Namespace, stage: int, *, autocast: bool) -> TrainS
         ema_decay=args.ema,
         seed=args.seed,
         autocast=autocast,
+        recompute=args.recompute,
         train_vision=not args.freeze_vision,
         lora=LoraSettings(args.lora_rank, args.lora_alpha) if args.lora else None,
         span_weights=weights,
@@ -186,8 +192,14 @@ def _settings(args: argparse.Namespace, stage: int, *, autocast: bool) -> TrainS
     )
 
 
-def _small_start(args: argparse.Namespace, train: SampleSource) -> Path:
-    """Return the run's own start checkpoint, made at first; its tokenizer and action scale are the data's."""
+def _absolute(name: str) -> str:
+    """Return a folder's absolute path, so that the run can be gone on with from anywhere; else the name."""
+    folder = Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else name
+
+
+def _write_small_start(args: argparse.Namespace, train: SampleSource) -> None:
+    """Write the run's own start checkpoint unless it is there; its words and action scale are the data's."""
     from alpamayo_ros.training.small_checkpoint import write_small_checkpoint
     from alpamayo_ros.training.small_tokenizer import texts_of
     from alpamayo_ros.training.targets import action_statistics
@@ -201,7 +213,6 @@ def _small_start(args: argparse.Namespace, train: SampleSource) -> Path:
             statistics=action_statistics(train),
             seed=args.seed,
         )
-    return folder
 
 
 def _summary(result: TrainResult) -> str:

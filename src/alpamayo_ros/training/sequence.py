@@ -12,7 +12,7 @@ reasoning has an empty CoC that doesn't count, so that only the trajectory is le
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -56,6 +56,8 @@ class TrainingSequence:
         prompt_length: tokens of the prompt.
         offset: index behind <|traj_future_start|>: the expert's context ends there.
         action: float32 [64, 2], the flow's target.
+        history_xyz, history_rot: float32 [16, 3] m, [16, 3, 3], in the rig frame at t0.
+        future_xyz: float32 [64, 3] m, the sample's waypoints in the same frame.
         frames: uint8 RGB [4, 3, h, w] a camera, at the model's size.
         round_trip_error_m: see Targets.
     """
@@ -67,6 +69,9 @@ class TrainingSequence:
     prompt_length: int
     offset: int
     action: Tensor
+    history_xyz: Tensor
+    history_rot: Tensor
+    future_xyz: Tensor
     frames: tuple[UInt8Array, ...]
     round_trip_error_m: float
 
@@ -178,6 +183,9 @@ class SequenceBuilder:
             prompt_length=len(prompt),
             offset=before + 1,
             action=targets.action,
+            history_xyz=torch.tensor(observation.history_xyz_in_rig_t0),
+            history_rot=torch.tensor(observation.history_rot_in_rig_t0),
+            future_xyz=torch.tensor(sample.future_xyz_in_rig_t0),
             frames=tuple(self._images.prepare_frames(frames) for frames in observation.frames),
             round_trip_error_m=targets.round_trip_error_m,
         )
@@ -201,6 +209,8 @@ class Batch:
         positions: int64 [3, B, L].
         offsets: int64 [B].
         actions: float32 [B, 64, 2].
+        history_xyz, history_rot, future_xyz: float32 [B, 16, 3], [B, 16, 3, 3], [B, 64, 3].
+        round_trip_error_m: float32 [B], see Targets.
         visual_index: int64 [N], the image placeholders' indices into the flattened [B * L].
         frames: all samples' cameras one after the other, uint8 [4, 3, h, w] each.
         sample_ids: B names.
@@ -211,6 +221,10 @@ class Batch:
     positions: Tensor
     offsets: Tensor
     actions: Tensor
+    history_xyz: Tensor
+    history_rot: Tensor
+    future_xyz: Tensor
+    round_trip_error_m: Tensor
     visual_index: Tensor
     frames: tuple[UInt8Array, ...]
     sample_ids: tuple[str, ...]
@@ -223,15 +237,12 @@ class Batch:
         length = int(self.offsets.max())
         width = self.token_ids.shape[1]
         rows, columns = self.visual_index // width, self.visual_index % width
-        return Batch(
+        return replace(
+            self,
             token_ids=self.token_ids[:, :length],
             spans=self.spans[:, :length],
             positions=self.positions[..., :length],
-            offsets=self.offsets,
-            actions=self.actions,
             visual_index=rows * length + columns,
-            frames=self.frames,
-            sample_ids=self.sample_ids,
         )
 
 
@@ -254,6 +265,10 @@ def collate(sequences: Sequence[TrainingSequence], *, image_pad_id: int) -> Batc
         positions=positions,
         offsets=torch.tensor([sequence.offset for sequence in sequences]),
         actions=torch.stack([sequence.action for sequence in sequences]),
+        history_xyz=torch.stack([sequence.history_xyz for sequence in sequences]),
+        history_rot=torch.stack([sequence.history_rot for sequence in sequences]),
+        future_xyz=torch.stack([sequence.future_xyz for sequence in sequences]),
+        round_trip_error_m=torch.tensor([sequence.round_trip_error_m for sequence in sequences]),
         visual_index=(token_ids.flatten() == image_pad_id).nonzero()[:, 0],
         frames=tuple(frames for sequence in sequences for frames in sequence.frames),
         sample_ids=tuple(sequence.sample_id for sequence in sequences),

@@ -59,14 +59,13 @@ class ImageEncoder:
         self.hits += len(keys) - len(fresh)
         self.misses += len(fresh)
         found = {key: self._cache[key] for key in keys if key in self._cache}
-        if fresh:
+        for key, image in fresh.items():
+            # One by one: then a frame's features don't depend, not by rounding either, on what came with it,
+            # and a resumed run, whose memory is empty, goes on bit by bit.
             with torch.no_grad():
-                features = self._features(list(fresh.values()))
-            counts = [h * w // self._token_pixels for h, w in (image.shape[-2:] for image in fresh.values())]
-            split = [part.split(counts) for part in (features.embeds, *features.deepstack)]
-            for index, key in enumerate(fresh):
-                found[key] = tuple(part[index] for part in split)
-                self._keep(key, found[key])
+                features = self._features([image])
+            found[key] = (features.embeds, *features.deepstack)
+            self._keep(key, found[key])
         for key in keys:
             if key in self._cache:
                 self._cache.move_to_end(key)
@@ -74,18 +73,13 @@ class ImageEncoder:
         parts = [torch.cat([found[key][i].to(device) for key in keys]) for i in range(len(found[keys[0]]))]
         return VisualFeatures(parts[0], tuple(parts[1:]))
 
-    @property
-    def _token_pixels(self) -> int:
-        return (self._images.patch_size * self._images.merge_size) ** 2
-
     def _features(self, frames: Sequence[UInt8Array]) -> VisualFeatures:
         device = self._network.device
         pixel_values, grid_thw = self._images.patchify(frames, device=device)
         return self._network.encode_images(pixel_values, grid_thw.to(device))
 
     def _keep(self, key: _Key, features: tuple[Tensor, ...]) -> None:
-        # A slice would keep the whole batch's memory alive.
-        kept = tuple(part.detach().to("cpu", copy=True).contiguous().clone() for part in features)
+        kept = tuple(part.detach().to("cpu", copy=True) for part in features)
         self._cache[key] = kept
         self._held_bytes += sum(part.nbytes for part in kept)
         while self._held_bytes > self._capacity_bytes and self._cache:

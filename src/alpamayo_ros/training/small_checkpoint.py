@@ -166,7 +166,7 @@ def _config(size: SmallSize, statistics: ActionStatistics) -> dict[str, Any]:
         "model_dtype": "float32",
         "attn_implementation": "sdpa",
         "min_pixels": pixels // 4,
-        "max_pixels": pixels + 1024,  # less than another row or column of tokens at this aspect
+        "max_pixels": pixels + 2640,  # cameras of 16:10 to 16:9 come to this size, 576 x 320 included
         "add_special_tokens": True,
         "traj_tokenizer_cfg": {
             "_target_": "alpamayo1_5.action_space.discrete_action_space.DiscreteTrajectoryTokenizer",

@@ -23,7 +23,7 @@ PROMPT_TEXTS: tuple[str, ...] = (SYSTEM_TEXT, PLANNING_TEXT, *CAMERA_LABELS, "sy
 _LEAST_VOCABULARY = 257  # the bytes, and something learned
 
 
-def texts_of(source: SampleSource, *, limit: int = 20_000) -> tuple[str, ...]:
+def texts_of(source: SampleSource, *, limit: int = 5000) -> tuple[str, ...]:
     """Return the different reasonings, meta actions and instructions of up to `limit` samples, sorted."""
     if limit < 1 or len(source) < 1:
         raise InvalidInput(f"samples: expected at least 1, got {min(limit, len(source))}")

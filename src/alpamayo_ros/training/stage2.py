@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alpamayo_ros.model.flow_matching import FlowMatching
+from alpamayo_ros.model.action_space import UnicycleActionSpace
+from alpamayo_ros.model.flow_matching import FlowMatching, Velocity
 from alpamayo_ros.model.network import AlpamayoNetwork
 from alpamayo_ros.training.losses import LossParts
 from alpamayo_ros.training.sequence import Batch
@@ -71,25 +72,73 @@ def flow_loss(
     """
     if draws < 1:
         raise InvalidInput(f"draws: expected at least 1, got {draws}")
-    device = network.device
-    batch = batch.cropped()
-    with torch.no_grad():
-        recorder = _Recorder()
-        network.read(
-            network.embed(batch.token_ids.to(device)),
-            batch.positions.to(device),
-            recorder,
-            visual=images.encode(batch.frames),
-            visual_index=batch.visual_index.to(device),
-        )
-    rows = torch.arange(len(batch), device=device).repeat_interleave(draws)
-    prefix = _Prefix([(keys[rows], values[rows]) for keys, values in recorder.entries])
-    offsets = batch.offsets.to(device)[rows]
-    positions, mask = expert_context(batch, rows=rows, offsets=offsets)
+    return _loss(network, batch, memory=_remember(network, batch, images), generator=generator, draws=draws)
+
+
+@torch.no_grad()
+def evaluate_flow(
+    network: AlpamayoNetwork,
+    batch: Batch,
+    *,
+    images: ImageEncoder,
+    generator: torch.Generator,
+    draws: int,
+    action_space: UnicycleActionSpace,
+) -> tuple[LossParts, LossParts]:
+    """Return the loss, and how far one drawn trajectory is from the sample's: its figures "ade_m", "fde_m".
+
+    The expert drives behind the sample's own reasoning, not behind what the backbone would write. Distances
+    are in the plane, to the waypoints themselves: what the action space cannot express counts, too, and
+    "round_trip_m" says how much that is.
+    """
+    memory = _remember(network, batch, images)
+    loss = _loss(network, batch, memory=memory, generator=generator, draws=draws)
+    noise = torch.randn(batch.actions.shape, generator=generator)
+    velocity = _velocity(network, batch, memory=memory, rows=torch.arange(len(batch), device=network.device))
+    action = FlowMatching().integrate(velocity, noise.to(network.device)).cpu()
+    driven = action_space.to_trajectory(action, batch.history_xyz, batch.history_rot).xyz_in_rig_t0
+    off_m = (driven[..., :2] - batch.future_xyz[..., :2]).norm(dim=-1)
+    means = {"ade_m": float(off_m.mean()), "fde_m": float(off_m[:, -1].mean())}
+    means["round_trip_m"] = float(batch.round_trip_error_m.mean())
+    return loss, LossParts(off_m.mean(), means, dict.fromkeys(means, len(batch)))
+
+
+_Memory = list[tuple[Tensor, Tensor]]
+"""Keys and values of each layer, [B, kv_heads, L, head_dim], up to the batch's last offset."""
+
+
+@torch.no_grad()
+def _remember(network: AlpamayoNetwork, batch: Batch, images: ImageEncoder) -> _Memory:
+    device, cropped, recorder = network.device, batch.cropped(), _Recorder()
+    network.read(
+        network.embed(cropped.token_ids.to(device)),
+        cropped.positions.to(device),
+        recorder,
+        visual=images.encode(cropped.frames),
+        visual_index=cropped.visual_index.to(device),
+    )
+    return recorder.entries
+
+
+def _velocity(network: AlpamayoNetwork, batch: Batch, *, memory: _Memory, rows: Tensor) -> Velocity:
+    """Return the flow's velocity at R states, the r-th in the context of the batch's row rows[r]."""
+    prefix = _Prefix([(keys[rows], values[rows]) for keys, values in memory])
+    positions, mask = expert_context(
+        batch.cropped(), rows=rows, offsets=batch.offsets.to(network.device)[rows]
+    )
 
     def velocity(actions: Tensor, time: Tensor) -> Tensor:
         return network.velocity(actions, time, positions, prefix, attention_mask=mask)
 
+    return velocity
+
+
+def _loss(
+    network: AlpamayoNetwork, batch: Batch, *, memory: _Memory, generator: torch.Generator, draws: int
+) -> LossParts:
+    device = network.device
+    rows = torch.arange(len(batch), device=device).repeat_interleave(draws)
+    velocity = _velocity(network, batch, memory=memory, rows=rows)
     pair = FlowMatching().training_pair(batch.actions.repeat_interleave(draws, dim=0), generator=generator)
     error = velocity(pair.x_t.to(device), pair.t.to(device)) - pair.velocity.to(device)
     total = error.square().mean()

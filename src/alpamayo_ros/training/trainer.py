@@ -29,7 +29,7 @@ from alpamayo_ros.training.sequence import Batch
 from alpamayo_ros.training.sequence_images import ImageEncoder
 from alpamayo_ros.training.settings import TrainSettings
 from alpamayo_ros.training.stage1 import reasoning_loss
-from alpamayo_ros.training.stage2 import flow_loss
+from alpamayo_ros.training.stage2 import evaluate_flow, flow_loss
 from alpamayo_ros.training.trainer_model import TrainableModel
 from alpamayo_ros.training.trainer_state import TrainState, save_best, save_settings
 from alpamayo_ros.types import InvalidInput
@@ -132,8 +132,6 @@ class Trainer:
         from tqdm.auto import tqdm
 
         settings = self.settings
-        train_loss: float | None = None
-        window, window_start, window_samples = Averages(), time.monotonic(), 0
         remaining = trainer_data.batches(
             self._train,
             self.model.builder,
@@ -151,46 +149,47 @@ class Trainer:
             unit="step",
             disable=None if self._progress else True,  # None: shown on a terminal only
         )
-        with _told_to_stop() as told, bar:
-            while self._step < settings.steps and not self._stopped_early and not told.is_set():
-                norm = self._take_step(remaining, window)
-                self._step += 1
-                window_samples += settings.batch_size * settings.accumulate
-                bar.update()
-                if self._step % settings.log_every == 0 or self._step == settings.steps:
-                    figures = window.means()
-                    train_loss = figures["loss"]
-                    bar.set_postfix(loss=f"{train_loss:.4f}")
-                    figures["gradient_norm"] = norm
-                    figures["learning_rate"] = self._rate(self._step - 1)
-                    figures["samples_per_s"] = window_samples / max(1e-9, time.monotonic() - window_start)
-                    self._log.write(self._step, "train", figures)
-                    window, window_start, window_samples = Averages(), time.monotonic(), 0
-                if self._step % settings.eval_every == 0 or self._step == settings.steps:
-                    self._evaluate()
-                    window_start, window_samples, window = time.monotonic(), 0, Averages()
-                if self._step % settings.checkpoint_every == 0:
-                    self._save()
-        status = "interrupted"
+        window = _Window()
+        train_loss: float | None = None
+        try:
+            with _told_to_stop() as told, bar:
+                while self._step < settings.steps and not self._stopped_early and not told.is_set():
+                    norm = self._take_step(remaining, window)
+                    self._step += 1
+                    bar.update()
+                    last = self._step == settings.steps
+                    if last or self._step % settings.log_every == 0:
+                        figures = window.figures() | {"gradient_norm": norm}
+                        figures["learning_rate"] = self._optimizer.param_groups[0]["lr"]
+                        train_loss = figures["loss"]
+                        bar.set_postfix(loss=f"{train_loss:.4f}")
+                        self._log.write(self._step, "train", figures)
+                        window = _Window()
+                    if last or self._step % settings.eval_every == 0:
+                        with window.paused():
+                            self._evaluate()
+                    if self._step % settings.checkpoint_every == 0:
+                        self._save()
+            self._save()
+        finally:
+            self._log.close()
+        status = "finished" if self._step >= settings.steps else "interrupted"
         if self._stopped_early:
             status = "stopped early"
-        elif self._step >= settings.steps:
-            status = "finished"
-        self._save()
-        self._log.close()
         best = None if self._held_out is None or math.isinf(self._best_loss) else self._best_loss
         best_step = self._step if self._held_out is None else self._best_step
         return TrainResult(status, self._step, best, best_step, train_loss)
 
-    def _take_step(self, remaining: Iterator[Batch], window: Averages) -> float:
+    def _take_step(self, remaining: Iterator[Batch], window: _Window) -> float:
         settings = self.settings
         for group in self._optimizer.param_groups:
-            group["lr"] = self._rate(self._step)
+            group["lr"] = self._rate()
         self._optimizer.zero_grad(set_to_none=True)
         for part in range(settings.accumulate):
-            parts = self._loss(next(remaining), key=self._step, part=part)
+            batch = next(remaining)
+            parts = self._loss(batch, part=part)
             (parts.total / settings.accumulate).backward()
-            window.add(parts)
+            window.add(parts, samples=len(batch))
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), settings.clip_norm))
         if not math.isfinite(norm):
             raise TrainingDiverged(
@@ -201,31 +200,58 @@ class Trainer:
         self._average.update()
         return norm
 
-    def _rate(self, step: int) -> float:
+    def _rate(self) -> float:
         settings = self.settings
         return learning_rate(
-            step,
+            self._step,
             peak=settings.peak_rate,
             warmup=settings.warmup_steps,
             steps=settings.steps,
             floor=settings.rate_floor,
         )
 
-    def _loss(self, batch: Batch, *, key: int, part: int) -> LossParts:
+    def _loss(self, batch: Batch, *, part: int) -> LossParts:
         settings, network = self.settings, self.model.network
-        device = network.device
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.autocast):
+        with self._autocast():
             if settings.stage == 1:
                 return reasoning_loss(network, batch, images=self._images, weights=settings.span_weights)
-            seeds = np.random.SeedSequence([settings.seed, key, part])
-            generator = torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
             return flow_loss(
-                network, batch, images=self._images, generator=generator, draws=settings.flow_draws
+                network,
+                batch,
+                images=self._images,
+                generator=self._generator(self._step, part),
+                draws=settings.flow_draws,
             )
+
+    def _held_out_figures(self, batch: Batch, part: int) -> tuple[LossParts, ...]:
+        settings, network = self.settings, self.model.network
+        with self._autocast():
+            if settings.stage == 1:
+                loss = reasoning_loss(network, batch, images=self._images, weights=settings.span_weights)
+                return (loss,)
+            return evaluate_flow(
+                network,
+                batch,
+                images=self._images,
+                generator=self._generator(_EVALUATION, part),
+                draws=settings.flow_draws,
+                action_space=self.model.action_space,
+            )
+
+    def _autocast(self) -> torch.autocast:
+        device = self.model.network.device
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.settings.autocast)
+
+    def _generator(self, key: int, part: int) -> torch.Generator:
+        """Return the noise of a pass; it follows from the seed, the step and the pass alone."""
+        seeds = np.random.SeedSequence([self.settings.seed, key, part])
+        return torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Return the figures of the averaged weights on held-out samples, with the same noise every time.
+
+        Stage 1: losses and accuracies by span; stage 2: losses, and the distances of `evaluate_flow`.
 
         Raises:
             InvalidInput: without held-out samples.
@@ -244,7 +270,8 @@ class Trainer:
                     workers=self.settings.workers,
                 )
             ):
-                means.add(self._loss(batch, key=_EVALUATION, part=part))
+                for figures in self._held_out_figures(batch, part):
+                    means.add(figures)
         return means.means()
 
     def _evaluate(self) -> None:
@@ -272,6 +299,7 @@ class Trainer:
             without_gain=self._without_gain,
             stopped_early=self._stopped_early,
             num_samples=len(self._train),
+            order=self._order.digest,
             random_state=torch.get_rng_state(),
             settings=self.settings.as_dict(),
         ).save(self.folder)
@@ -283,6 +311,8 @@ class Trainer:
             raise InvalidInput(
                 f"resume: expected the run's {state.num_samples} samples, got {len(self._train)}"
             )
+        if state.order != self._order.digest:
+            raise InvalidInput("resume: expected the run's own weights of samples, got others")
         if state.weights.keys() != self._parameters.keys():
             raise InvalidInput(f"{self.folder}: expected the state of this checkpoint, got another's")
         for name, parameter in self._parameters.items():
@@ -296,6 +326,29 @@ class Trainer:
         self._best_loss, self._best_step = state.best_loss, state.best_step
         self._without_gain, self._stopped_early = state.without_gain, state.stopped_early
         torch.set_rng_state(state.random_state)
+
+
+class _Window:
+    """What training gave since the last record, and how fast; evaluations take no time here."""
+
+    def __init__(self) -> None:
+        self._averages = Averages()
+        self._samples = 0
+        self._start_s = time.monotonic()
+
+    def add(self, parts: LossParts, *, samples: int) -> None:
+        self._averages.add(parts)
+        self._samples += samples
+
+    def figures(self) -> dict[str, float]:
+        took_s = max(time.monotonic() - self._start_s, 1e-9)
+        return self._averages.means() | {"samples_per_s": self._samples / took_s}
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        begun_s = time.monotonic()
+        yield
+        self._start_s += time.monotonic() - begun_s
 
 
 @contextmanager

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import signal
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
@@ -42,6 +45,12 @@ class SampleOrder:
                 raise InvalidInput(f"weights: expected {count} numbers from zero up, got {values.shape}")
             self._shares = values / values.sum()
         self._epoch: tuple[int, NDArray[np.int64]] | None = None
+
+    @property
+    def digest(self) -> str:
+        """A digest of number, seed and weights: the same for the same order."""
+        shares = b"" if self._shares is None else self._shares.tobytes()
+        return hashlib.blake2b(f"{self._count} {self._seed} ".encode() + shares, digest_size=16).hexdigest()
 
     def indices(self, start: int, count: int) -> list[int]:
         """Return the samples at positions start … start + count − 1 of the order."""
@@ -127,13 +136,17 @@ def _loaded(
     image_pad_id: int,
     workers: int,
 ) -> Iterator[Batch]:
-    import torch
-
     loader: Any = DataLoader(
         _Sequences(source, builder),
         batch_sampler=sampler,
         num_workers=workers,
+        worker_init_fn=_leave_interrupts_to_the_trainer,
         collate_fn=partial(collate, image_pad_id=image_pad_id),
         generator=torch.Generator(),  # or it would draw its base seed from the global one
     )
     return iter(loader)
+
+
+def _leave_interrupts_to_the_trainer(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the trainer ends its step with what the workers bring."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from alpamayo_ros.model.action_space import UnicycleActionSpace
 from alpamayo_ros.model.images import ImagePreparer
@@ -92,6 +93,13 @@ class TrainableModel:
         patch_embed = network.vlm.model.visual.patch_embed
         patch_embed.forward = partial(_embed_patches, patch_embed.proj)
         add_adapters(network, settings)
+        if settings.recompute:
+            trained_layers = (
+                network.expert.layers if settings.stage == 2 else network.vlm.model.language_model.layers
+            )
+            for layer in trained_layers:
+                # Neither stage's cache is written to, so a layer may run twice.
+                layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
         chosen: dict[str, nn.Parameter] = {}
         for name, parameter in network.named_parameters():
             if settings.lora is not None:

@@ -36,7 +36,8 @@ class RunStart:
     """Where a run starts.
 
     Attributes:
-        checkpoint, backbone: as for Alpamayo.from_pretrained; None takes the checkpoint's own backbone.
+        checkpoint: a folder, relative to the run's own or absolute, or a hub id.
+        backbone: likewise; None takes the checkpoint's own.
         dtype: "float32" or "bfloat16", what the start's weights are held in and its constants rounded to.
     """
 
@@ -104,9 +105,10 @@ class RunFolder:
             InvalidInput: for a stage that hasn't been trained.
             CheckpointError: for a start that cannot be loaded.
         """
+        start, backbone = self.start.checkpoint, self.start.backbone
         model = TrainableModel.load(
-            self.start.checkpoint,
-            self.start.backbone,
+            self._found(start),
+            None if backbone is None else self._found(backbone),
             device=device,
             dtype=DTYPES[self.start.dtype],
             progress=progress,
@@ -117,3 +119,8 @@ class RunFolder:
             load_best(self.stage(stage), model.network)
             lora.merge(model.network)
         return model
+
+    def _found(self, name: str) -> str:
+        """Return a folder of the run, so that it may be moved, or the name as it is."""
+        inside = self.path / name
+        return str(inside) if inside.is_dir() else name

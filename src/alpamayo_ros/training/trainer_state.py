@@ -36,6 +36,7 @@ class TrainState:
         without_gain: evaluations since.
         stopped_early: whether patience has run out.
         num_samples: of the training set: another set has another order.
+        order: digest of the samples' order.
         random_state: torch's generator.
         settings: the run's, as a dict.
     """
@@ -50,6 +51,7 @@ class TrainState:
     without_gain: int
     stopped_early: bool
     num_samples: int
+    order: str
     random_state: Tensor
     settings: Mapping[str, Any]
 
