@@ -31,7 +31,7 @@ STAGES = (
         span_weights=SpanWeights(5.0, 2.0, 1.0)
     ),
     TrainSettings(
-        stage=2, steps=250, peak_rate=4e-3, warmup_steps=20, ema_decay=0.98, flow_draws=16,
+        stage=2, steps=220, peak_rate=4e-3, warmup_steps=20, ema_decay=0.98, flow_draws=4,
         vision_cache_bytes=10**8,
     ),
 )  # fmt: skip
