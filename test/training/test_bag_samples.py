@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from alpamayo_ros.bags.errors import BagError
-from alpamayo_ros.bags.reader import BagReader
+from alpamayo_ros.bags.reader import BagReader, RawMessage
 from alpamayo_ros.bags.synthetic.bag import ODOMETRY_TOPIC, START_NS, SyntheticDrive, write_synthetic_bag
 from alpamayo_ros.bags.synthetic.course import Course
+from alpamayo_ros.bags.writer import BagWriter
 from alpamayo_ros.cli.main import main
 from alpamayo_ros.sensing.rig import Rig, load_rig
 from alpamayo_ros.sensing.timing import TimingConfig
+from alpamayo_ros.training import bag_samples
 from alpamayo_ros.training.bag_samples import DriveTrack, add_bag
 from alpamayo_ros.training.dataset import EpisodeSamples
 from alpamayo_ros.training.episode import FrameCodec
@@ -35,6 +40,14 @@ def rig_of(*names: str) -> Rig:
 
 RIG = rig_of("front_wide", "front_tele")
 PICTURES = PictureSettings(camera_ids=RIG.camera_ids, height=32, width=64, codec=FrameCodec("png"))
+
+RIG_FILE = """
+name: two
+odometry: {topic: /odom}
+cameras:
+  - {role: front_wide, topic: /camera/front_wide/image/compressed, transport: compressed}
+  - {role: front_tele, topic: /camera/front_tele/image/compressed, transport: compressed}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +110,77 @@ def test_there_is_no_reasoning_and_no_seed(samples: EpisodeSamples) -> None:
 
 
 def test_a_second_time_adds_nothing_and_another_split_is_refused(bag: Path, samples: EpisodeSamples) -> None:
-    assert add_bag(bag, RIG, out=samples.folder, pictures=PICTURES).entries == ()
+    again = add_bag(bag, RIG, out=samples.folder, pictures=PICTURES)
+    assert (again.entries, again.already) == ((), 1)
     assert sum(entry.samples for entry in read_index(samples.folder)) == len(samples)
     with pytest.raises(InvalidInput, match="split: expected train as before, got test"):
         add_bag(bag, RIG, out=samples.folder, pictures=PICTURES, split="test")
+
+
+def test_a_long_bag_becomes_several_episodes_of_the_same_samples(
+    bag: Path, samples: EpisodeSamples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bag_samples, "EPISODE_SAMPLES", 8)
+    made = add_bag(bag, RIG, out=tmp_path / "set", pictures=PICTURES)
+    assert [entry.samples for entry in made.entries[:-1]] == [8] * (len(made.entries) - 1)
+    parts = EpisodeSamples(tmp_path / "set", split="train")
+    assert len(parts) == len(samples)
+    for index in range(len(samples)):
+        one, part = samples[index], parts[index]
+        assert part.sample_id.rpartition("/")[2] == str(index)
+        np.testing.assert_array_equal(part.observation.frames, one.observation.frames)
+        np.testing.assert_array_equal(part.future_xyz_in_rig_t0, one.future_xyz_in_rig_t0)
+
+
+def rewritten(bag: Path, to: Path, change: Callable[[BagWriter, RawMessage, Any], None]) -> Path:
+    """Write a bag anew, each message as `change` writes it."""
+    with BagReader(bag) as reader, BagWriter(to) as writer:
+        for topic in reader.topics.values():
+            writer.add_topic(topic.name, topic.type_name)
+        for message in reader.messages(list(reader.topics)):
+            change(writer, message, reader.decode(message))
+    return to
+
+
+def test_messages_that_are_broken_are_left_out_and_told(bag: Path, tmp_path: Path) -> None:
+    counts: Counter[str] = Counter()
+    camera = RIG.cameras[0]
+
+    def spoil(writer: BagWriter, message: RawMessage, content: Any) -> None:
+        counts[message.topic] += 1
+        if message.topic == ODOMETRY_TOPIC and counts[message.topic] == 3:
+            q = content.pose.pose.orientation
+            q.x = q.y = q.z = q.w = 0.0
+            writer.write_message(message.topic, message.stamp_ns, content)
+        elif message.topic == camera.topic and counts[message.topic] == 20:
+            content.data = content.data[:30]
+            writer.write_message(message.topic, message.stamp_ns, content)
+        else:
+            writer.write(message.topic, message.stamp_ns, message.data)
+
+    made = add_bag(rewritten(bag, tmp_path / "spoilt", spoil), RIG, out=tmp_path / "set", pictures=PICTURES)
+    assert made.left_out["odometry that is no pose"] == 1
+    assert made.left_out[f"an image of {camera.name} that cannot be read"] == 1
+    stamps = {
+        int(stamp)
+        for sample in (
+            EpisodeSamples(tmp_path / "set", split="train")[i] for i in range(made.entries[0].samples)
+        )
+        for stamp in sample.observation.frame_stamps_ns[0]
+    }
+    assert START_NS + 1_900_000_000 not in stamps  # the twentieth at 10 Hz
+
+
+def test_a_recording_that_begins_again_is_refused(bag: Path, tmp_path: Path) -> None:
+    """What a loop of `ros2 bag play` leaves: the same stamps once more, recorded later."""
+    with BagReader(bag) as reader, BagWriter(tmp_path / "looped") as writer:
+        for topic in reader.topics.values():
+            writer.add_topic(topic.name, topic.type_name)
+        for later_ns in (0, reader.end_ns - reader.start_ns + 10**8):
+            for message in reader.messages(list(reader.topics)):
+                writer.write(message.topic, message.stamp_ns + later_ns, message.data)
+    with pytest.raises(BagError, match="expected stamps that go on, got some that go back"):
+        add_bag(tmp_path / "looped", RIG, out=tmp_path / "set", pictures=PICTURES)
 
 
 @pytest.mark.long
@@ -165,11 +245,7 @@ def test_a_gap_or_a_jump_leaves_out_the_samples_before_it() -> None:
 
 def test_the_command_reads_a_bag(bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rig_file = tmp_path / "rig.yaml"
-    rig_file.write_text(
-        "name: two\nodometry: {topic: /odom}\ncameras:\n"
-        "  - {role: front_wide, topic: /camera/front_wide/image/compressed, transport: compressed}\n"
-        "  - {role: front_tele, topic: /camera/front_tele/image/compressed, transport: compressed}\n"
-    )
+    rig_file.write_text(RIG_FILE)
     out = tmp_path / "set"
     command = [
         "train",
@@ -187,6 +263,22 @@ def test_the_command_reads_a_bag(bag: Path, tmp_path: Path, capsys: pytest.Captu
     said = capsys.readouterr().out
     assert "train          1 episodes" in said and "the drive ends before its future does" in said
     assert EpisodeSamples(out, split="train")[0].observation.frames.shape == (2, 4, 3, 32, 64)
+
+
+def test_a_bag_that_is_too_short_for_a_future_fails_and_says_why(
+    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cut(writer: BagWriter, message: RawMessage, content: Any) -> None:
+        if message.stamp_ns < START_NS + 3 * 10**9:
+            writer.write(message.topic, message.stamp_ns, message.data)
+
+    rewritten(bag, tmp_path / "short", cut)
+    rig_file = tmp_path / "rig.yaml"
+    rig_file.write_text(RIG_FILE)
+    out = ["--out", str(tmp_path / "set"), "--size", "32x64"]
+    assert main(["train", "data", "--bag", str(tmp_path / "short"), "--rig", str(rig_file), *out]) == 1
+    said = capsys.readouterr().out
+    assert "made           0 episodes" in said and "the drive ends before its future does" in said
 
 
 def test_kitti(bags_dir: Path, tmp_path: Path) -> None:

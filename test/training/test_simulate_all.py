@@ -7,19 +7,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from alpamayo_ros.cli.main import main
+from alpamayo_ros.sim.planners import ExpertPlanner
 from alpamayo_ros.sim.protocol.sensorsim import RenderError
+from alpamayo_ros.sim.state import EgoState
+from alpamayo_ros.sim.world import ProceduralWorld
 from alpamayo_ros.training.dataset import EpisodeSamples
 from alpamayo_ros.training.episode import FrameCodec
 from alpamayo_ros.training.shards import read_index
-from alpamayo_ros.training.simulate import EpisodeJob, PictureSettings
+from alpamayo_ros.training.simulate import EpisodeJob, Label, PictureSettings
 from alpamayo_ros.training.simulate_all import EpisodeOutcome, SimulationRun, simulate_all
-from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.types import InvalidInput, Plan
 
 SMALL = PictureSettings(camera_ids=(1,), height=32, width=64, render_height=32, render_width=64)
 SCENES = ("straight-100", "curve-101")
@@ -70,7 +76,8 @@ def test_a_run_refuses_what_it_cannot(tmp_path: Path, changes: dict[str, object]
         (["--scenarios", "moon"], "scenarios: expected all, a seed"),
         (["--scenarios", "100", "--quality", "0"], "image quality: expected 1"),
         (["--scenarios", "100", "--size", "0x160"], "height: expected 1"),
-        (["--scenarios", "100", "--seconds", "0"], "ticks: expected 1"),
+        (["--scenarios", "100", "--seconds", "0"], "--seconds: expected 0.1"),
+        (["--scenarios", "100", "--seconds", "inf"], "--seconds: expected 0.1"),
         (["--scenarios", "100", "--renderer", "nowhere"], "--renderer: expected"),
         (["--bag", "nowhere", "--rig", "default"], "bag nowhere: expected a rosbag2 folder"),
     ],
@@ -146,21 +153,77 @@ def test_a_scene_that_fails_does_not_stop_the_others(tmp_path: Path, monkeypatch
     assert [entry.scene_id for entry in simulate_all(run(tmp_path / "set")).made] == [SCENES[0]]
 
 
+@dataclass(frozen=True)
+class DeadlyLabels:
+    """Kills the process that drives one scene, as the kernel does for want of memory."""
+
+    scene_id: str
+
+    def start(self, expert: ExpertPlanner, *, seed: int) -> DeadlyLabels:
+        return self
+
+    def label(self, world: ProceduralWorld, ego: EgoState, plan: Plan) -> Label:
+        if world.scene.scene_id == self.scene_id:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Label("Keep lane.")
+
+
 @pytest.mark.long
-def test_a_run_that_is_killed_is_gone_on_with(tmp_path: Path) -> None:
-    """SIGKILL in the midst: what the index names is whole, and the same command makes the rest."""
-    out = tmp_path / "set"
-    command = ["train", "data", "--scenarios", "100-103", "--disturbed", "0", "--out", str(out)]
-    command += ["--size", "32x64", "--rendered", "32x64", "--cameras", "front_wide", "--seconds", "2"]
+def test_a_process_that_dies_costs_its_own_episode_alone(tmp_path: Path) -> None:
+    deadly = run(tmp_path / "set", scene_ids=("curve-101", "straight-100", "s_bend-102"), workers=2)
+    result = simulate_all(replace(deadly, labeller=DeadlyLabels("straight-100")))
+    assert [(each.job.scene_id, each.error) for each in result.failed] == [
+        ("straight-100", "the process that drove it died")
+    ]
+    assert sorted(entry.scene_id for entry in result.made) == ["curve-101", "s_bend-102"]
+
+
+def command_of(out: Path, *more: str) -> list[str]:
+    """Four short drives in small pictures."""
+    small = ["--size", "32x64", "--rendered", "32x64", "--cameras", "front_wide", "--seconds", "2"]
+    return ["train", "data", "--scenarios", "100-103", "--disturbed", "0", "--out", str(out), *small, *more]
+
+
+@contextmanager
+def begun(command: list[str], out: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the command until its first episode is in the index."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "alpamayo_ros.cli.main", *command], env={**os.environ, "PYTHONPATH": "src"}
+        [sys.executable, "-m", "alpamayo_ros.cli.main", *command],
+        env={**os.environ, "PYTHONPATH": "src"},
+        start_new_session=True,
     )
-    deadline = time.monotonic() + 200
-    while not (out / "index.jsonl").is_file() or not (out / "index.jsonl").read_text():
-        assert child.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    try:
+        deadline = time.monotonic() + 200
+        while not (out / "index.jsonl").is_file() or not (out / "index.jsonl").read_text():
+            assert child.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+def descendants(pid: int) -> set[int]:
+    """Processes below one, by Linux' own account."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    children = {int(child) for child in path.read_text().split()} if path.is_file() else set()
+    return children.union(*(descendants(child) for child in children))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_run_that_is_killed_is_gone_on_with(tmp_path: Path, workers: str) -> None:
+    """What the index names is whole, no process goes on, and the same command makes the rest."""
+    out = tmp_path / "set"
+    command = command_of(out, "--workers", workers)
+    with begun(command, out) as child:
+        below = descendants(child.pid)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    deadline = time.monotonic() + 30
+    while left := {pid for pid in below if Path(f"/proc/{pid}").exists()}:
+        assert time.monotonic() < deadline, f"{left} outlived the run"
+        time.sleep(0.1)
     kept = read_index(out)
     assert 1 <= len(kept) < 4
     EpisodeSamples(out, split="train").verify()
@@ -168,6 +231,16 @@ def test_a_run_that_is_killed_is_gone_on_with(tmp_path: Path) -> None:
     samples = EpisodeSamples(out, split="train")
     samples.verify()
     assert len(samples.entries) == 4 and all(entry in samples.entries for entry in kept)
+
+
+@pytest.mark.long
+def test_ctrl_c_keeps_what_the_processes_are_driving(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    with begun(command_of(out, "--workers", "2"), out) as child:
+        os.killpg(child.pid, signal.SIGINT)  # a terminal's goes to all of them
+        assert child.wait(timeout=120) == 130
+    assert 2 <= len(read_index(out)) <= 4
+    EpisodeSamples(out, split="train").verify()
 
 
 def test_another_codec_does_not_go_on_with_a_data_set(tmp_path: Path) -> None:

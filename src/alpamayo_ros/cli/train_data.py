@@ -129,6 +129,8 @@ def run(arguments: argparse.Namespace) -> int:
         _require_unused(arguments, _SIMULATION_ONLY, beside="--bag")
         return _from_bag(arguments)
     _require_unused(arguments, _BAG_ONLY, beside="--scenarios")
+    if not 0.1 <= arguments.seconds <= 20.0:
+        raise InvalidInput(f"--seconds: expected 0.1 ... 20, got {arguments.seconds}")
     return _from_simulation(arguments)
 
 
@@ -255,7 +257,7 @@ def _from_bag(arguments: argparse.Namespace) -> int:
     _say(arguments.out, added.entries, wall_s=time.perf_counter() - started_s)
     for reason, count in sorted(added.left_out.items()):
         print(f"left out       {count} for {reason}")
-    return 0
+    return 0 if added.entries or added.already else EXIT_FAILED
 
 
 def _say(out: Path, made: tuple[IndexEntry, ...], *, wall_s: float) -> None:

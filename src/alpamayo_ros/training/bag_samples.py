@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,16 @@ _LEAST_APART_NS = 95 * NS_PER_MS
 
 @dataclass(frozen=True)
 class BagSamples:
-    """What became of a bag: the episodes that were written, and how many samples were left out by reason."""
+    """What became of a bag.
+
+    Attributes:
+        entries: the episodes that were written.
+        already: how many were there before.
+        left_out: how many samples, or messages, by reason.
+    """
 
     entries: tuple[IndexEntry, ...]
+    already: int
     left_out: Mapping[str, int]
 
 
@@ -122,12 +130,23 @@ class BagDrive:
         self._pipelines = {camera.topic: FramePipeline(camera, prepare) for camera in rig.cameras}
         self._take_lenses()
 
-    def track(self) -> DriveTrack:
-        """Return the whole drive; raises BagError for odometry of a frame that nobody placed on the rig."""
+    def track(self, left_out: Counter[str]) -> DriveTrack:
+        """Return the whole drive.
+
+        Args:
+            left_out: counts messages that are no pose (a quaternion of zeros, say).
+
+        Raises:
+            BagError: for odometry of a frame that nobody placed on the rig.
+        """
         assembler = self._assembler()
         poses: dict[int, Matrix4] = {}
         for message in self._bag.messages([self._rig.odometry_topic]):
-            stamp_ns, pose, child = self._odometry(self._bag.decode(message))
+            try:
+                stamp_ns, pose, child = self._odometry(self._bag.decode(message))
+            except InvalidInput:
+                left_out["odometry that is no pose"] += 1
+                continue
             self._place(assembler, child)
             try:
                 child_from_rig = assembler.child_from_rig(stamp_ns, child)
@@ -144,11 +163,11 @@ class BagDrive:
         """Yield observations 0.1 s apart, as the planner's sensing would have assembled them.
 
         Args:
-            left_out: counts what the timing contract refuses, by its reason.
+            left_out: counts what the timing contract refuses, by its reason, and images that cannot be read.
             progress: told how many messages are read, of how many.
 
         Raises:
-            BagError: where the recording's clock goes back, or a message cannot be decoded.
+            BagError: where the recording's clock goes back, or the bag is damaged.
         """
         assembler = self._assembler()
         cameras = {camera.topic: camera for camera in self._rig.cameras}
@@ -162,12 +181,17 @@ class BagDrive:
             if message.topic == INSTRUCTION_TOPIC:
                 assembler.set_instruction(str(content.data))
             elif message.topic == self._rig.odometry_topic:
-                stamp_ns, pose, child = self._odometry(content)
-                self._place(assembler, child)
-                assembler.add_odometry(stamp_ns, pose, child_frame=child)
+                with suppress(InvalidInput):  # counted by track
+                    stamp_ns, pose, child = self._odometry(content)
+                    self._place(assembler, child)
+                    assembler.add_odometry(stamp_ns, pose, child_frame=child)
             else:
-                frame = self._frame(message, content)
-                assembler.add_frame(cameras[message.topic].camera_id, _stamp_ns(content.header), frame)
+                camera = cameras[message.topic]
+                try:
+                    frame = self._frame(message, content)
+                    assembler.add_frame(camera.camera_id, _stamp_ns(content.header), frame)
+                except InvalidInput:
+                    left_out[f"an image of {camera.name} that cannot be read"] += 1
             if assembler.backward_jumps:
                 raise BagError(f"bag {self._bag.path}: expected stamps that go on, got some that go back")
             for observation in self._taken(assembler, message.stamp_ns, left_out):
@@ -257,10 +281,11 @@ def add_bag(
         raise InvalidInput(f"cameras: expected the rig's, {rig.camera_ids}, got {pictures.camera_ids}")
     left_out: Counter[str] = Counter()
     entries: list[IndexEntry] = []
+    already = 0
     with BagReader(path) as bag:
         drive = BagDrive(bag, rig, pictures)
         name = f"{re.sub(r'[^A-Za-z0-9_-]+', '_', path.resolve().stem) or 'bag'}-{bag.start_ns}"
-        track = drive.track()
+        track = drive.track(left_out)
         with open_writer(out, pictures.stored_settings()) as writer:
             samples = _samples(drive.observations(left_out=left_out, progress=progress), track, left_out)
             for episode in _episodes(samples, name, path.name, pictures, split):
@@ -269,11 +294,13 @@ def add_bag(
                     raise InvalidInput(
                         f"{known.episode_id}: split: expected {known.split} as before, got {split}"
                     )
-                if writer.lacks(episode.head.episode_id):
+                if not writer.lacks(episode.head.episode_id):
+                    already += 1
+                else:
                     entry = write_episode(out, episode)
                     writer.add(entry)
                     entries.append(entry)
-    return BagSamples(tuple(entries), dict(left_out))
+    return BagSamples(tuple(entries), already, dict(left_out))
 
 
 def _samples(
