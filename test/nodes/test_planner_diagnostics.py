@@ -53,9 +53,9 @@ def test_whoever_engages_without_a_watchdog_is_told(tmp_path):
         world.drive(lambda: len(world.plans) >= 5, what="plans", pause_s=0.1)
         client = world.node.create_client(Engage, "engage")
         assert world.call(client, Engage.Request(engage=True)).success
-        assert says(world, "engagement", "without a watchdog", level="1")["watched"] == "False"
+        assert says(world, "engagement", "without a watchdog", level="1")["watched"] == "false"
         world.node.create_publisher(PlanMsg, "plan", 1)  # as a watchdog does
-        assert says(world, "engagement", "engaged", level="0")["watched"] == "True"
+        assert says(world, "engagement", "engaged", level="0")["watched"] == "true"
 
 
 def test_the_page_names_every_status_and_key(tmp_path):
