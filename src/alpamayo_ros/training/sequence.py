@@ -31,9 +31,6 @@ from alpamayo_ros.training.sample import TrainingSample
 from alpamayo_ros.training.targets import TargetBuilder
 from alpamayo_ros.types import NUM_FRAMES, InvalidInput, UInt8Array
 
-_META_ACTION_START, _META_ACTION_END = 10, 11
-"""Positions among the special tokens: 1.5 renamed the two, their ids stayed."""
-
 
 class Span(IntEnum):
     """What a token belongs to; tokens of OTHER don't count."""
@@ -116,7 +113,7 @@ class SequenceBuilder:
         self._meta_action = (
             tuple(
                 id_of(special_tokens.names(config.generation)[position])
-                for position in (_META_ACTION_START, _META_ACTION_END)
+                for position in special_tokens.META_ACTION_POSITIONS
             )
             if config.add_special_tokens
             else None
