@@ -26,9 +26,12 @@ from alpamayo_ros.sim.rollout_driver import PlannerSource
 from alpamayo_ros.sim.world import ProceduralWorld
 from alpamayo_ros.training.closed_loop import checkpoint_identity
 from alpamayo_ros.training.dataset import EpisodeSamples
+from alpamayo_ros.training.labels.chosen import ChosenReasonings
+from alpamayo_ros.training.labels.reasonings import Reasoning
 from alpamayo_ros.training.road_guidance import Guidance
 from alpamayo_ros.training.road_run import Machine, Policies, RoadFailed, RoadRun
 from alpamayo_ros.training.road_settings import RoadSettings
+from alpamayo_ros.training.sample import ReasoningSource
 from alpamayo_ros.training.settings import TrainSettings
 from alpamayo_ros.training.shards import open_writer
 from alpamayo_ros.training.simulate import PictureSettings
@@ -276,9 +279,18 @@ def test_a_policy_that_looks_elsewhere_than_the_data_is_refused(tmp_path: Path) 
         replace(run, policies=both).run(1)
 
 
+def test_stages_that_name_other_reasonings_are_refused(tmp_path: Path) -> None:
+    run = road(empty(tmp_path), tmp_path / "out")
+    one = Reasoning("curve-101.0/2", ReasoningSource.MODEL, "Slow down.", "vlm")
+    texts = {one.sample_id: {one.source: one}}
+    with pytest.raises(InvalidInput, match=r"stage 1: expected reasonings model sha256:.*, got automatic"):
+        replace(run, reasonings=ChosenReasonings("model", texts))
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        (["--reasonings", "model"], "expected texts of source human or model"),
         (["--scenarios", "0-5"], "scenarios: expected scenes of the train split, got straight-0"),
         (["--near", "-1"], "near_m: expected zero or more"),
         (["--compared", "0.05"], "compared_s: expected 0.1"),

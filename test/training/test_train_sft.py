@@ -10,10 +10,13 @@ from episode_factory import data_set, episode
 from alpamayo_ros.cli import main
 from alpamayo_ros.model import Alpamayo, PlanOptions
 from alpamayo_ros.training.dataset import EpisodeSamples
+from alpamayo_ros.training.labels.reasonings import FILE_NAME, Decision, Reasoning, ReasoningFile
 from alpamayo_ros.training.metrics import read_metrics
+from alpamayo_ros.training.sample import ReasoningSource
 from alpamayo_ros.training.small_checkpoint import SmallSize, write_small_checkpoint
 from alpamayo_ros.training.trainer_state import load_settings
 
+HUMAN, MODEL = ReasoningSource.HUMAN, ReasoningSource.MODEL
 VALIDATION_SEED = 185
 TINY = SmallSize(
     layers=1, hidden=64, mlp=64, heads=2, kv_heads=1,
@@ -80,6 +83,34 @@ def test_adapters_and_the_expert_alone(
 ) -> None:
     assert sft("--data", data, "--checkpoint", start, "--out", tmp_path, "--steps", 1, *more) == 0
     assert [stage for stage in (1, 2) if (tmp_path / f"stage{stage}").exists()] == stages
+
+
+def test_what_people_decided_is_learned_where_that_is_asked_for(
+    start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = data_set(tmp_path / "data", [episode(100)])
+    given = ["--data", data, "--checkpoint", start, "--out", tmp_path / "run", "--stage", 2, "--steps", 1]
+    assert sft(*given, "--reasonings", "human") == 2  # nobody has decided anything
+    assert "expected texts of source human" in capsys.readouterr().err
+    sample_id = EpisodeSamples(data, split="train")[0].sample_id
+    with ReasoningFile(data / FILE_NAME) as file:
+        file.add([Reasoning(sample_id, MODEL, "Slow down for the fog.", "vlm")])
+        file.add([Reasoning(sample_id, HUMAN, "Stop for the dog.", "kim", Decision.EDIT, MODEL)])
+    assert sft(*given, "--reasonings", "human") == 0
+    assert "1 decisions of people over the automatic ones" in capsys.readouterr().err
+    assert load_settings(tmp_path / "run" / "stage2").reasonings.startswith("human sha256:")
+    assert sft(*given) == 2  # not the same run with the automatic ones alone
+    said = capsys.readouterr().err
+    assert "reasonings.jsonl is not used" in said
+    assert "expected the run's own settings: reasonings human sha256:" in said
+    # They do reach the model: a text that it cannot be taught is refused.
+    with ReasoningFile(data / FILE_NAME) as file:
+        file.add(
+            Reasoning(f"straight-100.0/{tick}", MODEL, "<|cot_end|>", "vlm") for tick in range(5) if tick
+        )
+    given[5] = tmp_path / "other"
+    assert sft(*given, "--reasonings", "model") == 2
+    assert "special token" in capsys.readouterr().err
 
 
 def test_without_held_out_samples_it_says_so(

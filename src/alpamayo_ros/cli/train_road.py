@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alpamayo_ros.cli.train_sft import add_reasonings_argument, chosen_reasonings
 from alpamayo_ros.types import InvalidInput, PlanOptions
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training")
     training.add_argument("--mix", type=float, default=0.5, help="share of the rollouts (default 0.5)")
     training.add_argument("--balance", metavar="TAGS", default="", help="draw evenly over tags, e.g. family")
+    add_reasonings_argument(training)
     training.add_argument("--stage", choices=("1", "2", "both"), default="both", help="default both")
     training.add_argument("--steps", type=int, default=500, help="of stage 1, an iteration (default 500)")
     training.add_argument("--steps2", type=int, help="of stage 2 (default: as stage 1)")
@@ -113,7 +116,11 @@ def run(args: argparse.Namespace) -> int:
     from alpamayo_ros.training.trainer import TrainingDiverged
 
     device = require_device(args.device)
+    chosen = chosen_reasonings(args)
     settings = _settings(args, autocast=device.type == "cuda" and not args.no_autocast)
+    settings = replace(
+        settings, stages=tuple(replace(stage, reasonings=chosen.identity) for stage in settings.stages)
+    )
     if args.workers < 1:
         raise InvalidInput(f"--workers: expected at least 1, got {args.workers}")
     road = RoadRun(
@@ -122,6 +129,7 @@ def run(args: argparse.Namespace) -> int:
         _policies(settings, device=str(device)),
         Machine(device, args.workers, _renderer(args.renderer), progress=True),
         labeller=AutomaticLabels(),
+        reasonings=chosen,
         tell=lambda line: print(line, flush=True),
     )
     try:

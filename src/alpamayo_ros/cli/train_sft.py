@@ -13,12 +13,14 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alpamayo_ros.types import InvalidInput
 
 if TYPE_CHECKING:
+    from alpamayo_ros.training.labels.chosen import ChosenReasonings
     from alpamayo_ros.training.sample import SampleSource
     from alpamayo_ros.training.settings import TrainSettings
     from alpamayo_ros.training.trainer import TrainResult
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the run's folder, new or to go on with")
     parser.add_argument("--stage", choices=("1", "2", "both"), default="both", help="default both")
     parser.add_argument("--balance", metavar="TAGS", help="draw evenly over tags, e.g. family,recovery")
+    add_reasonings_argument(parser)
     parser.add_argument("--steps", type=int, help="of stage 1 (default 1000)")
     parser.add_argument("--steps2", type=int, help="of stage 2 (default: as stage 1)")
     parser.add_argument("--batch-size", type=int, default=8, help="samples a pass (default 8)")
@@ -90,6 +93,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard's files, too")
 
 
+def add_reasonings_argument(parser: argparse._ActionsContainer) -> None:
+    """Declare which reasonings are trained on."""
+    parser.add_argument(
+        "--reasonings",
+        choices=("automatic", "human", "model"),
+        default="automatic",
+        help="what of DATA/reasonings.jsonl counts before the samples' own: nothing (default), what people "
+        "decided, or a model's texts that nobody has looked at, too",
+    )
+
+
+def chosen_reasonings(args: argparse.Namespace) -> ChosenReasonings:
+    """Return what --reasonings takes, and say what it leaves; InvalidInput where there is nothing to take."""
+    from alpamayo_ros.training.labels.chosen import choose_reasonings, unused_note
+
+    chosen = choose_reasonings(args.data, args.reasonings)
+    print(f"{chosen}{unused_note(args.data, args.reasonings)}", file=sys.stderr)
+    return chosen
+
+
 def run(args: argparse.Namespace) -> int:
     """Train what was asked for; 0 when done, 143 when told to stop before, 1 when it diverged."""
     from alpamayo_ros.model.loading import require_device
@@ -100,12 +123,15 @@ def run(args: argparse.Namespace) -> int:
 
     stages = _stages(args)
     device = require_device(args.device)
+    autocast = device.type == "cuda" and not args.no_autocast
+    chosen = chosen_reasonings(args)
     settings = [
-        _settings(args, stage, autocast=device.type == "cuda" and not args.no_autocast) for stage in stages
+        replace(_settings(args, stage, autocast=autocast), reasonings=chosen.identity) for stage in stages
     ]
-    train = EpisodeSamples(args.data, split="train")
+    episodes = EpisodeSamples(args.data, split="train")
+    train = chosen.over(episodes)
     try:
-        held_out: SampleSource | None = EpisodeSamples(args.data, split="validation")
+        held_out: SampleSource | None = chosen.over(EpisodeSamples(args.data, split="validation"))
     except InvalidInput as error:
         if args.patience:
             raise
@@ -113,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
         held_out = None
     weights = None
     if args.balance:
-        weights = balanced_weights(list(train.all_tags()), by=args.balance.split(","))
+        weights = balanced_weights(list(episodes.all_tags()), by=args.balance.split(","))
     checkpoint = _absolute(args.checkpoint)
     if checkpoint.startswith(_SMALL):
         _write_small_start(args, train)

@@ -34,6 +34,7 @@ from alpamayo_ros.sim.scoring import RolloutScore, aggregate
 from alpamayo_ros.sim.workers import Outcome, RunOptions
 from alpamayo_ros.training.closed_loop import checkpoint_identity, compare, evaluate
 from alpamayo_ros.training.dataset import EpisodeSamples
+from alpamayo_ros.training.labels.chosen import ChosenReasonings
 from alpamayo_ros.training.road_mix import mixed_samples
 from alpamayo_ros.training.road_rollout import GuidedSteerer, figures_of
 from alpamayo_ros.training.road_settings import RoadSettings, pictures_of
@@ -100,7 +101,11 @@ class RoadRun:
         policies: makes what drives.
         machine: where.
         labeller: of the rollouts' samples; the one that the original data has.
+        reasonings: what is laid over the original data; the stages' settings name it.
         tell: told each step for people, one line each.
+
+    Raises:
+        InvalidInput: for stages that name other reasonings.
     """
 
     out: Path
@@ -108,7 +113,16 @@ class RoadRun:
     policies: Policies
     machine: Machine
     labeller: Labeller = field(default_factory=PlansOwnLabels)
+    reasonings: ChosenReasonings = field(default_factory=ChosenReasonings)
     tell: Callable[[str], None] = lambda line: None
+
+    def __post_init__(self) -> None:
+        for stage in self.settings.stages:
+            if stage.reasonings != self.reasonings.identity:
+                raise InvalidInput(
+                    f"stage {stage.stage}: expected reasonings {self.reasonings.identity}, "
+                    f"got {stage.reasonings}"
+                )
 
     def run(self, iterations: int) -> list[dict[str, Any]]:
         """Do what is missing of so many iterations; return the figures of each (`metrics.json`).
@@ -231,7 +245,7 @@ class RoadRun:
             )
             trainer = Trainer(
                 model,
-                samples,
+                self.reasonings.over(samples),
                 settings=stage,
                 folder=folder.stage(stage.stage),
                 weights=weights,

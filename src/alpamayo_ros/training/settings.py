@@ -11,6 +11,9 @@ from alpamayo_ros.types import InvalidInput
 
 STAGES = (1, 2)
 
+AUTOMATIC_REASONINGS = "automatic"
+"""Those in the samples alone, see labels/chosen.py."""
+
 
 @dataclass(frozen=True)
 class LoraSettings:
@@ -51,6 +54,7 @@ class TrainSettings:
         checkpoint_every, log_every: steps.
         workers: processes that read samples; 0 reads in the training process.
         vision_cache_bytes: memory for the features of frames, where the vision tower is not trained.
+        reasonings: which are trained on: labels.chosen.ChosenReasonings.identity, only compared here.
     """
 
     stage: int
@@ -79,6 +83,7 @@ class TrainSettings:
     log_every: int = 10
     workers: int = 0
     vision_cache_bytes: int = 0
+    reasonings: str = AUTOMATIC_REASONINGS
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
