@@ -13,6 +13,7 @@ ACTIONS: dict[str, str] = {
     "sft": "fine-tune a checkpoint on samples",
     "road": "fine-tune on the policy's own rollouts",
     "export": "write a training run's weights as a checkpoint",
+    "report": "say what a policy can do, in figures and pictures",
     "evaluate": "score checkpoints in closed loop on the same scenes",
 }
 """Action -> one-line help.

@@ -1,0 +1,1 @@
+"""What a policy can do: open loop, reasoning, obedience, latency, and what went wrong in closed loop."""
