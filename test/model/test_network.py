@@ -37,7 +37,9 @@ def test_prefill_is_the_library_forward(random_alpamayo: Alpamayo, cameras: tupl
         lambda counts: model._prompts.planning(cameras, counts, history_token_ids=[start] * 48),
     )
     prompt = request.prompt
-    pixel_values, grid_thw = model._images.patchify(request.frames)
+    pixel_values, grid_thw = model._images.patchify(
+        [model._images.prepare_frames(frames) for frames in observation.frames]
+    )
     state = model._engine.prefill(
         prompt.fused_ids,
         model._engine.look(pixel_values, grid_thw),

@@ -16,12 +16,14 @@ from alpamayo_ros.model.flow_matching import FlowMatching
 from alpamayo_ros.model.history_tokens import HistoryTokenizer
 from alpamayo_ros.model.images import ImagePreparer
 from alpamayo_ros.model.loading import OpenedCheckpoint, open_checkpoint, require_device, require_dtype
-from alpamayo_ros.model.network import AlpamayoNetwork
+from alpamayo_ros.model.network import AlpamayoNetwork, VisualFeatures
 from alpamayo_ros.model.prompt import Prompt, PromptBuilder
 from alpamayo_ros.model.replay_inputs import ACTION_SHAPE, checked_noise, checked_tokens
 from alpamayo_ros.model.sampling import MaskedTokens, TokenSampler, fresh_seed, initial_noise
+from alpamayo_ros.model.speed import SpeedOptions
 from alpamayo_ros.model.stopwatch import Stopwatch
 from alpamayo_ros.model.texts import GeneratedTexts, parse_sections
+from alpamayo_ros.model.vision_cache import VisionCache, VisionStatistics, joined
 from alpamayo_ros.types import (
     NUM_FRAMES,
     NUM_WAYPOINTS,
@@ -57,7 +59,7 @@ class _Request:
 
     prompt: Prompt
     grids: tuple[tuple[int, int], ...]
-    frames: tuple[UInt8Array, ...]
+    observation: Observation
 
 
 class Alpamayo:
@@ -72,8 +74,10 @@ class Alpamayo:
         action_space: UnicycleActionSpace,
         *,
         options: PlanOptions | None = None,
+        speed: SpeedOptions | None = None,
     ) -> None:
         """Wrap a loaded checkpoint; use `from_pretrained`."""
+        speed = speed or SpeedOptions()
         network, tokenizer, config = opened.network, opened.tokenizer, opened.config
         self._end_ids = network.stop_token_ids
         self._tokenizer = tokenizer
@@ -91,6 +95,9 @@ class Alpamayo:
         self._future_start_id = tokenizer.id_of("traj_future_start")
         self._engine: Engine | None = Engine(
             network, image_token_id=tokenizer.image_pad_id, future_start_id=self._future_start_id
+        )
+        self._vision = VisionCache(
+            self._look, max_images=speed.vision_cache_images, max_bytes=speed.vision_cache_bytes
         )
         self._trajectory_tokens = MaskedTokens(
             tokenizer.traj_token_start, tokenizer.traj_token_start + config.traj_vocab_size
@@ -112,6 +119,7 @@ class Alpamayo:
         device: str | torch.device = "cuda",
         dtype: str | torch.dtype = "bfloat16",
         options: PlanOptions | None = None,
+        speed: SpeedOptions | None = None,
         progress: bool = True,
     ) -> Alpamayo:
         """Load a checkpoint.
@@ -122,6 +130,7 @@ class Alpamayo:
             device: "cuda", "cuda:N", "cpu", or "auto" (CUDA where there is one).
             dtype: "bfloat16", "float32", or "auto" (bfloat16 on CUDA, float32 on a CPU).
             options: what `plan` uses where it is given none.
+            speed: what makes plans faster; None takes all that changes no plan.
             progress: show a progress bar where stderr is a terminal.
 
         Raises:
@@ -131,7 +140,8 @@ class Alpamayo:
         target = require_device(device)
         kind = require_dtype(dtype, target)
         opened = open_checkpoint(checkpoint, backbone)
-        return cls(opened, opened.load(device=target, dtype=kind, progress=progress), options=options)
+        action_space = opened.load(device=target, dtype=kind, progress=progress)
+        return cls(opened, action_space, options=options, speed=speed)
 
     @property
     def model_id(self) -> str:
@@ -145,6 +155,11 @@ class Alpamayo:
     def network(self) -> AlpamayoNetwork:
         """The weights; raises RuntimeError once closed."""
         return self._require_engine().network
+
+    @property
+    def vision_statistics(self) -> VisionStatistics:
+        """How many images were encoded, and how many were found encoded."""
+        return self._vision.statistics
 
     @property
     def image_preparer(self) -> ImagePreparer:
@@ -167,6 +182,7 @@ class Alpamayo:
         """Free the weights; the object plans no more. Waits for a plan that is being made."""
         with self._lock:
             self._engine = None
+            self._vision.clear()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -293,20 +309,33 @@ class Alpamayo:
             return answers
 
     def _request(self, observation: Observation, prompt: Callable[[list[int]], Prompt]) -> _Request:
-        """Build the prompt for the images' token counts, which may refuse; only then prepare the images."""
+        """Build the prompt for the images' token counts, which may refuse, before any compute."""
         token = self._images.patch_size * self._images.merge_size
         sizes = [self._images.model_size(*frames.shape[-2:]) for frames in observation.frames]
         grids = [(height // token, width // token) for height, width in sizes for _ in range(NUM_FRAMES)]
         built = prompt([rows * columns for rows, columns in grids])
-        frames = tuple(self._images.prepare_frames(frames) for frames in observation.frames)
-        return _Request(built, tuple(grids), frames)
+        return _Request(built, tuple(grids), observation)
+
+    def _look(self, image: UInt8Array) -> VisualFeatures:
+        """Return the features of one image of any size, uint8 [3, H, W]."""
+        prepared = self._images.prepare_frame(image)
+        pixel_values, grid_thw = self._images.patchify((prepared[None],), device=self.device)
+        return self._require_engine().look(pixel_values, grid_thw)
 
     def _read(
         self, engine: Engine, request: _Request, stop: StopRule, num_samples: int, watch: Stopwatch
     ) -> PromptState:
-        pixel_values, grid_thw = self._images.patchify(request.frames, device=self.device)
         watch.lap("preprocess")
-        visual = engine.look(pixel_values, grid_thw)
+        seen = request.observation
+        visual = joined(
+            [
+                self._vision.features(camera_id, int(stamp_ns), image)
+                for camera_id, stamps_ns, images in zip(
+                    seen.camera_ids, seen.frame_stamps_ns, seen.frames, strict=True
+                )
+                for stamp_ns, image in zip(stamps_ns, images, strict=True)
+            ]
+        )
         watch.lap("vision")
         length = len(request.prompt.fused_ids)
         # One sample goes on in the prompt's own cache, more get copies.

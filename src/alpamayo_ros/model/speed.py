@@ -1,0 +1,35 @@
+"""What makes plans faster without changing them, each switch by itself.
+
+All is on unless switched off; benchmarks/model measures what each one buys. None changes tokens, and
+waypoints stay within rounding of the plain way through the library's layers (1e-3 m is promised, tests hold
+1e-4 m).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from alpamayo_ros.types import InvalidInput
+
+
+@dataclass(frozen=True)
+class SpeedOptions:
+    """How a loaded model computes.
+
+    Attributes:
+        vision_cache_images: features of so many images are kept; 0 encodes all images at every plan.
+        vision_cache_bytes: the same as a size, of the features and of the pixels that they belong to.
+    """
+
+    vision_cache_images: int = 256
+    vision_cache_bytes: int = 512 * 2**20
+
+    def __post_init__(self) -> None:
+        for name in ("vision_cache_images", "vision_cache_bytes"):
+            if getattr(self, name) < 0:
+                raise InvalidInput(f"{name}: expected zero or more, got {getattr(self, name)}")
+
+    @classmethod
+    def plain(cls) -> SpeedOptions:
+        """Return everything switched off: the library's modules, all images at every plan."""
+        return cls(vision_cache_images=0, vision_cache_bytes=0)

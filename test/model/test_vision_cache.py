@@ -1,0 +1,149 @@
+"""Images are encoded once, and nobody can tell by the plan."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from model_helpers import make_observation
+
+from alpamayo_ros.model import Alpamayo, PlanOptions
+from alpamayo_ros.model.network import VisualFeatures
+from alpamayo_ros.model.speed import SpeedOptions
+from alpamayo_ros.model.vision_cache import VisionCache, joined
+from alpamayo_ros.types import InvalidInput, Observation, Plan, UInt8Array
+
+OPTIONS = PlanOptions(num_samples=2, seed=4, temperature=1.0, max_reasoning_tokens=10)
+
+
+@pytest.fixture(scope="module")
+def uncached(random_folder: Path) -> Alpamayo:
+    speed = SpeedOptions(vision_cache_images=0)
+    return Alpamayo.from_pretrained(random_folder, device="cpu", dtype="float32", speed=speed)
+
+
+@pytest.fixture
+def cached(random_folder: Path) -> Alpamayo:
+    return Alpamayo.from_pretrained(random_folder, device="cpu", dtype="float32")
+
+
+def drive(ticks: int, seed: int = 1) -> list[Observation]:
+    """Observations 0.1 s apart: three of four frames are those of the one before."""
+    first = make_observation(seed)
+    rng = np.random.default_rng(seed)
+    more = [rng.integers(0, 256, (ticks, *f.shape[1:]), dtype=np.uint8) for f in first.frames]
+    films = [np.concatenate(pair) for pair in zip(first.frames, more, strict=True)]
+    return [
+        dataclasses.replace(
+            first,
+            t0_ns=first.t0_ns + tick * 100_000_000,
+            frames=tuple(film[tick : tick + 4].copy() for film in films),
+            frame_stamps_ns=first.frame_stamps_ns + tick * 100_000_000,
+        )
+        for tick in range(ticks)
+    ]
+
+
+def assert_same(a: Plan, b: Plan) -> None:
+    assert a.token_ids == b.token_ids
+    np.testing.assert_array_equal(a.normalised_action, b.normalised_action)
+    np.testing.assert_array_equal(a.xyz_in_rig_t0, b.xyz_in_rig_t0)
+
+
+def test_plans_of_a_drive_are_the_same_bit_by_bit(cached: Alpamayo, uncached: Alpamayo) -> None:
+    for tick, observation in enumerate(drive(4)):
+        assert_same(cached.plan(observation, OPTIONS), uncached.plan(observation, OPTIONS))
+        assert cached.vision_statistics.misses == 16 + 4 * tick
+    assert cached.vision_statistics.hits == 3 * 12
+    assert uncached.vision_statistics.hits == uncached.vision_statistics.images == 0
+
+
+def test_a_changed_picture_under_an_old_stamp_is_encoded_anew(cached: Alpamayo, uncached: Alpamayo) -> None:
+    observation = drive(1)[0]
+    before = cached.plan(observation, OPTIONS)
+    observation.frames[1][2, :, 8:24] ^= 255  # in place
+    changed = cached.plan(observation, OPTIONS)
+    assert cached.vision_statistics.misses == 17
+    assert_same(changed, uncached.plan(observation, OPTIONS))
+    assert np.abs(changed.normalised_action - before.normalised_action).max() > 0
+    # The picture as it was is still there as well.
+    observation.frames[1][2, :, 8:24] ^= 255
+    assert_same(cached.plan(observation, OPTIONS), before)
+    assert cached.vision_statistics.misses == 17
+
+
+def test_company_does_not_change_features(random_alpamayo: Alpamayo) -> None:
+    """What the library's tower makes of all images at once is what it makes of each, up to rounding."""
+    images = random_alpamayo.image_preparer
+    frames = [images.prepare_frames(camera) for camera in make_observation(2).frames]
+    with torch.inference_mode():
+        together = random_alpamayo.network.encode_images(*images.patchify(frames))
+        singles = [random_alpamayo._look(image) for camera in frames for image in camera]
+    alone = joined(singles)
+    torch.testing.assert_close(alone.embeds, together.embeds, atol=1e-5, rtol=0)
+    for ours, theirs in zip(alone.deepstack, together.deepstack, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+def test_a_closed_model_keeps_no_features(cached: Alpamayo) -> None:
+    cached.plan(drive(1)[0], OPTIONS)
+    assert cached.vision_statistics.images == 16
+    cached.close()
+    assert cached.vision_statistics.held_bytes == 0
+
+
+class Encoder:
+    """Counts; an image's features are its mean."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, image: UInt8Array) -> VisualFeatures:
+        self.calls += 1
+        mean = torch.full((1, 4), float(image.mean()))
+        return VisualFeatures(mean, (mean,))
+
+
+def picture(value: int) -> UInt8Array:
+    return np.full((3, 2, 2), value, np.uint8)
+
+
+def test_bounds_hold_and_the_least_recently_used_go_first() -> None:
+    encode = Encoder()
+    cache = VisionCache(encode, max_images=3, max_bytes=10_000)
+    for value in range(3):
+        cache.features(0, value, picture(value))
+    cache.features(0, 0, picture(0))  # used again
+    cache.features(0, 3, picture(3))  # number 1 goes
+    assert cache.statistics.images == 3
+    cache.features(0, 0, picture(0))
+    assert encode.calls == 4
+    cache.features(0, 1, picture(1))
+    assert encode.calls == 5
+    each = picture(0).nbytes + 2 * 16
+    narrow = VisionCache(encode, max_images=100, max_bytes=2 * each)
+    for value in range(5):
+        narrow.features(0, value, picture(value))
+        assert narrow.statistics.held_bytes <= 2 * each
+    too_narrow = VisionCache(encode, max_images=100, max_bytes=each - 1)
+    too_narrow.features(0, 0, picture(0))
+    assert too_narrow.statistics.images == 0
+
+
+def test_drives_with_the_same_stamps_keep_theirs_side_by_side() -> None:
+    encode = Encoder()
+    cache = VisionCache(encode, max_images=10, max_bytes=10_000)
+    for _ in range(3):
+        for session in (1, 2):
+            features = cache.features(0, 100, picture(session))
+            assert float(features.embeds[0, 0]) == session
+    assert encode.calls == 2
+
+
+@pytest.mark.parametrize("name", ["vision_cache_images", "vision_cache_bytes"])
+def test_negative_bounds_are_refused(name: str) -> None:
+    with pytest.raises(InvalidInput, match="expected zero or more, got -1"):
+        SpeedOptions(**{name: -1})
