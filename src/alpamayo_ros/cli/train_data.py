@@ -20,6 +20,7 @@ EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 _SIMULATION_ONLY: dict[str, object] = {
     "cameras": None,
     "disturbed": 1,
+    "undisturbed": True,
     "workers": 1,
     "episodes": None,
     "seconds": 20.0,
@@ -64,6 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         metavar="N",
         help="disturbed rollouts of each scene, beside the undisturbed one (default: 1)",
+    )
+    simulated.add_argument(
+        "--no-undisturbed",
+        dest="undisturbed",
+        action="store_false",
+        help="without the undisturbed one: more scenes in the same time (the others have calm stretches)",
     )
     simulated.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     simulated.add_argument(
@@ -177,6 +184,7 @@ def _from_simulation(arguments: argparse.Namespace) -> int:
         scene_ids=parse_scenarios(arguments.scenarios),
         out=arguments.out,
         disturbed=arguments.disturbed,
+        undisturbed=arguments.undisturbed,
         pictures=_pictures(arguments, arguments.cameras or USUAL_CAMERA_IDS),
         labeller=AutomaticLabels(varied=not arguments.plain),
         seed=arguments.seed,

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from alpamayo_ros.sim.observations import decode_rgb
+from alpamayo_ros.sim.scene import ActorKind
 from alpamayo_ros.training.sample import ReasoningSource, TrainingSample
 from alpamayo_ros.types import (
     NUM_FRAMES,
@@ -32,6 +33,11 @@ from alpamayo_ros.types import (
 Origin = Literal["simulation", "bag"]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+ROAD_USER_COLUMNS = ("x", "y", "yaw", "length", "width", "height", "speed", "kind")
+"""Of a road user or obstacle: centre of its box in m and heading in rad in the rig frame at t0, size in m,
+speed along its heading in m/s, and its kind as an index of ROAD_USER_KINDS."""
+ROAD_USER_KINDS: tuple[ActorKind, ...] = get_args(ActorKind)
 
 TEST_SEEDS = range(100)
 """What `alpamayo sim --scenarios all` drives: never trained on."""
@@ -163,6 +169,8 @@ class Moment:
         future_xyz_in_rig_t0, future_rot_in_rig_t0: as in TrainingSample.
         instruction: navigation text, "" for none.
         reasoning, meta_action, source, tags: as in TrainingSample.
+        road_users_in_rig_t0: float32 [N, 8], ROAD_USER_COLUMNS of who and what is about at t0: what a vision
+            tower learns to see, never an input. None where nobody knows, as in a bag.
     """
 
     tick: int
@@ -178,8 +186,12 @@ class Moment:
     meta_action: str = ""
     source: ReasoningSource = ReasoningSource.NONE
     tags: Mapping[str, str] = field(default_factory=dict)
+    road_users_in_rig_t0: Float32Array | None = None
 
     def __post_init__(self) -> None:
+        if self.road_users_in_rig_t0 is not None:
+            shape = (None, len(ROAD_USER_COLUMNS))
+            require_array("road_users_in_rig_t0", self.road_users_in_rig_t0, shape, np.float32)
         require_array("frame_index", self.frame_index, (None, NUM_FRAMES), np.int32)
         if np.any(self.frame_index < 0) or np.any(np.diff(self.frame_index, axis=1) <= 0):
             raise InvalidInput(f"frame_index: expected rising indices, got {self.frame_index.tolist()}")

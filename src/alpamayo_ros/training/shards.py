@@ -31,8 +31,9 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from alpamayo_ros.sim.json_file import write_json
-from alpamayo_ros.training.episode import Episode, EpisodeHead, Moment, Split
+from alpamayo_ros.training.episode import ROAD_USER_COLUMNS, Episode, EpisodeHead, Moment, Split
 from alpamayo_ros.training.sample import ReasoningSource
+from alpamayo_ros.training.tensor_files import ordered_metadata
 from alpamayo_ros.types import Float32Array, InvalidInput
 
 FORMAT = "alpamayo episodes 1"
@@ -79,7 +80,7 @@ def write_episode(folder: Path, episode: Episode) -> IndexEntry:
     """Write an episode's file, whole or not at all, and return the line that the index is to get."""
     from safetensors.numpy import save
 
-    data = save(_tensors(episode), metadata=_metadata(episode))
+    data = ordered_metadata(save(_tensors(episode), metadata=_metadata(episode)))
     path = episode_path(episode.head.episode_id)
     target = folder / path
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +133,8 @@ def _tensors(episode: Episode) -> dict[str, NDArray[Any]]:
         "future_xyz_in_rig_t0": stacked("future_xyz_in_rig_t0", (64, 3), np.float32),
         "future_rotvec_in_rig_t0": _rotvecs(stacked("future_rot_in_rig_t0", (64, 3, 3), np.float32)),
     }
+    if any(moment.road_users_in_rig_t0 is not None for moment in moments):
+        tensors.update(_road_users(moments))
     for camera_id, frames, stamps in zip(
         episode.head.camera_ids, episode.frames, episode.frame_stamps_ns, strict=True
     ):
@@ -139,6 +142,18 @@ def _tensors(episode: Episode) -> dict[str, NDArray[Any]]:
         tensors[f"frame_ends_{camera_id}"] = np.cumsum([len(data) for data in frames], dtype=np.int64)
         tensors[f"frame_stamps_ns_{camera_id}"] = stamps
     return tensors
+
+
+def _road_users(moments: Sequence[Moment]) -> dict[str, NDArray[Any]]:
+    """Return all samples' road users end to end, and where each sample's end; without any where unknown."""
+    width = len(ROAD_USER_COLUMNS)
+    nobody = np.zeros((0, width), np.float32)
+    known = [moment.road_users_in_rig_t0 for moment in moments]
+    rows = [nobody if each is None else each for each in known]
+    return {
+        "road_users_in_rig_t0": np.concatenate(rows),
+        "road_user_ends": np.cumsum([len(each) for each in rows], dtype=np.int64),
+    }
 
 
 def _metadata(episode: Episode) -> dict[str, str]:
@@ -214,6 +229,7 @@ class EpisodeFile:
         self.head = EpisodeHead(**{**head, "camera_ids": tuple(head["camera_ids"])})
         self._texts = json.loads(metadata["texts"])
         self._length = len(self._texts["source"]["index"])
+        self._names = frozenset(self._file.keys())
 
     def __len__(self) -> int:
         return self._length
@@ -240,6 +256,7 @@ class EpisodeFile:
             meta_action=self._text("meta_action", index),
             source=ReasoningSource(self._text("source", index)),
             tags=json.loads(self._text("tags", index)),
+            road_users_in_rig_t0=self._road_users(index),
         )
 
     def frames(self, moment: Moment) -> tuple[list[list[bytes]], NDArray[np.int64]]:
@@ -253,6 +270,25 @@ class EpisodeFile:
             frames.append([bytes(data[begin : int(ends[i])]) for begin, i in zip(begins, row, strict=True)])
             stamps.append(self._file.get_tensor(f"frame_stamps_ns_{camera_id}")[row])
         return frames, np.stack(stamps)
+
+    def newest_frames(self, moment: Moment) -> list[bytes]:
+        """Return of each camera a moment's newest frame, encoded."""
+        frames: list[bytes] = []
+        for camera_id, last in zip(self.head.camera_ids, moment.frame_index[:, -1].tolist(), strict=True):
+            ends = self._file.get_slice(f"frame_ends_{camera_id}")
+            begin = int(ends[last - 1 : last][0]) if last else 0
+            data = self._file.get_slice(f"frames_{camera_id}")
+            frames.append(bytes(data[begin : int(ends[last : last + 1][0])]))
+        return frames
+
+    def _road_users(self, index: int) -> Float32Array | None:
+        if "road_user_ends" not in self._names:
+            return None
+        ends = self._file.get_tensor("road_user_ends")
+        begin = int(ends[index - 1]) if index else 0
+        if begin == int(ends[index]):  # safetensors refuses an empty slice at the end
+            return np.zeros((0, len(ROAD_USER_COLUMNS)), np.float32)
+        return np.asarray(self._file.get_slice("road_users_in_rig_t0")[begin : int(ends[index])])
 
     def _row(self, name: str, index: int) -> NDArray[Any]:
         return np.asarray(self._file.get_slice(name)[index : index + 1][0])

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from alpamayo_ros.sensing.rigid import invert
 from alpamayo_ros.sim.attached_driver import VehicleCameras
 from alpamayo_ros.sim.cameras import USUAL_CAMERA_IDS
 from alpamayo_ros.sim.observations import decode_rgb, observe
@@ -22,15 +23,34 @@ from alpamayo_ros.sim.planners import ExpertPlanner
 from alpamayo_ros.sim.rollout import ClosedLoop
 from alpamayo_ros.sim.scene import FORCE_GT_US, ROLLOUT_US, STEP_US, family_and_seed
 from alpamayo_ros.sim.scenes import make_scene
-from alpamayo_ros.sim.state import EgoState
+from alpamayo_ros.sim.state import ActorState, EgoState
 from alpamayo_ros.sim.world import ProceduralWorld
-from alpamayo_ros.training.episode import Episode, EpisodeHead, FrameCodec, FrameStore, Moment, split_of
+from alpamayo_ros.training.episode import (
+    ROAD_USER_COLUMNS,
+    ROAD_USER_KINDS,
+    Episode,
+    EpisodeHead,
+    FrameCodec,
+    FrameStore,
+    Moment,
+    split_of,
+)
 from alpamayo_ros.training.sample import ReasoningSource
 from alpamayo_ros.training.steering import DisturbedSteerer, Steerer
-from alpamayo_ros.types import NUM_FRAMES, NUM_HISTORY_POSES, InvalidInput, Observation, Plan, UInt8Array
+from alpamayo_ros.types import (
+    NUM_FRAMES,
+    NUM_HISTORY_POSES,
+    Float32Array,
+    InvalidInput,
+    Observation,
+    Plan,
+    UInt8Array,
+)
 
 LEFT_OUT_TICKS = 20
 """Before a collision or leaving the road: where the expert itself failed it is no teacher."""
+
+ROAD_USERS_WITHIN_M = 90.0
 
 MOST_TICKS = (ROLLOUT_US - FORCE_GT_US) // STEP_US
 """From the handover to a rollout's end."""
@@ -201,6 +221,7 @@ def simulate_episode(
         steered = steering.steer(tick, loop, plan)
         tags = {**label.tags, **steered.tags, "route": _route(observation.instruction)}
         moment = _moment(tick, observation, plan, label, tags, cameras=len(settings.camera_ids))
+        moment = replace(moment, road_users_in_rig_t0=road_users_in_rig(loop.ego, loop.actors))
         made.append((moment, _frame_stamps_ns(loop.time_us, len(settings.camera_ids))))
         loop.drive(*steered.trajectory)
     if loop.end_reason in ("collision", "off_road"):
@@ -222,6 +243,21 @@ def simulate_episode(
         },
     )
     return store.close(head, made)
+
+
+def road_users_in_rig(ego: EgoState, actors: Sequence[ActorState]) -> Float32Array:
+    """Return float32 [N, 8], ROAD_USER_COLUMNS of those within ROAD_USERS_WITHIN_M, nearest first."""
+    rig_from_local = invert(ego.local_from_rig)
+    rows: list[list[float]] = []
+    for actor in actors:
+        x, y = (rig_from_local[:2, :3] @ actor.local_from_box[:3, 3] + rig_from_local[:2, 3]).tolist()
+        if np.hypot(x, y) > ROAD_USERS_WITHIN_M:
+            continue
+        yaw = (actor.yaw_rad - ego.yaw_rad + np.pi) % (2 * np.pi) - np.pi
+        kind = ROAD_USER_KINDS.index(actor.kind)
+        rows.append([x, y, yaw, *actor.size_xyz_m, actor.speed_mps, kind])
+    rows.sort(key=lambda row: row[0] ** 2 + row[1] ** 2)
+    return np.array(rows, np.float32).reshape(-1, len(ROAD_USER_COLUMNS))
 
 
 def _look(

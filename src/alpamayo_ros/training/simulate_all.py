@@ -38,7 +38,8 @@ class SimulationRun:
     Attributes:
         scene_ids: scenes, in order.
         out: the data set's folder.
-        disturbed: disturbed rollouts of each scene, beside the undisturbed one.
+        disturbed: disturbed rollouts of each scene.
+        undisturbed: whether there is an undisturbed one beside them.
         pictures: what the cameras see.
         labeller: says why each plan is as it is.
         steerer: says what is driven: the expert's plans, disturbed as the variant asks, or a policy's.
@@ -55,6 +56,7 @@ class SimulationRun:
     scene_ids: tuple[str, ...]
     out: Path
     disturbed: int = 1
+    undisturbed: bool = True
     pictures: PictureSettings = field(default_factory=PictureSettings)
     labeller: Labeller = field(default_factory=PlansOwnLabels)
     steerer: Steerer = field(default_factory=DisturbedSteerer)
@@ -69,6 +71,8 @@ class SimulationRun:
             raise InvalidInput("scenarios: expected at least one scene, got none")
         if self.disturbed < 0:
             raise InvalidInput(f"disturbed: expected 0 or more rollouts of each scene, got {self.disturbed}")
+        if not self.disturbed and not self.undisturbed:
+            raise InvalidInput("disturbed: expected at least 1 where there is no undisturbed drive, got 0")
         if self.workers < 1:
             raise InvalidInput(f"workers: expected at least 1, got {self.workers}")
         if self.episodes is not None and self.episodes < 1:
@@ -84,7 +88,7 @@ class SimulationRun:
 
         So a run that is cut short has seen every family.
         """
-        variants = range(self.disturbed + 1)
+        variants = range(0 if self.undisturbed else 1, self.disturbed + 1)
         kind = self.steerer.kind
         return [EpisodeJob(scene_id, variant, kind) for variant in variants for scene_id in self.scene_ids]
 

@@ -26,6 +26,8 @@ from alpamayo_ros.training.targets import ActionStatistics
 from alpamayo_ros.types import NUM_HISTORY_POSES, NUM_WAYPOINTS, InvalidInput
 
 BACKBONE_FOLDER = "backbone"
+SMALL = "small:"
+"""What names of new checkpoints begin with."""
 IMAGE_HEIGHT, IMAGE_WIDTH = 96, 160
 _HEAD_DIM = 32
 _MROPE_SECTION = [6, 5, 5]
@@ -78,6 +80,11 @@ SMALL_SIZES: dict[str, SmallSize] = {
         layers=4, hidden=192, mlp=448, heads=6, kv_heads=2,
         vision_depth=3, vision_hidden=128, vision_mlp=320, vision_heads=4, deepstack=(1,),
         expert_hidden=128, expert_mlp=320, action_hidden=128,
+    ),
+    "7M": SmallSize(  # sees more than it says: what a tower makes of a picture is computed once a picture
+        layers=4, hidden=224, mlp=512, heads=8, kv_heads=2,
+        vision_depth=5, vision_hidden=192, vision_mlp=512, vision_heads=6, deepstack=(2,),
+        expert_hidden=160, expert_mlp=384, action_hidden=160,
     ),
     "10M": SmallSize(
         layers=6, hidden=256, mlp=576, heads=8, kv_heads=2,
@@ -139,6 +146,32 @@ def write_small_checkpoint(
     tensors = {name: value.detach() for name, value in network.named_parameters() if name != tied}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     _write_json(folder / "config.json", raw)  # last: a folder with it is whole
+    return folder
+
+
+def small_start(checkpoint: str, data: Path, *, folder: Path, seed: int) -> Path:
+    """Return the folder to start from: `checkpoint` itself, or for "small:SIZE" a new one in `folder`.
+
+    A new one's words and scale of actions are those of the data's train split; what is in `folder` is kept.
+
+    Raises:
+        InvalidInput: for an unknown size, or a data set without train samples.
+    """
+    if not checkpoint.startswith(SMALL):
+        return Path(checkpoint).expanduser()
+    from alpamayo_ros.training.dataset import EpisodeSamples
+    from alpamayo_ros.training.small_tokenizer import texts_of
+    from alpamayo_ros.training.targets import action_statistics
+
+    if not (folder / "config.json").exists():
+        train = EpisodeSamples(data, split="train")
+        write_small_checkpoint(
+            folder,
+            texts_of(train),
+            size=checkpoint.removeprefix(SMALL),
+            statistics=action_statistics(train),
+            seed=seed,
+        )
     return folder
 
 

@@ -17,8 +17,16 @@ from alpamayo_ros.model.random_tokenizer import write_tokenizer
 from alpamayo_ros.training.sample import SampleSource
 from alpamayo_ros.types import InvalidInput
 
-PROMPT_TEXTS: tuple[str, ...] = (SYSTEM_TEXT, PLANNING_TEXT, *CAMERA_LABELS, "system user assistant frame")
-"""What every prompt says."""
+PROMPT_TEXTS: tuple[str, ...] = (
+    SYSTEM_TEXT,
+    PLANNING_TEXT,
+    *CAMERA_LABELS,
+    "system",
+    "user",
+    "assistant",
+    "frame",
+)
+"""What every prompt says; words that begin a line or follow a token stand without a blank before them."""
 
 _LEAST_VOCABULARY = 257  # the bytes, and something learned
 

@@ -1,0 +1,247 @@
+"""The pretraining's loop: its state can be gone on with, its result is a checkpoint for `sft`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from alpamayo_ros.model.network import VisualFeatures
+from alpamayo_ros.training.losses import LossParts
+from alpamayo_ros.training.metrics import Averages, MetricsLog
+from alpamayo_ros.training.optim import MovingAverage, adamw, learning_rate
+from alpamayo_ros.training.perception.network import ReadingHead, SightBatch, reading_loss
+from alpamayo_ros.training.perception.samples import Sights
+from alpamayo_ros.training.perception.surroundings import HOW_FAR
+from alpamayo_ros.training.settings import TrainSettings
+from alpamayo_ros.training.trainer_data import SampleOrder
+from alpamayo_ros.training.trainer_model import TrainableModel
+from alpamayo_ros.training.trainer_state import STATE_FILE, write_atomically
+from alpamayo_ros.types import InvalidInput
+
+CHECKPOINT_FOLDER = "checkpoint"
+_VISION = "vlm.model.visual."
+
+
+@dataclass(frozen=True)
+class PerceptionSettings:
+    """How the tower is trained; all but how often is noted must stay the same when a run is gone on with."""
+
+    steps: int = 2000
+    batch_size: int = 32
+    peak_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.05
+    ema_decay: float = 0.998
+    seed: int = 0
+    autocast: bool = False
+    eval_every: int = 200
+    eval_samples: int = 512
+    save_every: int = 200
+    log_every: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "eval_every", "eval_samples", "save_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if not self.peak_rate > 0:
+            raise InvalidInput(f"peak_rate: expected a positive number, got {self.peak_rate}")
+
+    def decisive(self) -> dict[str, Any]:
+        """Return what the result depends on."""
+        loose = ("eval_every", "eval_samples", "save_every", "log_every")
+        return {name: value for name, value in asdict(self).items() if name not in loose}
+
+
+class PerceptionRun:
+    """Trains a checkpoint's vision tower to read; goes on from `folder`'s state if there is one.
+
+    Args:
+        model: loaded; its tower is trained in place.
+        train, held_out: sights; None for none held out.
+        settings: how.
+        folder: for state and metrics.
+
+    Raises:
+        InvalidInput: for a state of other settings or samples.
+    """
+
+    def __init__(
+        self,
+        model: TrainableModel,
+        train: Sights,
+        *,
+        settings: PerceptionSettings,
+        folder: Path,
+        held_out: Sights | None = None,
+    ) -> None:
+        self.settings, self.folder = settings, folder
+        self._model, self._train, self._held_out = model, train, held_out
+        chosen = model.prepare(TrainSettings(stage=1))
+        self._tower = {name: value for name, value in chosen.items() if name.startswith(_VISION)}
+        for name, value in chosen.items():
+            value.requires_grad_(name in self._tower)
+        self._head = self._new_head(train)
+        parameters: dict[str, nn.Parameter] = {
+            **self._tower,
+            **{f"head.{name}": value for name, value in self._head.named_parameters()},
+        }
+        self._parameters = parameters
+        self._optimizer = adamw(parameters, weight_decay=settings.weight_decay, betas=(0.9, 0.95))
+        self._average = MovingAverage(parameters, decay=settings.ema_decay)
+        self._order = SampleOrder(len(train), seed=settings.seed)
+        self._step = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        self._restore()
+        self._log = MetricsLog(folder, resumed_at=self._step)
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self._step
+
+    def run(self, *, progress: bool = False) -> dict[str, float]:
+        """Train to the last step; return the last held-out figures ({} without held-out samples).
+
+        Ctrl-C leaves the state of the last save.
+        """
+        from tqdm.auto import tqdm
+
+        settings, figures = self.settings, Averages()
+        bar = tqdm(
+            total=settings.steps, initial=self._step, desc="perceive", disable=None if progress else True
+        )
+        last: dict[str, float] = {}
+        try:
+            with bar:
+                while self._step < settings.steps:
+                    figures.add(self._take_step())
+                    self._step += 1
+                    bar.update()
+                    end = self._step == settings.steps
+                    if end or self._step % settings.log_every == 0:
+                        self._log.write(self._step, "train", figures.means())
+                        figures = Averages()
+                    if self._held_out is not None and (end or self._step % settings.eval_every == 0):
+                        last = self.evaluate()
+                        self._log.write(self._step, "held_out", last)
+                    if end or self._step % settings.save_every == 0:
+                        self._save()
+        finally:
+            self._log.close()
+        return last
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Return the averaged weights' figures on held-out sights, evenly picked and always the same."""
+        held_out, settings = self._held_out, self.settings
+        if held_out is None:
+            raise InvalidInput("evaluate: expected held-out sights, got none")
+        picked = np.unique(
+            np.linspace(0, len(held_out) - 1, settings.eval_samples).round().astype(int)
+        ).tolist()
+        means = Averages()
+        with self._average.applied():
+            for start in range(0, len(picked), settings.batch_size):
+                indices = picked[start : start + settings.batch_size]
+                means.add(self._loss(SightBatch.of([held_out[index] for index in indices])))
+        return means.means()
+
+    def export(self, start: Path, out: Path) -> None:
+        """Write the start checkpoint with the tower's averaged weights in it."""
+        from safetensors.torch import load_file, save_file
+
+        tensors = load_file(start / "model.safetensors")
+        for name in self._tower:
+            if name not in tensors:
+                raise InvalidInput(f"{start}: expected {name} in model.safetensors, got none")
+            tensors[name] = self._average.values[name].to(tensors[name].dtype).contiguous()
+        out.mkdir(parents=True, exist_ok=True)
+        for part in start.iterdir():
+            if part.is_dir():
+                shutil.copytree(part, out / part.name, dirs_exist_ok=True)
+        write_atomically(
+            out / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"})
+        )
+        shutil.copy2(start / "config.json", out / "config.json")
+
+    def _new_head(self, train: Sights) -> ReadingHead:
+        sight = train[0]
+        features = self._encode(SightBatch.of([sight]))
+        channels = features.embeds.shape[-1] * (1 + len(features.deepstack))
+        cameras = len(sight.frames)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.settings.seed)
+            head = ReadingHead(cameras=cameras, tokens=len(features.embeds) // cameras, channels=channels)
+        return head.to(self._model.network.device)
+
+    def _encode(self, batch: SightBatch) -> VisualFeatures:
+        device = self._model.network.device
+        frames = self._model.images.prepare_frames(batch.frames)
+        pixel_values, grid_thw = self._model.images.patchify([frames], device=device)
+        return self._model.network.encode_images(pixel_values, grid_thw.to(device))
+
+    def _loss(self, batch: SightBatch) -> LossParts:
+        device = self._model.network.device
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.settings.autocast):
+            read = self._head(self._encode(batch))
+        total, means, counts = reading_loss(read, batch)
+        return LossParts(total, means, counts)
+
+    def _take_step(self) -> LossParts:
+        settings = self.settings
+        rate = learning_rate(
+            self._step,
+            peak=settings.peak_rate,
+            warmup=settings.warmup_steps,
+            steps=settings.steps,
+            floor=0.02,
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad(set_to_none=True)
+        indices = self._order.indices(self._step * settings.batch_size, settings.batch_size)
+        parts = self._loss(SightBatch.of([self._train[index] for index in indices]))
+        parts.total.backward()
+        torch.nn.utils.clip_grad_norm_(self._parameters.values(), 1.0)
+        self._optimizer.step()
+        self._average.update()
+        return parts
+
+    def _save(self) -> None:
+        content: Mapping[str, Any] = {
+            "step": self._step,
+            "weights": {name: value.detach() for name, value in self._parameters.items()},
+            "averages": self._average.values,
+            "average_updates": self._average.updates,
+            "optimizer": self._optimizer.state_dict(),
+            "order": self._order.digest,
+            "settings": self.settings.decisive(),
+            "far": list(HOW_FAR),
+        }
+        write_atomically(self.folder / STATE_FILE, lambda path: torch.save(dict(content), path))
+
+    @torch.no_grad()
+    def _restore(self) -> None:
+        path = self.folder / STATE_FILE
+        if not path.exists():
+            return
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["settings"] != self.settings.decisive():
+            raise InvalidInput(
+                f"{path}: expected a run of {self.settings.decisive()}, got {state['settings']}"
+            )
+        if state["order"] != self._order.digest or state["far"] != list(HOW_FAR):
+            raise InvalidInput(f"{path}: expected a run on these {len(self._train)} samples, got others")
+        weights: Mapping[str, Tensor] = state["weights"]
+        for name, parameter in self._parameters.items():
+            parameter.copy_(weights[name])
+        self._average.load(state["averages"], updates=state["average_updates"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._step = state["step"]
