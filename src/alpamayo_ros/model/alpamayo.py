@@ -15,6 +15,7 @@ from alpamayo_ros.model.engine import Engine, Generated, PromptState, StopRule, 
 from alpamayo_ros.model.flow_matching import FlowMatching
 from alpamayo_ros.model.history_tokens import HistoryTokenizer
 from alpamayo_ros.model.images import ImagePreparer
+from alpamayo_ros.model.lean import fastest
 from alpamayo_ros.model.loading import OpenedCheckpoint, open_checkpoint, require_device, require_dtype
 from alpamayo_ros.model.network import AlpamayoNetwork, VisualFeatures
 from alpamayo_ros.model.prompt import Prompt, PromptBuilder
@@ -94,7 +95,10 @@ class Alpamayo:
         self._history = HistoryTokenizer(config.history_tokenizer)
         self._future_start_id = tokenizer.id_of("traj_future_start")
         self._engine: Engine | None = Engine(
-            network, image_token_id=tokenizer.image_pad_id, future_start_id=self._future_start_id
+            network,
+            image_token_id=tokenizer.image_pad_id,
+            future_start_id=self._future_start_id,
+            runner=fastest(network) if speed.lean else None,
         )
         self._vision = VisionCache(
             self._look, max_images=speed.vision_cache_images, max_bytes=speed.vision_cache_bytes

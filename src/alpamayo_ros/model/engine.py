@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from alpamayo_ros.model.kv_cache import KeyValueCache
-from alpamayo_ros.model.network import AlpamayoNetwork, VisualFeatures
+from alpamayo_ros.model.lean import Runner
+from alpamayo_ros.model.network import AlpamayoNetwork, VelocityFunction, VisualFeatures
 from alpamayo_ros.model.positions import prompt_positions
 from alpamayo_ros.model.sampling import TokenSampler
 from alpamayo_ros.types import NUM_WAYPOINTS
 
 TokenIds = tuple[int, ...]
-VelocityFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,12 @@ class ExpertContext:
     Attributes:
         cache: K rows; action tokens are written behind its `length` entries.
         positions: int64 [3, K, 64] of the action tokens.
-        attention_mask: bool [K, 1, 64, length + 64].
+        attention_mask: bool [K, 1, 64, length + 64], or None where nothing is hidden.
     """
 
     cache: KeyValueCache
     positions: Tensor
-    attention_mask: Tensor
+    attention_mask: Tensor | None
 
 
 class Engine:
@@ -93,37 +93,46 @@ class Engine:
         network: with weights.
         image_token_id: the placeholder of images.
         future_start_id: <|traj_future_start|>.
+        runner: computes with these weights; None is the network itself, by the library's layers.
     """
 
-    def __init__(self, network: AlpamayoNetwork, *, image_token_id: int, future_start_id: int) -> None:
+    def __init__(
+        self,
+        network: AlpamayoNetwork,
+        *,
+        image_token_id: int,
+        future_start_id: int,
+        runner: Runner | None = None,
+    ) -> None:
         self.network = network
+        self._runner: Runner = runner or network
         self._image_token_id = image_token_id
         self._future_start_id = future_start_id
 
     def look(self, pixel_values: Tensor, grid_thw: Tensor) -> VisualFeatures:
         """Encode images: float32 patches [N, 1536], int64 patch grids [images, 3]."""
-        device = self.network.device
-        with self.network.autocast():
-            return self.network.encode_images(pixel_values.to(device), grid_thw.to(device))
+        device = self._runner.device
+        with self._runner.autocast():
+            return self._runner.encode_images(pixel_values.to(device), grid_thw.to(device))
 
     def prefill(
         self, token_ids: TokenIds, visual: VisualFeatures, *, grids: Sequence[tuple[int, int]], capacity: int
     ) -> PromptState:
         """Read a prompt into a new cache; `grids` are the images' merged (rows, columns)."""
-        network, device = self.network, self.network.device
+        network, device = self._runner, self._runner.device
         positions, rope_delta = prompt_positions(token_ids, grids, image_token_id=self._image_token_id)
         ids = torch.tensor([token_ids], device=device)
         visual_index = (ids[0] == self._image_token_id).nonzero()[:, 0]
         cache = network.new_cache(batch=1, capacity=capacity)
         with network.autocast():
-            hidden = network.read(
+            last = network.read_prompt(
                 network.embed(ids),
                 torch.from_numpy(positions)[:, None].to(device),
                 cache,
                 visual=visual,
                 visual_index=visual_index,
             )
-            logits = network.logits(hidden[:, -1])
+            logits = network.logits(last)
         cache.advance(len(token_ids))
         # The index of the last image token is known here without asking the device for it.
         visual_end = len(token_ids) - token_ids[::-1].index(self._image_token_id)
@@ -157,7 +166,7 @@ class Engine:
         num_samples: int,
         stop: StopRule,
     ) -> Generated:
-        network = self.network
+        network = self._runner
         cache = prompt.cache
         capacity = prompt.length + stop.limit + NUM_WAYPOINTS
         if num_samples > 1 or cache.capacity < capacity:
@@ -174,10 +183,9 @@ class Engine:
                 break
             # An ended sample is fed whatever it would draw: its entries lie behind its offset.
             position = cache.length + prompt.rope_delta
-            positions = torch.full((3, num_samples, 1), position, device=network.device)
+            ids = torch.tensor(tokens, device=network.device)[:, None]
             with network.autocast():
-                embeds = network.embed(torch.tensor(tokens, device=network.device)[:, None])
-                logits = network.logits(network.read(embeds, positions, cache)[:, -1])
+                logits = network.logits(network.read_tail(ids, position, cache, attention_mask=None)[:, -1])
             cache.advance(1)
         return Generated(tuple(tuple(tokens) for tokens in generated), cache)
 
@@ -206,7 +214,7 @@ class Engine:
         guided cache and only what follows is read. As upstream, *all* generated tokens are fed, the last
         included: without a start token this branch sees one more than the guided one.
         """
-        network, device = self.network, self.network.device
+        network, device = self._runner, self._runner.device
         shared = next(i for i, (a, b) in enumerate(zip(guided_ids, token_ids, strict=False)) if a != b)
         if shared < prompt.visual_end:
             raise ValueError(
@@ -220,25 +228,21 @@ class Engine:
         index = torch.arange(shared, shared + longest, device=device)
         causal = torch.arange(shared + longest, device=device) <= index[:, None]
         with network.autocast():
-            network.read(
-                network.embed(padded),
-                (index + rope_delta).expand(3, len(tails), -1),
-                cache,
-                attention_mask=causal[None, None],
-            )
+            network.read_tail(padded, shared + rope_delta, cache, attention_mask=causal[None, None])
         cache.advance(longest)
         offsets = [self._offset(len(token_ids), tokens) for tokens in generated.token_ids]
         return self._context(cache, [offset + rope_delta for offset in offsets], offsets)
 
     def velocity(self, context: ExpertContext) -> VelocityFunction:
         """Return the flow's velocity as a function of x_t float32 [K, 64, 2] and t float32 [K, 1, 1]."""
-        network = self.network
+        network = self._runner
+        step = network.velocity_function(
+            context.positions, context.cache, attention_mask=context.attention_mask
+        )
 
         def velocity(actions: Tensor, time: Tensor) -> Tensor:
             with network.autocast():
-                return network.velocity(
-                    actions, time, context.positions, context.cache, attention_mask=context.attention_mask
-                )
+                return step(actions, time)
 
         return velocity
 
@@ -248,11 +252,13 @@ class Engine:
         return prompt_length + len(generated)
 
     def _context(self, cache: KeyValueCache, first_positions: list[int], kept: list[int]) -> ExpertContext:
-        device = self.network.device
+        device = self._runner.device
         # Behind the longest row nothing is needed any more: the action tokens overwrite it.
         cache.length = max(kept)
         waypoints = torch.arange(NUM_WAYPOINTS, device=device)
         positions = torch.tensor(first_positions, device=device)[:, None] + waypoints
+        if len(set(kept)) == 1:
+            return ExpertContext(cache, positions.expand(3, -1, -1), None)
         seen = torch.arange(cache.length, device=device) < torch.tensor(kept, device=device)[:, None]
         own = torch.ones(len(kept), NUM_WAYPOINTS, dtype=torch.bool, device=device)
         mask = torch.cat((seen, own), dim=1)[:, None, None].expand(-1, -1, NUM_WAYPOINTS, -1)

@@ -9,9 +9,9 @@ Parameter names are those of the released checkpoints (`vlm.*`, `expert.*`, `act
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,10 @@ from alpamayo_ros.model.action_proj import ActionInProj, FourierFeatures
 from alpamayo_ros.model.config import ACTION_DIMS, ActionInProjConfig, CheckpointError
 from alpamayo_ros.model.kv_cache import KeyValueCache
 
-_VISION_ROPE_THETA = 10_000.0
+VelocityFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""(x_t float32 [B, 64, 2], t float32 [B, 1, 1]) -> velocity float32 [B, 64, 2]."""
+
+VISION_ROPE_THETA = 10_000.0
 """Qwen3-VL's vision rotary base; transformers has it as a default argument, not in the config."""
 
 
@@ -139,8 +142,8 @@ class AlpamayoNetwork(nn.Module):
         theta = float(_rope_parameters(text)["rope_theta"])
         vision_head_dim = vision.hidden_size // vision.num_heads
         known = {
-            "Qwen3VLTextRotaryEmbedding": _inverse_frequencies(text.head_dim, theta),
-            "Qwen3VLVisionRotaryEmbedding": _inverse_frequencies(vision_head_dim // 2, _VISION_ROPE_THETA),
+            "Qwen3VLTextRotaryEmbedding": inverse_frequencies(text.head_dim, theta),
+            "Qwen3VLVisionRotaryEmbedding": inverse_frequencies(vision_head_dim // 2, VISION_ROPE_THETA),
         }
         for name, module in self.named_modules():
             kind = type(module).__name__
@@ -204,6 +207,31 @@ class AlpamayoNetwork(nn.Module):
         normed: Tensor = model.norm(hidden)
         return normed
 
+    def read_prompt(
+        self,
+        embeds: Tensor,
+        positions: Tensor,
+        cache: CacheLike,
+        *,
+        visual: VisualFeatures,
+        visual_index: Tensor,
+    ) -> Tensor:
+        """Read a prompt of one row into an empty cache; return the last token's hidden state [1, hidden]."""
+        return self.read(embeds, positions, cache, visual=visual, visual_index=visual_index)[:, -1]
+
+    def read_tail(
+        self, token_ids: Tensor, first_position: int, cache: CacheLike, *, attention_mask: Tensor | None
+    ) -> Tensor:
+        """Read text tokens [B, L] from a position on; return normed hidden states [B, L, hidden].
+
+        `attention_mask` as for `read`; None for a single token.
+        """
+        batch, count = token_ids.shape
+        places = torch.arange(first_position, first_position + count, device=self.device)
+        return self.read(
+            self.embed(token_ids), places.expand(3, batch, -1), cache, attention_mask=attention_mask
+        )
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the vocabulary's logits, float32, of hidden states [..., hidden]."""
         logits: Tensor = self.vlm.lm_head(hidden)
@@ -227,6 +255,21 @@ class AlpamayoNetwork(nn.Module):
             hidden = _through(layer, hidden, rotary, attention_mask, cache)
         velocity: Tensor = self.action_out_proj(self.expert.norm(hidden))
         return velocity.float()
+
+    def velocity_function(
+        self, positions: Tensor, cache: KeyValueCache, *, attention_mask: Tensor | None
+    ) -> VelocityFunction:
+        """Return `velocity` over a cache as a function of actions and time; a mask of None hides nothing."""
+        if attention_mask is None:
+            entries = cache.length + positions.shape[-1]
+            attention_mask = torch.ones(1, 1, 1, entries, dtype=torch.bool, device=self.device)
+            attention_mask = attention_mask.expand(-1, -1, positions.shape[-1], -1)
+        mask = attention_mask
+
+        def velocity(actions: Tensor, time: Tensor) -> Tensor:
+            return self.velocity(actions, time, positions, cache, attention_mask=mask)
+
+        return velocity
 
     def new_cache(self, *, batch: int, capacity: int) -> KeyValueCache:
         """Return an empty cache in the network's dtype and device."""
@@ -276,6 +319,6 @@ def _at_rows(hidden: Tensor, index: Tensor, rows: Tensor, *, add: bool) -> Tenso
     return flat.view(hidden.shape)
 
 
-def _inverse_frequencies(dim: int, theta: float) -> Tensor:
+def inverse_frequencies(dim: int, theta: float) -> Tensor:
     """Rotary inverse frequencies theta^(-2i / dim), float32 [dim / 2] (RoFormer, arXiv 2104.09864)."""
     return 1.0 / (theta ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim))

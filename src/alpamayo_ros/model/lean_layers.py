@@ -1,0 +1,239 @@
+"""The text layers of backbone and expert without the library's modules around them.
+
+The same operations in the same order as transformers' Qwen3-VL layers, so results differ by the rounding of
+matrix products alone. What is saved is everything beside the arithmetic: on a CPU, a small model spends more
+time in Python and in launching tiny operations than in computing.
+
+- Query, key and value are one product, gate and up are one. Their weights are laid side by side *in place*:
+  the modules' own parameters become views of the fused ones, so nothing is held twice and training steps,
+  state dicts and checkpoints see what they saw before.
+- Query and key are normed and rotated together. Turning a half is a roll, its sign is in the sine.
+- Grouped queries attend without expanding keys and values, where the device has a kernel for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from alpamayo_ros.model.network import CacheLike
+
+Rotation: TypeAlias = tuple[Tensor, Tensor]
+"""Cosine and signed sine, [B or 1, L, 1, head_dim]."""
+LinearFunction: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""(x [rows, in], weight [out, in], bias [out] or None) -> [rows, out]."""
+
+
+class CannotBeLean(ValueError):
+    """A network whose layers are not those that are known here."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    qkv: Tensor
+    out: Tensor
+    gate_up: Tensor
+    down: Tensor
+    input_norm: Tensor
+    qk_norm: Tensor
+    mlp_norm: Tensor
+
+
+class LeanLayers:
+    """A text model's layers and its last norm.
+
+    Args:
+        model: a Qwen3VLTextModel; its projections' parameters are made views of fused ones.
+        config: its text config.
+        linear: see `linear_function`.
+
+    Raises:
+        CannotBeLean: for layers with biases or another activation, or that are not plain Qwen3-VL layers.
+    """
+
+    def __init__(self, model: nn.Module, config: Any, linear: LinearFunction) -> None:
+        if config.hidden_act != "silu":
+            raise CannotBeLean(f"hidden_act: expected silu, got {config.hidden_act}")
+        self._heads = int(config.num_attention_heads)
+        self._kv_heads = int(config.num_key_value_heads)
+        self._head_dim = int(config.head_dim)
+        self._eps = float(config.rms_norm_eps)
+        self._linear = linear
+        modules: Any = model.layers
+        for layer in modules:
+            _check(layer)
+        self._layers = [self._taken(layer) for layer in modules]
+        final: Any = model.norm
+        self._final_norm: Tensor = final.weight
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def through(
+        self,
+        hidden: Tensor,
+        index: int,
+        rotation: Rotation,
+        cache: CacheLike,
+        *,
+        mask: Tensor | None = None,
+        causal: bool = False,
+    ) -> Tensor:
+        """Return hidden states [B, L, hidden] behind layer `index`; keys and values go to the cache.
+
+        Args:
+            hidden: [B, L, hidden].
+            index: of the layer.
+            rotation: of the L tokens.
+            cache: written to, not advanced.
+            mask: bool [B or 1, 1, L, entries], True where attended; None is all that the cache gives.
+            causal: attend to no later token; for an empty cache alone, and without a mask.
+        """
+        batch, length, width = hidden.shape
+        layer, flat = self._layers[index], hidden.view(-1, width)
+        query, keys, values = self._projected(flat, layer, rotation, (batch, length), cache, index)
+        attended = self._attended(query, keys, values, mask=mask, causal=causal)
+        return self._rest(flat, attended, layer).view(batch, length, width)
+
+    def last_through(self, hidden: Tensor, index: int, rotation: Rotation, cache: CacheLike) -> Tensor:
+        """Return what `through` gives for the last token alone, [B, 1, hidden].
+
+        Of the last layer nobody needs more; keys and values of all tokens go to the cache all the same.
+        """
+        batch, length, width = hidden.shape
+        layer = self._layers[index]
+        query, keys, values = self._projected(
+            hidden.view(-1, width), layer, rotation, (batch, length), cache, index
+        )
+        attended = self._attended(query[:, :, -1:], keys, values, mask=None, causal=False)
+        return self._rest(hidden[:, -1], attended, layer).view(batch, 1, width)
+
+    def normed(self, hidden: Tensor) -> Tensor:
+        """Return the model's last norm of hidden states."""
+        return self._normed(hidden, self._final_norm)
+
+    def _projected(
+        self,
+        flat: Tensor,
+        layer: _Layer,
+        rotation: Rotation,
+        shape: tuple[int, int],
+        cache: CacheLike,
+        index: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        heads, rotated = self._heads, self._heads + self._kv_heads
+        projected = self._linear(self._normed(flat, layer.input_norm), layer.qkv, None)
+        projected = projected.view(*shape, rotated + self._kv_heads, self._head_dim)
+        query_key = rotate(self._normed(projected[:, :, :rotated], layer.qk_norm), rotation)
+        keys, values = cache.update(
+            query_key[:, :, heads:].transpose(1, 2), projected[:, :, rotated:].transpose(1, 2), index
+        )
+        return query_key[:, :, :heads].transpose(1, 2), keys, values
+
+    def _attended(
+        self, query: Tensor, keys: Tensor, values: Tensor, *, mask: Tensor | None, causal: bool
+    ) -> Tensor:
+        grouped = self._heads != self._kv_heads
+        if grouped and mask is not None and query.device.type == "cuda":
+            # CUDA's kernels take a mask or groups; both fall back to one that writes out all scores.
+            share = self._heads // self._kv_heads
+            keys, values = keys.repeat_interleave(share, 1), values.repeat_interleave(share, 1)
+            grouped = False
+        attended = functional.scaled_dot_product_attention(
+            query, keys, values, attn_mask=mask, is_causal=causal, enable_gqa=grouped
+        )
+        return attended.transpose(1, 2).reshape(-1, self._heads * self._head_dim)
+
+    def _rest(self, flat: Tensor, attended: Tensor, layer: _Layer) -> Tensor:
+        flat = flat + self._linear(attended, layer.out, None)
+        gate, up = self._linear(self._normed(flat, layer.mlp_norm), layer.gate_up, None).chunk(2, dim=-1)
+        return flat + self._linear(functional.silu(gate) * up, layer.down, None)
+
+    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
+        wide = x.float()
+        scale = wide.pow(2).mean(-1, keepdim=True).add_(self._eps).rsqrt_()
+        return (wide * scale).to(x.dtype) * weight
+
+    def _taken(self, layer: Any) -> _Layer:
+        attention, mlp = layer.self_attn, layer.mlp
+        per_head = [attention.q_norm.weight.expand(self._heads, -1)]
+        per_head.append(attention.k_norm.weight.expand(self._kv_heads, -1))
+        return _Layer(
+            qkv=fused([attention.q_proj, attention.k_proj, attention.v_proj]),
+            out=attention.o_proj.weight,
+            gate_up=fused([mlp.gate_proj, mlp.up_proj]),
+            down=mlp.down_proj.weight,
+            input_norm=layer.input_layernorm.weight,
+            qk_norm=torch.cat(per_head).detach(),
+            mlp_norm=layer.post_attention_layernorm.weight,
+        )
+
+
+def fused(linears: Sequence[nn.Linear]) -> Tensor:
+    """Lay the weights [out_i, in] below each other; the modules' parameters become views of the result."""
+    whole = torch.cat([linear.weight.detach() for linear in linears])
+    row = 0
+    for linear in linears:
+        end = row + linear.weight.shape[0]
+        linear.weight.data = whole[row:end]
+        row = end
+    return whole
+
+
+def rotate(x: Tensor, rotation: Rotation) -> Tensor:
+    """Turn [B, L, heads, head_dim] by rotary angles: x · cos + (−x₂, x₁) · sin."""
+    cos, signed_sin = rotation
+    turned = x.roll(x.shape[-1] // 2, dims=-1)
+    return x * cos + turned * signed_sin
+
+
+def rotation_of(cos: Tensor, sin: Tensor) -> Rotation:
+    """Return what `rotate` takes of the library's cosine and sine, [B or 1, L, head_dim]."""
+    half = sin.shape[-1] // 2
+    signed = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
+    return cos.unsqueeze(-2), signed.unsqueeze(-2)
+
+
+def linear_function(device: torch.device, dtype: torch.dtype) -> LinearFunction:
+    """Return the fastest exact product of rows with a weight.
+
+    In float32 on a CPU that is oneDNN's where torch has it: BLAS libraries that don't know a processor run
+    at half its width. A single row is a matrix-vector product, which BLAS does best.
+    """
+    if device.type != "cpu" or dtype != torch.float32 or not _has_onednn():
+        return functional.linear
+    product = torch.ops.mkldnn._linear_pointwise
+
+    def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if x.shape[0] == 1:
+            return functional.linear(x, weight, bias)
+        result: Tensor = product(x, weight, bias, "none", [], "")
+        return result
+
+    return linear
+
+
+def _has_onednn() -> bool:
+    if not torch.backends.mkldnn.is_available():
+        return False
+    x = torch.arange(6, dtype=torch.float32).view(2, 3)
+    try:
+        made = torch.ops.mkldnn._linear_pointwise(x, x, None, "none", [], "")
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return False
+    return bool(torch.equal(made, x @ x.T))
+
+
+def _check(layer: Any) -> None:
+    projections = [layer.self_attn, layer.mlp]
+    found = [m for part in projections for m in part.modules() if isinstance(m, nn.Linear)]
+    wanted = 7  # q, k, v, o, gate, up, down
+    if len(found) != wanted or any(linear.bias is not None for linear in found):
+        raise CannotBeLean(f"text layer: expected {wanted} projections without bias, got {found}")
+    if any(type(linear) is not nn.Linear for linear in found):
+        raise CannotBeLean(f"text layer: expected plain projections, got {[type(m) for m in found]}")
