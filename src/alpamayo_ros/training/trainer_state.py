@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from alpamayo_ros.training.settings import TrainSettings
+from alpamayo_ros.training.tensor_files import order_metadata_of
 from alpamayo_ros.types import InvalidInput
 
 STATE_FILE = "state.pt"
@@ -85,7 +86,12 @@ def save_best(folder: Path, weights: Mapping[str, Tensor], *, step: int, loss: f
 
     tensors = {name: value.detach().to("cpu").contiguous() for name, value in weights.items()}
     metadata = {"step": str(step), "held_out_loss": "" if loss is None else repr(loss)}
-    write_atomically(folder / BEST_FILE, lambda path: save_file(tensors, path, metadata=metadata))
+
+    def write(path: Path) -> None:
+        save_file(tensors, path, metadata=metadata)
+        order_metadata_of(path)
+
+    write_atomically(folder / BEST_FILE, write)
 
 
 def load_best(folder: Path, network: nn.Module) -> None:
