@@ -16,6 +16,7 @@ from alpamayo_ros.model.network import VisualFeatures
 from alpamayo_ros.training.losses import LossParts
 from alpamayo_ros.training.metrics import Averages, MetricsLog
 from alpamayo_ros.training.optim import MovingAverage, adamw, learning_rate
+from alpamayo_ros.training.perception.attention import attend_in_batches
 from alpamayo_ros.training.perception.network import ReadingHead, SightBatch, reading_loss
 from alpamayo_ros.training.perception.samples import Sights
 from alpamayo_ros.training.perception.surroundings import HOW_FAR
@@ -87,6 +88,9 @@ class PerceptionRun:
         self._tower = {name: value for name, value in chosen.items() if name.startswith(_VISION)}
         for name, value in chosen.items():
             value.requires_grad_(name in self._tower)
+        frames = model.images.prepare_frames(train[0].frames)
+        patches = frames.shape[-2] * frames.shape[-1] // model.images.patch_size**2
+        attend_in_batches(model.network.vlm.model.visual, patches=patches)
         self._head = self._new_head(train)
         parameters: dict[str, nn.Parameter] = {
             **self._tower,
