@@ -12,6 +12,7 @@ from model_helpers import load_alpamayo, make_observation
 
 from alpamayo_ros.model import Alpamayo, PlanOptions
 from alpamayo_ros.model.lean import LeanNetwork, fastest
+from alpamayo_ros.model.lean_attention import attend
 from alpamayo_ros.model.lean_layers import linear_function
 from alpamayo_ros.model.speed import SpeedOptions
 from alpamayo_ros.types import Plan
@@ -114,3 +115,19 @@ def test_products_are_exact_up_to_rounding(rows: int) -> None:
     x, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((rows, 48), (96, 48), (96,)))
     exact = (x.double() @ weight.double().T + bias).float()
     torch.testing.assert_close(linear(x, weight, bias), exact, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("batch", "queries", "entries"), [(1, 64, 100), (3, 33, 40), (1, 333, 333)])
+def test_attention_by_products_is_attention(batch: int, queries: int, entries: int, causal: bool) -> None:
+    if causal:
+        entries = queries
+    generator = torch.Generator().manual_seed(queries)
+    query = torch.randn(batch, queries, 6, 16, generator=generator).transpose(1, 2)
+    keys, values = (torch.randn(batch, 2, entries + 9, 16, generator=generator)[:, :, :entries] for _ in "kv")
+    ours = attend(query, keys, values, causal=causal, product=linear_function(query.device, query.dtype))
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query.double(), keys.double(), values.double(), is_causal=causal, enable_gqa=True
+    )
+    torch.testing.assert_close(ours, expected.float(), atol=1e-6, rtol=1e-5)

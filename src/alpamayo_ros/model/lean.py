@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alpamayo_ros.model.kv_cache import KeyValueCache
+from alpamayo_ros.model.lean_attention import LinearFunction
 from alpamayo_ros.model.lean_layers import (
     CannotBeLean,
     LeanLayers,
-    LinearFunction,
     Rotation,
     linear_function,
     rotation_of,

@@ -13,7 +13,7 @@ time in Python and in launching tiny operations than in computing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -21,12 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from alpamayo_ros.model.lean_attention import LinearFunction, attend
 from alpamayo_ros.model.network import CacheLike
 
 Rotation: TypeAlias = tuple[Tensor, Tensor]
 """Cosine and signed sine, [B or 1, L, 1, head_dim]."""
-LinearFunction: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""(x [rows, in], weight [out, in], bias [out] or None) -> [rows, out]."""
 
 
 class CannotBeLean(ValueError):
@@ -138,15 +137,8 @@ class LeanLayers:
     def _attended(
         self, query: Tensor, keys: Tensor, values: Tensor, *, mask: Tensor | None, causal: bool
     ) -> Tensor:
-        grouped = self._heads != self._kv_heads
-        if grouped and mask is not None and query.device.type == "cuda":
-            # CUDA's kernels take a mask or groups; both fall back to one that writes out all scores.
-            share = self._heads // self._kv_heads
-            keys, values = keys.repeat_interleave(share, 1), values.repeat_interleave(share, 1)
-            grouped = False
-        attended = functional.scaled_dot_product_attention(
-            query, keys, values, attn_mask=mask, is_causal=causal, enable_gqa=grouped
-        )
+        product = None if self._linear is functional.linear else self._linear
+        attended = attend(query, keys, values, mask=mask, causal=causal, product=product)
         return attended.transpose(1, 2).reshape(-1, self._heads * self._head_dim)
 
     def _rest(self, flat: Tensor, attended: Tensor, layer: _Layer) -> Tensor:

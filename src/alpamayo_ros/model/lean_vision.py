@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alpamayo_ros.model.lean_layers import CannotBeLean, LinearFunction, Rotation, rotate, rotation_of
+from alpamayo_ros.model.lean_attention import LinearFunction
+from alpamayo_ros.model.lean_layers import CannotBeLean, Rotation, rotate, rotation_of
 from alpamayo_ros.model.network import VISION_ROPE_THETA, VisualFeatures, inverse_frequencies
 
 _EPS = 1e-6
