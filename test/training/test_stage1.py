@@ -105,6 +105,20 @@ def test_frames_are_looked_at_once_and_the_oldest_are_forgotten(golden_dir: Path
     assert small.misses > 16
 
 
+def test_pictures_learned_ahead_are_not_encoded_again(golden_dir: Path) -> None:
+    model = load(golden_dir)
+    model.prepare(TrainSettings(stage=2))
+    sequence = model.builder.build(make_sample(0, cameras=(0, 1)))
+    one_by_one = ImageEncoder(model.network, model.images).encode(sequence.frames)
+    images = ImageEncoder(model.network, model.images, cache_bytes=10**8)
+    assert images.learn(make_sample(0, cameras=(0, 1)).observation.frames) == 8
+    found = images.encode(sequence.frames)
+    assert images.misses == 0
+    torch.testing.assert_close(found.embeds, one_by_one.embeds, atol=1e-5, rtol=1e-4)
+    small = ImageEncoder(model.network, model.images, cache_bytes=one_by_one.embeds[:20].nbytes)
+    assert small.learn(sequence.frames) == 0  # what would not fit is left
+
+
 def test_a_trained_tower_has_no_cache(golden_dir: Path) -> None:
     model = load(golden_dir)
     model.prepare(TrainSettings(stage=1))

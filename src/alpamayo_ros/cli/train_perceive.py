@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=1e-3, help="largest learning rate (default 1e-3)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and order")
     parser.add_argument("--eval-every", type=int, default=200, help="steps (default 200)")
+    parser.add_argument(
+        "--jitter", type=float, default=0.25, help="of brightness, contrast, colours (default 0.25)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
     parser.add_argument(
         "--autocast",
@@ -57,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         peak_rate=args.rate,
         seed=args.seed,
+        jitter=args.jitter,
         autocast=args.autocast,
         eval_every=args.eval_every,
     )
@@ -67,5 +71,6 @@ def run(args: argparse.Namespace) -> int:
     task.export(start, args.out / CHECKPOINT_FOLDER)
     for name, value in figures.items():
         print(f"{name:24} {value:.3f}")
+    print(f"best at step {task.best_step}" if task.best_step else "no held-out sights: the last weights")
     print(f"checkpoint: {args.out / CHECKPOINT_FOLDER}")
     return 0

@@ -158,6 +158,7 @@ def run(args: argparse.Namespace) -> int:
             train,
             settings=of_stage,
             folder=folder.stage(stage),
+            pictures=episodes.pictures(),
             held_out=held_out,
             weights=weights,
             tensorboard=args.tensorboard,

@@ -9,10 +9,13 @@ from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
+
+from alpamayo_ros.sim.observations import decode_rgb
 from alpamayo_ros.training.episode import SPLITS, Split, assemble
 from alpamayo_ros.training.sample import TrainingSample
 from alpamayo_ros.training.shards import DataSetError, EpisodeFile, IndexEntry, read_index
-from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.types import InvalidInput, UInt8Array
 
 _OPEN_FILES = 64
 
@@ -67,6 +70,13 @@ class EpisodeSamples:
             file = self._file(number)
             for row in range(len(file)):
                 yield file.tags(row)
+
+    def pictures(self) -> Iterator[UInt8Array]:
+        """Yield all frames that samples show, once each: uint8 RGB [N, 3, h, w] of a camera of an episode."""
+        for number in range(len(self.entries)):
+            file = self._file(number)
+            for camera_id in file.head.camera_ids:
+                yield np.stack([decode_rgb(data) for data in file.all_frames(camera_id)])
 
     def verify(self) -> None:
         """Read all files; raises DataSetError for the first that is not the one that the index names."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +18,15 @@ from alpamayo_ros.model.network import AlpamayoNetwork, VisualFeatures
 from alpamayo_ros.types import InvalidInput, UInt8Array
 
 _Key = tuple[bytes, tuple[int, ...]]
+
+
+_TOGETHER = 64
+"""Pictures that are encoded at once ahead of training."""
+
+
+def _key(image: UInt8Array) -> _Key:
+    """Return what a picture uint8 [1, 3, h, w] is known by."""
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest(), image.shape
 
 
 class ImageEncoder:
@@ -48,13 +57,35 @@ class ImageEncoder:
         self.hits = 0
         self.misses = 0
 
+    def learn(self, pictures: Iterable[UInt8Array]) -> int:
+        """Encode pictures uint8 [N, 3, h, w] ahead, many at once, until the memory is full; return how many.
+
+        Much faster than one by one. A resumed run that is given the same pictures has the same features.
+        """
+        count = 0
+        for frames in pictures:
+            prepared = self._images.prepare_frames(frames)
+            for begin in range(0, len(prepared), _TOGETHER):
+                part = prepared[begin : begin + _TOGETHER]
+                with torch.no_grad():
+                    features = self._features([part])
+                parts = (features.embeds, *features.deepstack)
+                if self._held_bytes + sum(each.nbytes for each in parts) > self._capacity_bytes:
+                    return count  # what is kept beyond would only push out what is here
+                tokens = len(features.embeds) // len(part)
+                for index, image in enumerate(part):
+                    rows = slice(index * tokens, (index + 1) * tokens)
+                    self._keep(_key(image[None]), tuple(each[rows] for each in parts))
+                count += len(part)
+        return count
+
     def encode(self, frames: Sequence[UInt8Array]) -> VisualFeatures:
         """Return the features of prepared frames, one uint8 [T, 3, h, w] a camera, in their order."""
         if not self._capacity_bytes:
             with torch.set_grad_enabled(self._trained and torch.is_grad_enabled()):
                 return self._features(frames)
         singles = [camera[i : i + 1] for camera in frames for i in range(len(camera))]
-        keys = [(hashlib.blake2b(image.tobytes(), digest_size=16).digest(), image.shape) for image in singles]
+        keys = [_key(image) for image in singles]
         fresh = {key: image for key, image in zip(keys, singles, strict=True) if key not in self._cache}
         self.hits += len(keys) - len(fresh)
         self.misses += len(fresh)

@@ -271,6 +271,12 @@ class EpisodeFile:
             stamps.append(self._file.get_tensor(f"frame_stamps_ns_{camera_id}")[row])
         return frames, np.stack(stamps)
 
+    def all_frames(self, camera_id: int) -> list[bytes]:
+        """Return all frames of a camera, encoded, oldest first."""
+        ends = self._file.get_tensor(f"frame_ends_{camera_id}").tolist()
+        data = self._file.get_tensor(f"frames_{camera_id}").tobytes()
+        return [data[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+
     def newest_frames(self, moment: Moment) -> list[bytes]:
         """Return of each camera a moment's newest frame, encoded."""
         frames: list[bytes] = []

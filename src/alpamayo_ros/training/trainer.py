@@ -9,7 +9,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ from alpamayo_ros.training.stage1 import reasoning_loss
 from alpamayo_ros.training.stage2 import evaluate_flow, flow_loss
 from alpamayo_ros.training.trainer_model import TrainableModel
 from alpamayo_ros.training.trainer_state import TrainState, save_best, save_settings
-from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.types import InvalidInput, UInt8Array
 
 _EVALUATION = 2**32
 """Key of the evaluation's noise, beyond every step's."""
@@ -72,6 +72,7 @@ class Trainer:
         weights: float [len(train)], how often each sample is drawn, None for equally often.
         tensorboard: write TensorBoard's files.
         progress: show a bar where stderr is a terminal.
+        pictures: the samples' frames, for the vision cache to know before the first step.
 
     Raises:
         InvalidInput: for no samples, or a state of other settings or another number of samples.
@@ -88,6 +89,7 @@ class Trainer:
         weights: NDArray[np.floating] | None = None,
         tensorboard: bool = False,
         progress: bool = False,
+        pictures: Iterable[UInt8Array] | None = None,
     ) -> None:
         if held_out is not None and not len(held_out):
             raise InvalidInput("held_out: expected at least one sample, or None, got none")
@@ -117,6 +119,9 @@ class Trainer:
         save_settings(folder, settings)
         self._log = MetricsLog(folder, resumed_at=self._step, tensorboard=tensorboard)
         self._progress = progress
+        if pictures is not None and settings.vision_cache_bytes:
+            with self._autocast():
+                self._images.learn(pictures)
 
     @property
     def step(self) -> int:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from alpamayo_ros.model.network import VisualFeatures
 from alpamayo_ros.training.perception.samples import Sight
 from alpamayo_ros.training.perception.surroundings import GRID_SHAPE, HOW_FAR, YES_OR_NO
-from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.types import InvalidInput, UInt8Array
 
 _WIDTH = 384
 _GRID_WEIGHTS = (1.0, 1.0, 3.0, 6.0, 6.0)
@@ -83,6 +83,15 @@ class SightBatch:
             torch.from_numpy(np.stack([each.yes for each in about])).float(),
             torch.from_numpy(np.stack([each.far for each in about])),
         )
+
+
+def jittered(frames: UInt8Array, rng: np.random.Generator, *, most: float) -> UInt8Array:
+    """Return pictures uint8 [N, 3, h, w] in other light: contrast and colours by up to `most`, each anew."""
+    shape = (len(frames), 3, 1, 1)
+    gain = 1 + rng.uniform(-most, most, (len(frames), 1, 1, 1)) + rng.uniform(-most, most, shape) / 4
+    offset = 128 * rng.uniform(-most, most, (len(frames), 1, 1, 1))
+    changed = (frames.astype(np.float32) - 128) * gain.astype(np.float32) + (128 + offset).astype(np.float32)
+    return np.clip(changed, 0, 255).astype(np.uint8)
 
 
 def reading_loss(

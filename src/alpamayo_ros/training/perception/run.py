@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from alpamayo_ros.training.losses import LossParts
 from alpamayo_ros.training.metrics import Averages, MetricsLog
 from alpamayo_ros.training.optim import MovingAverage, adamw, learning_rate
 from alpamayo_ros.training.perception.attention import attend_in_batches
-from alpamayo_ros.training.perception.network import ReadingHead, SightBatch, reading_loss
+from alpamayo_ros.training.perception.network import ReadingHead, SightBatch, jittered, reading_loss
 from alpamayo_ros.training.perception.samples import Sights
 from alpamayo_ros.training.perception.surroundings import HOW_FAR
 from alpamayo_ros.training.settings import TrainSettings
@@ -32,7 +33,11 @@ _VISION = "vlm.model.visual."
 
 @dataclass(frozen=True)
 class PerceptionSettings:
-    """How the tower is trained; all but how often is noted must stay the same when a run is gone on with."""
+    """How the tower is trained; all but how often is noted must stay the same when a run is gone on with.
+
+    `jitter` is by how much brightness, contrast and colours of the pictures are changed at most, each time
+    anew: few scenes are soon learned by heart, and no two days have the same light.
+    """
 
     steps: int = 2000
     batch_size: int = 32
@@ -40,6 +45,7 @@ class PerceptionSettings:
     warmup_steps: int = 100
     weight_decay: float = 0.05
     ema_decay: float = 0.998
+    jitter: float = 0.25
     seed: int = 0
     autocast: bool = False
     eval_every: int = 200
@@ -101,9 +107,16 @@ class PerceptionRun:
         self._average = MovingAverage(parameters, decay=settings.ema_decay)
         self._order = SampleOrder(len(train), seed=settings.seed)
         self._step = 0
+        self._best: dict[str, Tensor] = {}
+        self._best_loss, self._best_step = math.inf, 0
         folder.mkdir(parents=True, exist_ok=True)
         self._restore()
         self._log = MetricsLog(folder, resumed_at=self._step)
+
+    @property
+    def best_step(self) -> int:
+        """The step with the smallest held-out loss, 0 before the first evaluation."""
+        return self._best_step
 
     @property
     def step(self) -> int:
@@ -134,6 +147,7 @@ class PerceptionRun:
                         figures = Averages()
                     if self._held_out is not None and (end or self._step % settings.eval_every == 0):
                         last = self.evaluate()
+                        self._keep_if_best(last["loss"])
                         self._log.write(self._step, "held_out", last)
                     if end or self._step % settings.save_every == 0:
                         self._save()
@@ -158,14 +172,15 @@ class PerceptionRun:
         return means.means()
 
     def export(self, start: Path, out: Path) -> None:
-        """Write the start checkpoint with the tower's averaged weights in it."""
+        """Write the start checkpoint with the tower's averaged weights, the best ones on held-out sights."""
         from safetensors.torch import load_file, save_file
 
+        best = self._best or self._average.values
         tensors = load_file(start / "model.safetensors")
         for name in self._tower:
             if name not in tensors:
                 raise InvalidInput(f"{start}: expected {name} in model.safetensors, got none")
-            tensors[name] = self._average.values[name].to(tensors[name].dtype).contiguous()
+            tensors[name] = best[name].to(tensors[name].dtype).contiguous()
         out.mkdir(parents=True, exist_ok=True)
         for part in start.iterdir():
             if part.is_dir():
@@ -211,12 +226,21 @@ class PerceptionRun:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
         indices = self._order.indices(self._step * settings.batch_size, settings.batch_size)
-        parts = self._loss(SightBatch.of([self._train[index] for index in indices]))
+        batch = SightBatch.of([self._train[index] for index in indices])
+        if settings.jitter:
+            rng = np.random.default_rng([settings.seed, self._step])
+            batch = replace(batch, frames=jittered(batch.frames, rng, most=settings.jitter))
+        parts = self._loss(batch)
         parts.total.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters.values(), 1.0)
         self._optimizer.step()
         self._average.update()
         return parts
+
+    def _keep_if_best(self, loss: float) -> None:
+        if loss < self._best_loss:
+            self._best_loss, self._best_step = loss, self._step
+            self._best = {name: self._average.values[name].clone() for name in self._tower}
 
     def _save(self) -> None:
         content: Mapping[str, Any] = {
@@ -228,6 +252,9 @@ class PerceptionRun:
             "order": self._order.digest,
             "settings": self.settings.decisive(),
             "far": list(HOW_FAR),
+            "best": self._best,
+            "best_loss": self._best_loss,
+            "best_step": self._best_step,
         }
         write_atomically(self.folder / STATE_FILE, lambda path: torch.save(dict(content), path))
 
@@ -249,3 +276,5 @@ class PerceptionRun:
         self._average.load(state["averages"], updates=state["average_updates"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._step = state["step"]
+        self._best, self._best_loss = state["best"], state["best_loss"]
+        self._best_step = state["best_step"]
