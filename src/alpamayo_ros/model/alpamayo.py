@@ -21,6 +21,7 @@ from alpamayo_ros.model.network import AlpamayoNetwork, VisualFeatures
 from alpamayo_ros.model.prompt import Prompt, PromptBuilder
 from alpamayo_ros.model.replay_inputs import ACTION_SHAPE, checked_noise, checked_tokens
 from alpamayo_ros.model.sampling import MaskedTokens, TokenSampler, fresh_seed, initial_noise
+from alpamayo_ros.model.speculation import Drafter
 from alpamayo_ros.model.speed import SpeedOptions
 from alpamayo_ros.model.stopwatch import Stopwatch
 from alpamayo_ros.model.texts import GeneratedTexts, parse_sections
@@ -103,6 +104,7 @@ class Alpamayo:
         self._vision = VisionCache(
             self._look, max_images=speed.vision_cache_images, max_bytes=speed.vision_cache_bytes
         )
+        self._drafter = Drafter() if speed.speculation else None
         self._trajectory_tokens = MaskedTokens(
             tokenizer.traj_token_start, tokenizer.traj_token_start + config.traj_vocab_size
         )
@@ -245,10 +247,13 @@ class Alpamayo:
             )
             state = self._read(engine, request, stop, options.num_samples, watch)
             if forced is not None:
-                generated = engine.replay(state, forced)
+                # By the way that drawn tokens take, so that a recorded plan comes out bit by bit.
+                generated = (engine.replay if self._drafter is None else engine.settled)(state, forced)
             else:
                 sampler = TokenSampler(options, seed=seed, masked=self._trajectory_tokens, device=self.device)
-                generated = engine.generate(state, sampler, num_samples=options.num_samples, stop=stop)
+                generated = engine.generate(
+                    state, sampler, num_samples=options.num_samples, stop=stop, drafter=self._drafter
+                )
             watch.lap("reasoning")
             if given_noise is None:
                 given_noise = initial_noise(seed, options.num_samples, ACTION_SHAPE)

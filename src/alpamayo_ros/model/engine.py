@@ -23,6 +23,7 @@ from alpamayo_ros.model.lean import Runner
 from alpamayo_ros.model.network import AlpamayoNetwork, VelocityFunction, VisualFeatures
 from alpamayo_ros.model.positions import prompt_positions
 from alpamayo_ros.model.sampling import TokenSampler
+from alpamayo_ros.model.speculation import Drafter
 from alpamayo_ros.types import NUM_WAYPOINTS
 
 TokenIds = tuple[int, ...]
@@ -139,14 +140,28 @@ class Engine:
         return PromptState(cache, logits, len(token_ids), rope_delta, visual_end)
 
     def generate(
-        self, prompt: PromptState, sampler: TokenSampler, *, num_samples: int, stop: StopRule
+        self,
+        prompt: PromptState,
+        sampler: TokenSampler,
+        *,
+        num_samples: int,
+        stop: StopRule,
+        drafter: Drafter | None = None,
     ) -> Generated:
-        """Draw tokens for K samples together until the last has ended."""
+        """Draw tokens for K samples together until the last has ended.
+
+        With a drafter, guessed tokens are read along, and `settled` makes the cache anew: what a plan is then
+        depends on its tokens and not on how many of them were guessed.
+        """
 
         def draw(logits: Tensor, step: int) -> list[int]:
             return sampler.draw(logits).tolist()
 
-        return self._decode(prompt, draw, num_samples=num_samples, stop=stop)
+        generated = self._decode(prompt, draw, num_samples=num_samples, stop=stop, drafter=drafter)
+        if drafter is None:
+            return generated
+        drafter.remember(generated.token_ids)
+        return self.settled(prompt, generated.token_ids, cache=generated.cache)
 
     def replay(self, prompt: PromptState, token_ids: Sequence[TokenIds]) -> Generated:
         """Feed recorded tokens in place of drawn ones, by the same way; sample k ends with its last token."""
@@ -158,6 +173,24 @@ class Engine:
         generated = self._decode(prompt, recorded, num_samples=len(token_ids), stop=StopRule(longest))
         return Generated(tuple(token_ids), generated.cache)
 
+    def settled(
+        self, prompt: PromptState, token_ids: Sequence[TokenIds], *, cache: KeyValueCache | None = None
+    ) -> Generated:
+        """Read known tokens of K samples in one pass.
+
+        `cache` has K rows, the prompt in each and room for the tokens; None takes the prompt's own, or
+        copies of it.
+        """
+        longest = max(map(len, token_ids))
+        if cache is None:
+            cache = self._rows(prompt, len(token_ids), longest)
+        cache.length = prompt.length
+        if longest > 1:
+            fed = [ids[:-1] + (0,) * (longest - len(ids)) for ids in token_ids]
+            self._read_on(prompt, cache, fed)
+            cache.advance(longest - 1)
+        return Generated(tuple(token_ids), cache)
+
     def _decode(
         self,
         prompt: PromptState,
@@ -165,29 +198,71 @@ class Engine:
         *,
         num_samples: int,
         stop: StopRule,
+        drafter: Drafter | None = None,
     ) -> Generated:
-        network = self._runner
-        cache = prompt.cache
-        capacity = prompt.length + stop.limit + NUM_WAYPOINTS
-        if num_samples > 1 or cache.capacity < capacity:
-            cache = cache.expanded(num_samples, capacity)
-        logits = prompt.logits.expand(num_samples, -1)
+        cache = self._rows(prompt, num_samples, stop.limit)
+        ahead = prompt.logits.expand(num_samples, -1)[:, None]  # of tokens that were read and not yet drawn
+        guessed: list[TokenIds] = [()] * num_samples
         generated: list[list[int]] = [[] for _ in range(num_samples)]
         running = list(range(num_samples))
+        read = 0
         for step in range(stop.limit):
-            tokens = draw(logits, step)
+            tokens = draw(ahead[:, read], step)
             for k in running:
                 generated[k].append(tokens[k])
             running = [k for k in running if not stop.ended(generated[k])]
             if not running:
+                if drafter is not None:
+                    drafter.learn(len(guessed[0]), read)
                 break
+            read += 1
+            if read < ahead.shape[1] and all(tokens[k] == guessed[k][read - 1] for k in running):
+                continue
+            # Of the pass before, the guesses that were drawn stay in the cache.
+            cache.advance(read - 1)
+            if drafter is not None:
+                drafter.learn(len(guessed[0]), read - 1)
+            guessed = self._guesses(drafter, generated, running, most=stop.limit - step - 2)
             # An ended sample is fed whatever it would draw: its entries lie behind its offset.
-            position = cache.length + prompt.rope_delta
-            ids = torch.tensor(tokens, device=network.device)[:, None]
-            with network.autocast():
-                logits = network.logits(network.read_tail(ids, position, cache, attention_mask=None)[:, -1])
+            fed = [(token, *guess) for token, guess in zip(tokens, guessed, strict=True)]
+            hidden = self._read_on(prompt, cache, fed)
+            with self._runner.autocast():
+                ahead = self._runner.logits(hidden.view(-1, hidden.shape[-1])).view(*hidden.shape[:2], -1)
+            read = 0
             cache.advance(1)
         return Generated(tuple(tuple(tokens) for tokens in generated), cache)
+
+    def _guesses(
+        self, drafter: Drafter | None, generated: list[list[int]], running: list[int], *, most: int
+    ) -> list[TokenIds]:
+        """Return as many guessed tokens for every sample: as many as there are for the one with least."""
+        nothing: list[TokenIds] = [()] * len(generated)
+        if drafter is None or most < 1:
+            return nothing
+        found = {k: drafter.guess(generated[k])[:most] for k in running}
+        count = min(map(len, found.values()))
+        if not count:
+            return nothing
+        return [found[k][:count] if k in found else (0,) * count for k in range(len(generated))]
+
+    def _read_on(self, prompt: PromptState, cache: KeyValueCache, fed: Sequence[TokenIds]) -> Tensor:
+        """Read tokens [K][n] behind the cache's entries, not advancing it; return hidden [K, n, hidden]."""
+        network = self._runner
+        ids = torch.tensor(fed, device=network.device)
+        count = ids.shape[1]
+        mask = None
+        if count > 1:
+            entries = torch.arange(cache.length + count, device=network.device)
+            mask = (entries <= entries[cache.length :, None])[None, None]
+        with network.autocast():
+            return network.read_tail(ids, cache.length + prompt.rope_delta, cache, attention_mask=mask)
+
+    def _rows(self, prompt: PromptState, num_samples: int, limit: int) -> KeyValueCache:
+        """Return a cache of K rows with the prompt in each: its own where there is one row and room."""
+        capacity = prompt.length + limit + NUM_WAYPOINTS
+        if num_samples > 1 or prompt.cache.capacity < capacity:
+            return prompt.cache.expanded(num_samples, capacity)
+        return prompt.cache
 
     def expert_context(self, prompt: PromptState, generated: Generated) -> ExpertContext:
         """Return what the expert sees after `generated`."""

@@ -20,11 +20,13 @@ class SpeedOptions:
         lean: run our own code over fused weights in place of the library's modules.
         vision_cache_images: features of so many images are kept; 0 encodes all images at every plan.
         vision_cache_bytes: the same as a size, of the features and of the pixels that they belong to.
+        speculation: guess the reasoning from the last plans' and read several tokens in one pass.
     """
 
     lean: bool = True
     vision_cache_images: int = 256
     vision_cache_bytes: int = 512 * 2**20
+    speculation: bool = True
 
     def __post_init__(self) -> None:
         for name in ("vision_cache_images", "vision_cache_bytes"):
@@ -34,4 +36,4 @@ class SpeedOptions:
     @classmethod
     def plain(cls) -> SpeedOptions:
         """Return everything switched off: the library's modules, all images at every plan."""
-        return cls(lean=False, vision_cache_images=0, vision_cache_bytes=0)
+        return cls(lean=False, vision_cache_images=0, vision_cache_bytes=0, speculation=False)
