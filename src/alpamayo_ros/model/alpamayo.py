@@ -39,6 +39,8 @@ from alpamayo_ros.types import (
     medoid,
 )
 
+_KEPT_PROMPTS = 16
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -100,10 +102,13 @@ class Alpamayo:
             image_token_id=tokenizer.image_pad_id,
             future_start_id=self._future_start_id,
             runner=fastest(network) if speed.lean else None,
+            kept_layouts=_KEPT_PROMPTS if speed.prompt_reuse else 0,
         )
         self._vision = VisionCache(
             self._look, max_images=speed.vision_cache_images, max_bytes=speed.vision_cache_bytes
         )
+        self._heads: dict[TokenIds, str] = {}
+        self._kept_heads = _KEPT_PROMPTS if speed.prompt_reuse else 0
         self._drafter = Drafter() if speed.speculation else None
         self._trajectory_tokens = MaskedTokens(
             tokenizer.traj_token_start, tokenizer.traj_token_start + config.traj_vocab_size
@@ -265,7 +270,7 @@ class Alpamayo:
                 torch.tensor(observation.history_rot_in_rig_t0),
             )
             watch.lap("denoise")
-            texts = self._texts(request.prompt.fused_ids, generated)
+            texts = self._texts(request.prompt.fused_ids, state.visual_end, generated)
             times = watch.times(tokens=max(map(len, generated.token_ids)))
         return _plan(
             observation,
@@ -378,15 +383,28 @@ class Alpamayo:
         weight = options.guidance_weight
         return flow.integrate(velocity, noise, unguided_velocity=unguided, guidance_weight=weight).cpu()
 
-    def _texts(self, prompt_ids: TokenIds, generated: Generated) -> list[GeneratedTexts]:
+    def _texts(self, prompt_ids: TokenIds, visual_end: int, generated: Generated) -> list[GeneratedTexts]:
         # The prompt as well, as upstream: an end token without its start reaches back into it.
-        prompt = self._tokenizer.decode(prompt_ids)
+        prompt = self._decoded_head(prompt_ids[:visual_end]) + self._tokenizer.decode(prompt_ids[visual_end:])
         return [
             GeneratedTexts.from_decoded(
                 prompt + self._tokenizer.decode(ids), generation=self.config.generation
             )
             for ids in generated.token_ids
         ]
+
+    def _decoded_head(self, ids: TokenIds) -> str:
+        """Return the text of a prompt up to its last image token; it ends with a special one, so text that
+        is decoded behind it is what it would be in one piece.
+        """
+        text = self._heads.get(ids)
+        if text is None:
+            text = self._tokenizer.decode(ids)
+            if self._kept_heads:
+                if len(self._heads) >= self._kept_heads:
+                    self._heads.pop(next(iter(self._heads)))
+                self._heads[ids] = text
+        return text
 
     def _require_engine(self) -> Engine:
         if self._engine is None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from alpamayo_ros.model.kv_cache import KeyValueCache
 from alpamayo_ros.model.lean import Runner
 from alpamayo_ros.model.network import AlpamayoNetwork, VelocityFunction, VisualFeatures
-from alpamayo_ros.model.positions import prompt_positions
+from alpamayo_ros.model.prompt_layout import PromptLayouts
 from alpamayo_ros.model.sampling import TokenSampler
 from alpamayo_ros.model.speculation import Drafter
 from alpamayo_ros.types import NUM_WAYPOINTS
@@ -95,6 +95,7 @@ class Engine:
         image_token_id: the placeholder of images.
         future_start_id: <|traj_future_start|>.
         runner: computes with these weights; None is the network itself, by the library's layers.
+        kept_layouts: prompts' layouts that are kept for the next plan.
     """
 
     def __init__(
@@ -104,10 +105,11 @@ class Engine:
         image_token_id: int,
         future_start_id: int,
         runner: Runner | None = None,
+        kept_layouts: int = 16,
     ) -> None:
         self.network = network
         self._runner: Runner = runner or network
-        self._image_token_id = image_token_id
+        self._layouts = PromptLayouts(network.device, image_token_id=image_token_id, kept=kept_layouts)
         self._future_start_id = future_start_id
 
     def look(self, pixel_values: Tensor, grid_thw: Tensor) -> VisualFeatures:
@@ -121,23 +123,19 @@ class Engine:
     ) -> PromptState:
         """Read a prompt into a new cache; `grids` are the images' merged (rows, columns)."""
         network, device = self._runner, self._runner.device
-        positions, rope_delta = prompt_positions(token_ids, grids, image_token_id=self._image_token_id)
-        ids = torch.tensor([token_ids], device=device)
-        visual_index = (ids[0] == self._image_token_id).nonzero()[:, 0]
+        layout = self._layouts.of(token_ids, grids)
         cache = network.new_cache(batch=1, capacity=capacity)
         with network.autocast():
             last = network.read_prompt(
-                network.embed(ids),
-                torch.from_numpy(positions)[:, None].to(device),
+                network.embed(torch.tensor([token_ids], device=device)),
+                layout.positions,
                 cache,
                 visual=visual,
-                visual_index=visual_index,
+                visual_index=layout.visual_index,
             )
             logits = network.logits(last)
         cache.advance(len(token_ids))
-        # The index of the last image token is known here without asking the device for it.
-        visual_end = len(token_ids) - token_ids[::-1].index(self._image_token_id)
-        return PromptState(cache, logits, len(token_ids), rope_delta, visual_end)
+        return PromptState(cache, logits, len(token_ids), layout.rope_delta, layout.visual_end)
 
     def generate(
         self,
@@ -295,7 +293,7 @@ class Engine:
             raise ValueError(
                 f"the route must stand behind the images, got it at {shared} < {prompt.visual_end}"
             )
-        _, rope_delta = prompt_positions(token_ids, grids, image_token_id=self._image_token_id)
+        rope_delta = self._layouts.of(token_ids, grids).rope_delta
         tails = [token_ids[shared:] + tokens for tokens in generated.token_ids]
         longest = max(len(tail) for tail in tails)
         padded = torch.tensor([tail + (0,) * (longest - len(tail)) for tail in tails], device=device)

@@ -98,6 +98,7 @@ class LeanNetwork:
         self._actions_in = _ActionsIn(network, linear)
         self._rotary: Any = model.language_model.rotary_emb
         self._table: Rotation | None = None
+        self._prompt: tuple[Tensor, Rotation] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -145,7 +146,7 @@ class LeanNetwork:
 
         Args:
             embeds: [1, L, hidden].
-            positions: int64 [3, 1, L].
+            positions: int64 [3, 1, L]; angles are kept for the tensor that was given last.
             cache: empty; written to, not advanced.
             visual: image features, in the order of the placeholders.
             visual_index: int64 [N], the placeholders' indices; not the last token's.
@@ -153,8 +154,7 @@ class LeanNetwork:
         width = embeds.shape[-1]
         hidden = embeds.view(-1, width).index_copy(0, visual_index, visual.embeds.to(embeds.dtype))
         hidden = hidden.view(embeds.shape)
-        cos, sin = self._rotary(hidden, positions)
-        rotation = rotation_of(cos, sin)
+        rotation = self._prompt_rotation(hidden, positions)
         last = len(self._text) - 1
         for index in range(last):
             hidden = self._text.through(hidden, index, rotation, cache, causal=True)
@@ -211,6 +211,11 @@ class LeanNetwork:
             return self._linear(flat, out.weight, out.bias).float().view(batch, count, -1)
 
         return velocity
+
+    def _prompt_rotation(self, hidden: Tensor, positions: Tensor) -> Rotation:
+        if self._prompt is None or self._prompt[0] is not positions:
+            self._prompt = positions, rotation_of(*self._rotary(hidden, positions))
+        return self._prompt[1]
 
     def _text_rotation(self, first: int, count: int, dtype: torch.dtype) -> Rotation:
         """Return the rotation of `count` text tokens from position `first` on, from a table that grows."""

@@ -30,7 +30,7 @@ CAMERA_LABELS: tuple[str, ...] = (
 )
 """How the prompt calls a camera, by camera id."""
 
-_MAX_CACHED_RIGS = 16
+_MAX_CACHED_RIGS, _MAX_CACHED_ROUTES = 16, 16
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class PromptBuilder:
         self.config = config
         self._tokenizer = tokenizer
         self._images: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[int, ...]] = {}
+        self._routes: dict[str, tuple[int, ...]] = {}
         encode = tokenizer.encode
         self._history_start = tuple(encode("<|traj_history_start|>"))
         self._history_end = tuple(encode("<|traj_history_end|>"))
@@ -159,8 +160,14 @@ class PromptBuilder:
                 "instruction: expected a checkpoint trained with navigation text (alpamayo1_5) or None, "
                 f"got {self.config.generation} and {instruction!r}"
             )
-        text = self._tokenizer.require_plain_text("instruction", instruction)
-        return (self._tokenizer.id_of("route_start"), *text, self._tokenizer.id_of("route_end"))
+        route = self._routes.get(instruction) if isinstance(instruction, str) else None
+        if route is None:
+            text = self._tokenizer.require_plain_text("instruction", instruction)
+            route = (self._tokenizer.id_of("route_start"), *text, self._tokenizer.id_of("route_end"))
+            if len(self._routes) >= _MAX_CACHED_ROUTES:
+                self._routes.pop(next(iter(self._routes)))
+            self._routes[instruction] = route
+        return route
 
     def _head(self, camera_ids: Sequence[int], image_token_counts: Sequence[int]) -> tuple[int, ...]:
         """Return everything up to the last image, from the cache if these cameras were seen before."""

@@ -20,12 +20,14 @@ class SpeedOptions:
         lean: run our own code over fused weights in place of the library's modules.
         vision_cache_images: features of so many images are kept; 0 encodes all images at every plan.
         vision_cache_bytes: the same as a size, of the features and of the pixels that they belong to.
+        prompt_reuse: keep what the prompts of one rig and instruction have in common.
         speculation: guess the reasoning from the last plans' and read several tokens in one pass.
     """
 
     lean: bool = True
     vision_cache_images: int = 256
     vision_cache_bytes: int = 512 * 2**20
+    prompt_reuse: bool = True
     speculation: bool = True
 
     def __post_init__(self) -> None:
@@ -36,4 +38,6 @@ class SpeedOptions:
     @classmethod
     def plain(cls) -> SpeedOptions:
         """Return everything switched off: the library's modules, all images at every plan."""
-        return cls(lean=False, vision_cache_images=0, vision_cache_bytes=0, speculation=False)
+        return cls(
+            lean=False, vision_cache_images=0, vision_cache_bytes=0, prompt_reuse=False, speculation=False
+        )
