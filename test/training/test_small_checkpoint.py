@@ -105,7 +105,7 @@ def test_texts_are_those_of_all_samples_once() -> None:
 
 
 def test_refuses(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(InvalidInput, match="size: expected one of 4M, 10M, got 70B"):
+    with pytest.raises(InvalidInput, match="size: expected one of 1M, 4M, 7M, 10M, got 70B"):
         write_small_checkpoint(tmp_path / "a", [], size="70B")
     with pytest.raises(InvalidInput, match=r"expected a new folder, got one that holds a config.json"):
         write_small_checkpoint(folder, [])

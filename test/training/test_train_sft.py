@@ -130,7 +130,7 @@ def test_without_held_out_samples_it_says_so(
         (["--device", "tpu"], "device: expected auto, cpu, cuda"),
         (["--expert-only", "--stage", "1"], "expert-only: expected stage 2"),
         (["--data", "nowhere"], "nowhere"),
-        (["--checkpoint", "small:70B"], "size: expected one of 4M, 10M, got 70B"),
+        (["--checkpoint", "small:70B"], "size: expected one of 1M, 4M, 7M, 10M, got 70B"),
         (["--balance", "colour"], "by: expected tags that samples have"),
     ],
 )

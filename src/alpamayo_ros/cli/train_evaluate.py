@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WHICH",
         help=f"as `alpamayo sim` takes them (default: the first {_SCENES} of the validation split)",
     )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="show the cameras of this data set, rendered at its size (default: as `alpamayo sim` does)",
+    )
     parser.add_argument("--rollouts", type=int, default=1, metavar="N", help="of each scene (default 1)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what they draw (default 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
@@ -78,19 +84,24 @@ def run(args: argparse.Namespace) -> int:
 
 def _scores(args: argparse.Namespace, planner: str, out: Path) -> tuple[RolloutScore, ...]:
     from alpamayo_ros.cli.sim_checkpoint import CheckpointSource
+    from alpamayo_ros.sim.cameras import USUAL_CAMERA_IDS
     from alpamayo_ros.sim.planner_sources import SOURCES
     from alpamayo_ros.sim.rollout_driver import PlannerSource
     from alpamayo_ros.sim.scenarios import parse_scenarios
     from alpamayo_ros.sim.scoring.aggregate import mean_with_interval
     from alpamayo_ros.sim.workers import RunOptions
     from alpamayo_ros.training.closed_loop import checkpoint_identity, evaluate
-    from alpamayo_ros.training.road_settings import validation_scenes
+    from alpamayo_ros.training.road_settings import pictures_of, validation_scenes
+    from alpamayo_ros.training.simulate import PictureSettings
 
     if args.scenarios == _VALIDATION:
         scene_ids = validation_scenes(_SCENES)
     else:
         scene_ids = parse_scenarios(args.scenarios)
-    source: PlannerSource = SOURCES.get(planner) or CheckpointSource(planner, device=args.device)
+    pictures = PictureSettings() if args.data is None else pictures_of(args.data)
+    source: PlannerSource = SOURCES.get(planner) or CheckpointSource(
+        planner, camera_ids=pictures.camera_ids, device=args.device
+    )
     options = RunOptions(
         scene_ids=scene_ids,
         out=out,
@@ -98,8 +109,11 @@ def _scores(args: argparse.Namespace, planner: str, out: Path) -> tuple[RolloutS
         jobs=args.jobs,
         seed=args.seed,
         renderer=_renderer(args.renderer),
+        image_size=(pictures.render_width, pictures.render_height),
     )
     identity = planner if planner in SOURCES else checkpoint_identity(planner)
+    if pictures.camera_ids != USUAL_CAMERA_IDS:
+        identity += f", cameras {','.join(map(str, pictures.camera_ids))}"
     scores = evaluate(
         options,
         source,

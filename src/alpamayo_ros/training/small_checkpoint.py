@@ -76,6 +76,11 @@ class SmallSize:
 
 
 SMALL_SIZES: dict[str, SmallSize] = {
+    "1M": SmallSize(  # learns easy roads by one camera in a minute: to try the pipeline
+        layers=2, hidden=128, mlp=256, heads=4, kv_heads=2,
+        vision_depth=2, vision_hidden=64, vision_mlp=160, vision_heads=2, deepstack=(0,),
+        expert_hidden=96, expert_mlp=224, action_hidden=96,
+    ),
     "4M": SmallSize(
         layers=4, hidden=192, mlp=448, heads=6, kv_heads=2,
         vision_depth=3, vision_hidden=128, vision_mlp=320, vision_heads=4, deepstack=(1,),
