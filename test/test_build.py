@@ -438,6 +438,9 @@ def test_a_wheel_holds_modules_messages_libraries_and_share(tmp_path: Path) -> N
     (tree / "src" / generated).mkdir(exist_ok=True)
     (tree / "src" / generated / "__init__.py").touch()
     (tree / "src" / generated / "removed_pb2.py").write_text("left by an editable install of long ago")
+    (tree / "checkpoints" / "pisco" / "backbone").mkdir(parents=True, exist_ok=True)
+    for file in ("config.json", "model.safetensors", "backbone/tokenizer.json"):
+        (tree / "checkpoints" / "pisco" / file).touch()
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps"]
     subprocess.run([*command, "--wheel-dir", tmp_path, tree], check=True)
     (wheel,) = tmp_path.glob("alpamayo_ros-*.whl")
@@ -461,6 +464,8 @@ def test_a_wheel_holds_modules_messages_libraries_and_share(tmp_path: Path) -> N
         f"{data}/share/alpamayo_ros/package.xml",
         f"{data}/share/alpamayo_ros/msg/Plan.msg",
         f"{data}/share/alpamayo_ros/config/fastdds_shm.xml",
+        f"{data}/share/alpamayo_ros/checkpoints/pisco/model.safetensors",
+        f"{data}/share/alpamayo_ros/checkpoints/pisco/backbone/tokenizer.json",
         f"{data}/share/ament_index/resource_index/packages/alpamayo_ros",
     ):
         assert name in names, name

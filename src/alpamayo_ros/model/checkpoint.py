@@ -20,6 +20,7 @@ from torch import nn
 
 from alpamayo_ros.model.config import CheckpointError
 from alpamayo_ros.model.safetensors_file import StoredTensor, TensorReader, read_header
+from alpamayo_ros.model.shipped import or_shipped
 
 CONFIG_FILE = "config.json"
 _SINGLE_FILE = "model.safetensors"
@@ -47,13 +48,13 @@ class CheckpointUnavailable(CheckpointError):
 
 
 def resolve_checkpoint(name: str | Path) -> Path:
-    """Return the folder of a checkpoint, given as a folder or a hub id (downloaded unless cached).
+    """Return the folder of a checkpoint: a folder, a shipped one's name, or a hub id (fetched unless cached).
 
     Raises:
         CheckpointUnavailable: when the hub cannot be reached or refuses.
         CheckpointError: for a name that is neither.
     """
-    return _resolve("checkpoint", str(name), _CHECKPOINT_FILES)
+    return _resolve("checkpoint", or_shipped(str(name)), _CHECKPOINT_FILES)
 
 
 def resolve_backbone(name: str | Path | None, *, default: str, checkpoint_folder: Path) -> Path:
