@@ -167,7 +167,13 @@ class LeanLayers:
 
 
 def fused(linears: Sequence[nn.Linear]) -> Tensor:
-    """Lay the weights [out_i, in] below each other; the modules' parameters become views of the result."""
+    """Lay the weights [out_i, in] below each other; the modules' parameters become views of the result.
+
+    Weights that lie so already stay where they are.
+    """
+    there = _as_fused(linears)
+    if there is not None:
+        return there
     whole = torch.cat([linear.weight.detach() for linear in linears])
     row = 0
     for linear in linears:
@@ -175,6 +181,19 @@ def fused(linears: Sequence[nn.Linear]) -> Tensor:
         linear.weight.data = whole[row:end]
         row = end
     return whole
+
+
+def _as_fused(linears: Sequence[nn.Linear]) -> Tensor | None:
+    first = linears[0].weight.detach()
+    rows, expected = 0, first.data_ptr()
+    for linear in linears:
+        weight = linear.weight
+        if weight.data_ptr() != expected or not weight.is_contiguous():
+            return None
+        rows += weight.shape[0]
+        expected += weight.nbytes
+    shared = {linear.weight.untyped_storage().data_ptr() for linear in linears}
+    return first.as_strided((rows, first.shape[1]), (first.shape[1], 1)) if len(shared) == 1 else None
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:

@@ -43,7 +43,10 @@ _WORDS_A_TEXT = 12
 
 @dataclass(frozen=True)
 class CheckpointSize:
-    """Widths and depths of a random checkpoint; `head_dim` must be 16 or 32."""
+    """Widths and depths of a random checkpoint; `head_dim` must be 16, 32, 64 or 128.
+
+    `deepstack` are the vision layers whose features go to the first text layers; None is all but the first.
+    """
 
     layers: int
     hidden: int
@@ -64,6 +67,7 @@ class CheckpointSize:
     min_pixels: int
     max_pixels: int
     base_vocab: int = 700
+    deepstack: tuple[int, ...] | None = None
 
 
 SIZES = {
@@ -114,6 +118,27 @@ def write_random_checkpoint(
         size = SIZES[size]
     if (folder / "config.json").exists():
         raise InvalidInput(f"{folder}: expected a new folder, got one that holds a config.json")
+    config, raw = write_random_description(folder, size, generation=generation, seed=seed)
+    tokenizer = AlpamayoTokenizer.load(folder / BACKBONE_FOLDER, config)
+    shape = backbone_config(str(folder / BACKBONE_FOLDER), vocab_size=len(tokenizer))
+    network = AlpamayoNetwork(
+        shape, expert_config(shape.text_config, dict(config.expert_cfg)), config.action_in_proj
+    )
+    draw_weights(network, tokenizer, seed=seed)
+    tensors = {name: value.detach().to(dtype) for name, value in network.named_parameters()}
+    if generation == ALPAMAYO_R1:  # 1.5's checkpoints store neither
+        tensors |= {name: b for name, b in network.named_buffers() if name.startswith("action_in_proj.")}
+        for name in ("accel_mean", "accel_std", "curvature_mean", "curvature_std"):
+            tensors[f"action_space.{name}"] = torch.tensor(getattr(config.action_space, name))
+    _save(folder, tensors, max_shard_bytes)
+    _write_json(folder / "config.json", raw)  # last: a folder with it is whole
+    return folder
+
+
+def write_random_description(
+    folder: Path, size: CheckpointSize, *, generation: str, seed: int
+) -> tuple[ModelConfig, dict[str, Any]]:
+    """Write `backbone/` into `folder`; return the checkpoint's config, and as it is to be written."""
     backbone = folder / BACKBONE_FOLDER
     backbone.mkdir(parents=True, exist_ok=True)
     prompt_texts = (SYSTEM_TEXT, PLANNING_TEXT, *CAMERA_LABELS, "system user assistant frame")
@@ -124,24 +149,15 @@ def write_random_checkpoint(
     raw["vocab_size"] = len(tokenizer)
     raw["traj_token_start_idx"] = tokenizer.traj_token_start
     raw["traj_token_ids"] = {key: tokenizer.id_of(name) for key, name in TRAJECTORY_NAMES.items()}
-    config = ModelConfig.from_dict(raw)
+    return ModelConfig.from_dict(raw), raw
 
-    shape = backbone_config(str(backbone), vocab_size=len(tokenizer))
-    network = AlpamayoNetwork(
-        shape, expert_config(shape.text_config, dict(config.expert_cfg)), config.action_in_proj
-    )
-    with torch.no_grad():
-        _draw_weights(network, torch.Generator().manual_seed(seed))
+
+def draw_weights(network: AlpamayoNetwork, tokenizer: AlpamayoTokenizer, *, seed: int) -> None:
+    """Draw a network's weights where they are, and shape head and action input as this module says."""
+    with torch.no_grad(), network.device, network.autocast():
+        _draw_weights(network, torch.Generator(network.device).manual_seed(seed))
         _shape_head(network, tokenizer)
         _smooth_action_input(network)
-    tensors = {name: value.detach().to(dtype) for name, value in network.named_parameters()}
-    if generation == ALPAMAYO_R1:  # 1.5's checkpoints store neither
-        tensors |= {name: b for name, b in network.named_buffers() if name.startswith("action_in_proj.")}
-        for name in ("accel_mean", "accel_std", "curvature_mean", "curvature_std"):
-            tensors[f"action_space.{name}"] = torch.tensor(getattr(config.action_space, name))
-    _save(folder, tensors, max_shard_bytes)
-    _write_json(folder / "config.json", raw)  # last: a folder with it is whole
-    return folder
 
 
 def _config(generation: str, size: CheckpointSize, seed: int) -> dict[str, Any]:
@@ -206,9 +222,9 @@ def _config(generation: str, size: CheckpointSize, seed: int) -> dict[str, Any]:
 
 
 def _backbone_config(size: CheckpointSize, control_ids: dict[str, int]) -> dict[str, Any]:
-    rope_sections = {16: [4, 2, 2], 32: [6, 5, 5]}
+    rope_sections = {16: [4, 2, 2], 32: [6, 5, 5], 64: [12, 10, 10], 128: [24, 20, 20]}
     if size.head_dim not in rope_sections:
-        raise InvalidInput(f"head_dim: expected 16 or 32, got {size.head_dim}")
+        raise InvalidInput(f"head_dim: expected 16, 32, 64 or 128, got {size.head_dim}")
     return {
         "model_type": "qwen3_vl",
         "architectures": ["Qwen3VLForConditionalGeneration"],
@@ -247,7 +263,7 @@ def _backbone_config(size: CheckpointSize, control_ids: dict[str, int]) -> dict[
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
             "num_position_embeddings": 64,
-            "deepstack_visual_indexes": list(range(1, size.vision_depth)),
+            "deepstack_visual_indexes": list(size.deepstack or range(1, size.vision_depth)),
         },
     }
 
@@ -285,9 +301,10 @@ def _shape_head(network: AlpamayoNetwork, tokenizer: AlpamayoTokenizer) -> None:
     temperature = PlanOptions().temperature
     weight_of_words = (network.logits(hidden)[:, words] / temperature).exp().sum(dim=-1).mean()
     bias = torch.full((len(head),), -12.0)
+    bias[len(tokenizer) :] = -30.0  # rows that the vocabulary has no token for
     bias[words] = 0.0
     bias[cot_end] = temperature * (weight_of_words / _WORDS_A_TEXT).log()
-    head[:, _CONSTANT_CHANNEL] = bias / hidden[:, _CONSTANT_CHANNEL].mean()
+    head[:, _CONSTANT_CHANNEL] = bias.to(head.dtype) / hidden[:, _CONSTANT_CHANNEL].mean()
     embeddings[cot_end, _END_CHANNEL] = 20.0
     head[future_start, _END_CHANNEL] = 100.0
 
