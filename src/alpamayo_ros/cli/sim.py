@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--planner",
         default="expert",
         metavar="WHAT",
-        help="expert (knows the world; the default), constant (velocity), or a checkpoint's folder or hub id",
+        help="expert (knows the world; the default), constant (velocity), pisco (the checkpoint that ships), "
+        "or a checkpoint's folder or hub id",
     )
     parser.add_argument(
         "--driver",
@@ -49,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         metavar="DIR",
         help="folder or hub id of the checkpoint's backbone (default: its config's)",
+    )
+    parser.add_argument(
+        "--plan-options",
+        default="",
+        metavar="NAME=VALUE,…",
+        help="how a checkpoint's plans are drawn: num_samples (the medoid is driven), noise_temperature, "
+        "temperature, top_k, ... (default: as its plan_options.json recommends)",
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of what a checkpoint draws (default: 0)"
@@ -208,12 +216,19 @@ def _source(arguments: argparse.Namespace) -> tuple[RolloutSource, str]:
     if arguments.driver:
         return _attached(arguments), ""
     if arguments.planner in SOURCES:
-        if arguments.backbone is not None:
-            raise InvalidInput(f"--backbone: expected a checkpoint as planner, got {arguments.planner}")
+        for name in ("backbone", "plan_options"):
+            if getattr(arguments, name):
+                option = "--" + name.replace("_", "-")
+                raise InvalidInput(f"{option}: expected a checkpoint as planner, got {arguments.planner}")
         return SOURCES[arguments.planner], ""
     from alpamayo_ros.cli.sim_checkpoint import CheckpointSource
 
-    source = CheckpointSource(arguments.planner, backbone=arguments.backbone)
+    options = None
+    if arguments.plan_options:
+        from alpamayo_ros.model.plan_options import parse_options, recommended_options
+
+        options = parse_options(arguments.plan_options, recommended_options(arguments.planner))
+    source = CheckpointSource(arguments.planner, backbone=arguments.backbone, options=options)
     return source, source.check()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alpamayo_ros.model.shipped import or_shipped
 from alpamayo_ros.sim.cameras import USUAL_CAMERA_IDS
 from alpamayo_ros.types import InvalidInput, Observation, Plan, Planner, PlanOptions, PrepareFrame
 
@@ -37,21 +38,23 @@ class CheckpointSource:
     """A checkpoint; the model is loaded once a process, when its first rollout begins.
 
     Attributes:
-        checkpoint: its folder or hub id.
+        checkpoint: its folder or hub id, or the name of one that ships, which becomes its folder.
         backbone: folder or hub id of its config and tokenizer; None takes config.json's.
-        options: how plans are sampled; their seeds come from the rollouts'.
+        options: how plans are sampled, None for as the checkpoint recommends (model/plan_options.py); their
+            seeds come from the rollouts'.
         camera_ids: what it looks at.
         device: "cpu", "cuda", ... or "auto".
     """
 
     checkpoint: str
     backbone: str | None = None
-    options: PlanOptions = field(default_factory=PlanOptions)
+    options: PlanOptions | None = None
     camera_ids: tuple[int, ...] = USUAL_CAMERA_IDS
     device: str = "auto"
     _loaded: list[Alpamayo] = field(default_factory=list, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "checkpoint", or_shipped(self.checkpoint))
         folder = Path(self.checkpoint).expanduser()
         if not (folder / "config.json").is_file() and (folder.exists() or "/" not in self.checkpoint):
             raise InvalidInput(
@@ -77,7 +80,10 @@ class CheckpointSource:
 
     def start(self, world: ProceduralWorld, *, seed: int) -> Planner:
         """Return a planner that draws from `seed`; it sees nothing of the world but its observations."""
-        return SeededPlanner(self._model(), self.options, seed=seed)
+        from alpamayo_ros.model.plan_options import recommended_options
+
+        options = recommended_options(self.checkpoint) if self.options is None else self.options
+        return SeededPlanner(self._model(), options, seed=seed)
 
     def prepare_frame(self) -> PrepareFrame | None:
         """Return the model's."""

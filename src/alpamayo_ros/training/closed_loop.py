@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from alpamayo_ros.model.shipped import or_shipped
 from alpamayo_ros.sim.json_file import write_json
 from alpamayo_ros.sim.rollout_driver import RolloutSource
 from alpamayo_ros.sim.run import prepare_folder
@@ -79,18 +80,19 @@ def read_score(path: Path) -> RolloutScore:
 
 
 def checkpoint_identity(checkpoint: str) -> str:
-    """Return a digest of a checkpoint's config and weights, by content; of a hub id the id itself.
+    """Return a digest of a checkpoint's config, weights and plan options, by content; of a hub id the id.
 
     Raises:
         InvalidInput: for a folder without config.json.
     """
-    folder = Path(checkpoint).expanduser()
+    folder = Path(or_shipped(checkpoint)).expanduser()
     if not folder.is_dir():
         return checkpoint
     if not (folder / "config.json").is_file():
         raise InvalidInput(f"{folder}: expected a checkpoint's folder with config.json, got none")
     digest = hashlib.sha256()
-    for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
+    how = [path for path in (folder / "plan_options.json",) if path.is_file()]
+    for path in sorted([folder / "config.json", *how, *folder.glob("*.safetensors")]):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             while block := file.read(2**20):
