@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--data", type=Path, required=True, help="what `alpamayo train data` wrote")
     parser.add_argument(
-        "--checkpoint", required=True, help="folder or hub id to start from, or small:4M, 7M, 10M"
+        "--checkpoint", required=True, help="folder or hub id to start from, or small:1M, 4M, 7M, 10M"
     )
     parser.add_argument(
         "--backbone", help="folder or hub id of config and tokenizer (default: config.json's)"
