@@ -59,6 +59,7 @@ def test_eight_samples_are_learned_by_heart(tmp_path: Path) -> None:
             sample.observation, PlanOptions(num_samples=6, top_k=1, seed=0, max_reasoning_tokens=64)
         )
         assert plan.reasoning == (sample.reasoning,) * 6
+        assert plan.meta_action == (sample.meta_action,) * 6
         off = plan.xyz_in_rig_t0[plan.chosen, :, :2] - sample.future_xyz_in_rig_t0[:, :2]
         ades_m.append(float(np.linalg.norm(off, axis=-1).mean()))
     # Of futures that are some 50 m long and differ by tens of metres.
