@@ -195,8 +195,11 @@ def load_alpamayo(settings: PlannerSettings, options: PlanOptions) -> PlannerBac
         InvalidInput: where no checkpoint is named, or it cannot be used (see model.checkpoint).
     """
     if not settings.checkpoint:
+        from alpamayo_ros.model.shipped import NAMES, is_shipped
+
+        small = "".join(f" (to {name}, say, which ships)" for name in NAMES if is_shipped(name))
         raise InvalidInput(
-            "checkpoint: expected a folder or a hub id, got ''; set the parameter `checkpoint`"
+            f"checkpoint: expected a folder or a hub id, got ''; set the parameter `checkpoint`{small}"
         )
     from alpamayo_ros.model import Alpamayo
     from alpamayo_ros.model.threads import use_cpu_threads
