@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +95,18 @@ def test_a_closed_model_keeps_no_features(cached: Alpamayo) -> None:
     assert cached.vision_statistics.images == 16
     cached.close()
     assert cached.vision_statistics.held_bytes == 0
+
+
+def test_a_model_that_nobody_has_is_freed_at_once(random_folder: Path) -> None:
+    model = Alpamayo.from_pretrained(random_folder, device="cpu", dtype="float32")
+    model.plan(drive(1)[0], OPTIONS)
+    network = weakref.ref(model.network)
+    gc.disable()
+    try:
+        del model
+        assert network() is None
+    finally:
+        gc.enable()
 
 
 class Encoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,8 +105,10 @@ class Alpamayo:
             runner=fastest(network) if speed.lean else None,
             kept_layouts=_KEPT_PROMPTS if speed.prompt_reuse else 0,
         )
+        # A cycle would keep the weights of a model that nobody has.
+        encode = _weakly(self._look)
         self._vision = VisionCache(
-            self._look, max_images=speed.vision_cache_images, max_bytes=speed.vision_cache_bytes
+            encode, max_images=speed.vision_cache_images, max_bytes=speed.vision_cache_bytes
         )
         self._heads: dict[TokenIds, str] = {}
         self._kept_heads = _KEPT_PROMPTS if speed.prompt_reuse else 0
@@ -426,6 +429,20 @@ class Alpamayo:
             end_ids=self._end_ids,
             start_id=self._future_start_id,
         )
+
+
+def _weakly(method: Callable[[UInt8Array], VisualFeatures]) -> Callable[[UInt8Array], VisualFeatures]:
+    """Return a function that calls a method without keeping its object."""
+    reference = weakref.WeakMethod(method)
+
+    def call(image: UInt8Array) -> VisualFeatures:
+        alive = reference()
+        if alive is None:
+            raise RuntimeError("this Alpamayo is gone")
+        features: VisualFeatures = alive(image)
+        return features
+
+    return call
 
 
 def _plan(
