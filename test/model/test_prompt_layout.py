@@ -64,4 +64,4 @@ def test_decoding_in_two_pieces_is_decoding_in_one(random_alpamayo: Alpamayo) ->
     )
     ids = request.prompt.fused_ids
     end = len(ids) - ids[::-1].index(model._tokenizer.image_pad_id)
-    assert model._decoded_head(ids[:end]) + model._tokenizer.decode(ids[end:]) == model._tokenizer.decode(ids)
+    assert model._texts.prompt(ids, end) == model._tokenizer.decode(ids)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from alpamayo_ros.model.action_space import Trajectory, UnicycleActionSpace
+from alpamayo_ros.model.action_space import UnicycleActionSpace
 from alpamayo_ros.model.engine import Engine, Generated, PromptState, StopRule, TokenIds
 from alpamayo_ros.model.flow_matching import FlowMatching
 from alpamayo_ros.model.history_tokens import HistoryTokenizer
@@ -19,14 +18,15 @@ from alpamayo_ros.model.images import ImagePreparer
 from alpamayo_ros.model.lean import fastest
 from alpamayo_ros.model.loading import OpenedCheckpoint, open_checkpoint, require_device, require_dtype
 from alpamayo_ros.model.network import AlpamayoNetwork, VisualFeatures
+from alpamayo_ros.model.plan_assembly import TextsOfPlans, assembled
 from alpamayo_ros.model.prompt import Prompt, PromptBuilder
 from alpamayo_ros.model.replay_inputs import ACTION_SHAPE, checked_noise, checked_tokens
 from alpamayo_ros.model.sampling import MaskedTokens, TokenSampler, fresh_seed, initial_noise
 from alpamayo_ros.model.speculation import Drafter
 from alpamayo_ros.model.speed import SpeedOptions
 from alpamayo_ros.model.stopwatch import Stopwatch
-from alpamayo_ros.model.texts import GeneratedTexts, parse_sections
-from alpamayo_ros.model.vision_cache import VisionCache, VisionStatistics, joined
+from alpamayo_ros.model.texts import GeneratedTexts
+from alpamayo_ros.model.vision_cache import VisionCache, VisionStatistics, joined, weakly
 from alpamayo_ros.types import (
     NUM_FRAMES,
     NUM_WAYPOINTS,
@@ -35,9 +35,7 @@ from alpamayo_ros.types import (
     Observation,
     Plan,
     PlanOptions,
-    StageTimes,
     UInt8Array,
-    medoid,
 )
 
 _KEPT_PROMPTS = 16
@@ -83,6 +81,7 @@ class Alpamayo:
     ) -> None:
         """Wrap a loaded checkpoint; use `from_pretrained`."""
         speed = speed or SpeedOptions()
+        kept_prompts = _KEPT_PROMPTS if speed.prompt_reuse else 0
         network, tokenizer, config = opened.network, opened.tokenizer, opened.config
         self._end_ids = network.stop_token_ids
         self._tokenizer = tokenizer
@@ -103,15 +102,14 @@ class Alpamayo:
             image_token_id=tokenizer.image_pad_id,
             future_start_id=self._future_start_id,
             runner=fastest(network) if speed.lean else None,
-            kept_layouts=_KEPT_PROMPTS if speed.prompt_reuse else 0,
+            kept_layouts=kept_prompts,
         )
         # A cycle would keep the weights of a model that nobody has.
-        encode = _weakly(self._look)
+        encode = weakly(self._look)
         self._vision = VisionCache(
             encode, max_images=speed.vision_cache_images, max_bytes=speed.vision_cache_bytes
         )
-        self._heads: dict[TokenIds, str] = {}
-        self._kept_heads = _KEPT_PROMPTS if speed.prompt_reuse else 0
+        self._texts = TextsOfPlans(tokenizer, config.generation, kept=kept_prompts)
         self._drafter = Drafter() if speed.speculation else None
         self._trajectory_tokens = MaskedTokens(
             tokenizer.traj_token_start, tokenizer.traj_token_start + config.traj_vocab_size
@@ -273,9 +271,9 @@ class Alpamayo:
                 torch.tensor(observation.history_rot_in_rig_t0),
             )
             watch.lap("denoise")
-            texts = self._texts(request.prompt.fused_ids, state.visual_end, generated)
+            texts = self._texts.of(request.prompt.fused_ids, state.visual_end, generated.token_ids)
             times = watch.times(tokens=max(map(len, generated.token_ids)))
-        return _plan(
+        return assembled(
             observation,
             action,
             trajectory,
@@ -386,29 +384,6 @@ class Alpamayo:
         weight = options.guidance_weight
         return flow.integrate(velocity, noise, unguided_velocity=unguided, guidance_weight=weight).cpu()
 
-    def _texts(self, prompt_ids: TokenIds, visual_end: int, generated: Generated) -> list[GeneratedTexts]:
-        # The prompt as well, as upstream: an end token without its start reaches back into it.
-        prompt = self._decoded_head(prompt_ids[:visual_end]) + self._tokenizer.decode(prompt_ids[visual_end:])
-        return [
-            GeneratedTexts.from_decoded(
-                prompt + self._tokenizer.decode(ids), generation=self.config.generation
-            )
-            for ids in generated.token_ids
-        ]
-
-    def _decoded_head(self, ids: TokenIds) -> str:
-        """Return the text of a prompt up to its last image token; it ends with a special one, so text that
-        is decoded behind it is what it would be in one piece.
-        """
-        text = self._heads.get(ids)
-        if text is None:
-            text = self._tokenizer.decode(ids)
-            if self._kept_heads:
-                if len(self._heads) >= self._kept_heads:
-                    self._heads.pop(next(iter(self._heads)))
-                self._heads[ids] = text
-        return text
-
     def _require_engine(self) -> Engine:
         if self._engine is None:
             raise RuntimeError("this Alpamayo was closed")
@@ -429,49 +404,3 @@ class Alpamayo:
             end_ids=self._end_ids,
             start_id=self._future_start_id,
         )
-
-
-def _weakly(method: Callable[[UInt8Array], VisualFeatures]) -> Callable[[UInt8Array], VisualFeatures]:
-    """Return a function that calls a method without keeping its object."""
-    reference = weakref.WeakMethod(method)
-
-    def call(image: UInt8Array) -> VisualFeatures:
-        alive = reference()
-        if alive is None:
-            raise RuntimeError("this Alpamayo is gone")
-        features: VisualFeatures = alive(image)
-        return features
-
-    return call
-
-
-def _plan(
-    observation: Observation,
-    action: Tensor,
-    trajectory: Trajectory,
-    texts: list[GeneratedTexts],
-    *,
-    token_ids: tuple[TokenIds, ...],
-    times: StageTimes,
-    model: str,
-    seed: int,
-) -> Plan:
-    xyz = trajectory.xyz_in_rig_t0.numpy()
-    return Plan(
-        t0_ns=observation.t0_ns,
-        xyz_in_rig_t0=xyz,
-        rot_in_rig_t0=trajectory.rot_in_rig_t0.numpy(),
-        accel_mps2=trajectory.accel_mps2.numpy(),
-        curvature_per_m=trajectory.curvature_per_m.numpy(),
-        speed_mps=trajectory.speed_mps.numpy(),
-        normalised_action=action.numpy(),
-        reasoning=tuple(text.reasoning for text in texts),
-        reasoning_complete=tuple(text.reasoning_complete for text in texts),
-        meta_action=tuple(text.meta_action for text in texts),
-        token_ids=token_ids,
-        sections=tuple(parse_sections(text.reasoning) for text in texts),
-        chosen=medoid(xyz),
-        times=times,
-        model=model,
-        seed=seed,
-    )

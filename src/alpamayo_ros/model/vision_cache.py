@@ -8,6 +8,7 @@ its images were found here or not.
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -111,3 +112,17 @@ def joined(features: Sequence[VisualFeatures]) -> VisualFeatures:
     """Return the features of several images, one behind the other."""
     deepstack = tuple(torch.cat(parts) for parts in zip(*(f.deepstack for f in features), strict=True))
     return VisualFeatures(torch.cat([f.embeds for f in features]), deepstack)
+
+
+def weakly(method: Callable[[UInt8Array], VisualFeatures]) -> Callable[[UInt8Array], VisualFeatures]:
+    """Return a function that calls a method without keeping its object."""
+    reference = weakref.WeakMethod(method)
+
+    def call(image: UInt8Array) -> VisualFeatures:
+        alive = reference()
+        if alive is None:
+            raise RuntimeError("this Alpamayo is gone")
+        features: VisualFeatures = alive(image)
+        return features
+
+    return call
