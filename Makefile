@@ -124,6 +124,7 @@ reliability-soak: $(READY)  ## The same for half an hour, one fault after the ot
 
 bench: $(READY)  ## Run the benchmarks
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done
+	@echo "== benchmarks/model"; $(PY) -m benchmarks.model --size 4M --ticks 20
 
 lint: $(READY)  ## Check style and types
 	$(VENV)/bin/ruff check .
