@@ -48,7 +48,7 @@ STAMP_TORCH := $(VENV)/.stamp-torch
 STAMP_BUILD := $(VENV)/.stamp-build-requirements
 READY := $(VENV)/.stamp-installed
 TRANSFORMERS_4 := $(CACHE)/transformers-4.57
-DEMO_SCENARIOS := pedestrian-111,cut_in-8,traffic_light-14
+DEMO_SCENARIOS := pedestrian-11,cut_in-8,traffic_light-14
 SHIPPED_CHECKPOINT := $(patsubst %/config.json,%,$(wildcard checkpoints/pisco/config.json))
 DEMO_CHECKPOINT := $(CACHE)/demo/checkpoint
 DEMO_BAG := $(CACHE)/demo/bag
@@ -58,8 +58,8 @@ LAUNCH_FILES := $(sort $(wildcard launch/*.launch.py))
 RANDOM_NOTICE := The network's weights are RANDOM, so plans and reasoning are noise, and the safety gate refuses \
 	some of the plans; all else is real. \
 	CHECKPOINT=nvidia/Alpamayo-1.5-10B runs the trained network on a GPU with 24 GB.
-EXPERT_NOTICE := The EXPERT drives: it reads the simulated world itself and looks at no picture. No trained \
-	checkpoint ships yet; CHECKPOINT=DIR drives one by the cameras.
+EXPERT_NOTICE := The EXPERT drives: it reads the simulated world itself and looks at no picture. \
+	CHECKPOINT=pisco drives a checkpoint by the cameras.
 INTERFACES := $(wildcard msg/*.msg srv/*.srv wheels/*/CMakeLists.txt wheels/*/msg/*.msg) CMakeLists.txt \
 	$(wildcard cmake/*.cmake) package.xml setup.py src/alpamayo_ros/sim/protocol/compile_protos.py \
 	$(wildcard src/alpamayo_ros/sim/protocol/protos/*.proto)

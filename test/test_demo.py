@@ -34,7 +34,7 @@ def commands(*arguments: str) -> str:
 
 def test_the_demo_is_the_closed_loop_and_says_who_drives() -> None:
     text = commands("demo")
-    assert 'alpamayo sim --scenarios "pedestrian-111,cut_in-8,traffic_light-14"' in text
+    assert 'alpamayo sim --scenarios "pedestrian-11,cut_in-8,traffic_light-14"' in text
     assert '--out "out/demo"' in text
     assert "alpamayo replay" not in text
     if not (ROOT / "checkpoints" / "pisco").exists():
