@@ -13,6 +13,7 @@ from sft_samples import Samples, make_sample
 from alpamayo_ros.cli import main
 from alpamayo_ros.model import Alpamayo, PlanOptions
 from alpamayo_ros.model.checkpoint import StoredCheckpoint
+from alpamayo_ros.model.plan_options import recommended_options, write_recommended
 from alpamayo_ros.training.export import export_checkpoint
 from alpamayo_ros.training.settings import LoraSettings, TrainSettings
 from alpamayo_ros.training.small_checkpoint import SmallSize, write_small_checkpoint
@@ -61,6 +62,21 @@ def test_the_size_said_is_the_size_on_disk_and_bfloat16_is_half(golden_dir: Path
     assert single.num_parameters == half.num_parameters == opened.stored.num_parameters
     weights = [(each.folder / "model.safetensors").stat().st_size for each in (single, half)]
     assert weights[1] == pytest.approx(weights[0] / 2, rel=0.02)
+
+
+def test_how_plans_are_drawn_goes_on_with_the_weights(tmp_path: Path) -> None:
+    """Or a policy's iterations would be judged drawn otherwise than its start."""
+    start = write_small_checkpoint(tmp_path / "start", ["Stop."], size=TINY)
+    write_recommended(start, PlanOptions(noise_temperature=0.3, top_k=1))
+    opened = TrainableModel.load(start, device=CPU, dtype=torch.float32).opened
+    kept = export_checkpoint(opened, tmp_path / "kept", dtype=torch.float32)
+    assert recommended_options(kept.folder) == PlanOptions(noise_temperature=0.3, top_k=1)
+    folder = RunFolder.create(tmp_path / "run", RunStart(str(start)))
+    Trainer(folder.load(device=CPU, stages=()), SOURCE, settings=ONE_STEP, folder=folder.stage(2)).run()
+    asked = ["--plan-options", "noise_temperature=0,num_samples=2"]
+    assert main.main(["train", "export", str(folder.path), str(tmp_path / "asked"), *asked]) == 0
+    wanted = PlanOptions(noise_temperature=0.0, num_samples=2, top_k=1)
+    assert recommended_options(tmp_path / "asked") == wanted
 
 
 def test_a_run_of_adapters_and_expert_is_exported_with_both(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Write a run's best weights as a checkpoint that `Alpamayo.from_pretrained` loads, tokenizer included.
 
-alpamayo train export RUN OUT [--dtype float32|bfloat16] [--stage 1|2|both]
+alpamayo train export RUN OUT [--dtype float32|bfloat16] [--stage 1|2|both] [--plan-options NAME=VALUE,…]
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stage", choices=("1", "2", "both"), help="whose weights (default: all that were trained)"
     )
+    parser.add_argument(
+        "--plan-options",
+        default="",
+        metavar="NAME=VALUE,…",
+        help="how its plans are best drawn, for plan_options.json (default: as the start recommends)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from alpamayo_ros.model.loading import DTYPES
+    from alpamayo_ros.model.plan_options import parse_options, recommended_options
     from alpamayo_ros.training.export import export_checkpoint
     from alpamayo_ros.training.trainer_run import RunFolder
     from alpamayo_ros.training.trainer_state import load_settings
@@ -39,10 +46,12 @@ def run(args: argparse.Namespace) -> int:
     if not stages:
         raise InvalidInput(f"{args.run}: expected a stage that has been trained, got none")
     model = folder.load(device=torch.device("cpu"), stages=stages, progress=True)
+    recommended = recommended_options(model.opened.folder)
     exported = export_checkpoint(
         model.opened,
         args.out,
         dtype=DTYPES[args.dtype or folder.start.dtype],
+        plan_options=parse_options(args.plan_options, recommended),
         training={
             "start": model.opened.name,
             "stages": {str(stage): load_settings(folder.stage(stage)).as_dict() for stage in stages},

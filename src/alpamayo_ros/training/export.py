@@ -15,8 +15,9 @@ from torch import Tensor
 from alpamayo_ros.model.checkpoint import CONFIG_FILE
 from alpamayo_ros.model.config import ALPAMAYO_R1
 from alpamayo_ros.model.loading import RANDOM_MARK, OpenedCheckpoint
+from alpamayo_ros.model.plan_options import recommended_options, write_recommended
 from alpamayo_ros.training.lora import LoraLinear
-from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.types import InvalidInput, PlanOptions
 
 BACKBONE_FOLDER = "backbone"
 _WEIGHTS_FILE = "model.safetensors"
@@ -45,6 +46,7 @@ def export_checkpoint(
     *,
     dtype: torch.dtype,
     training: Mapping[str, Any] | None = None,
+    plan_options: PlanOptions | None = None,
 ) -> Exported:
     """Write config.json, model.safetensors and `backbone/` (config and tokenizer) into a new folder.
 
@@ -53,6 +55,7 @@ def export_checkpoint(
         folder: created; must not hold a checkpoint.
         dtype: of the stored weights. Loaded in float32, weights stored in bfloat16 have its precision.
         training: how it came about, kept in config.json under {"alpamayo_ros": {"training": …}}.
+        plan_options: how its plans are best drawn, for plan_options.json; None keeps what the start recommends.
 
     Raises:
         InvalidInput: for a folder that holds a checkpoint, or adapters that aren't merged.
@@ -85,6 +88,9 @@ def export_checkpoint(
     raw["vlm_name_or_path"] = BACKBONE_FOLDER
     if training is not None:
         raw[RANDOM_MARK] = {"training": dict(training)}
+    recommended = recommended_options(opened.folder) if plan_options is None else plan_options
+    if recommended != PlanOptions():
+        write_recommended(folder, recommended)
     # Last: a folder with it is whole.
     (folder / CONFIG_FILE).write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
     files = [path for path in folder.rglob("*") if path.is_file()]
