@@ -7,6 +7,7 @@ users, lights and lines, how far off the lane's centre the vehicle is. OUT/check
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         default="small:7M",
-        help="small:SIZE, or a folder whose tower is to learn more (default small:7M)",
+        help="small:SIZE, or a folder (or pisco) whose tower is to learn more (default small:7M)",
     )
     parser.add_argument("--out", type=Path, required=True, help="the run's folder, new or to go on with")
     parser.add_argument("--steps", type=int, default=2000, help="optimiser steps (default 2000)")
@@ -50,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     train = Sights(args.data, split="train")
     try:
         held_out: Sights | None = Sights(args.data, split="validation")
-    except DataSetError:
+    except DataSetError as error:
+        print(f"no held-out pictures, so the last weights are the best ({error})", file=sys.stderr)
         held_out = None
     start = small_start(args.checkpoint, args.data, folder=args.out / "start", seed=args.seed)
     device = require_device(args.device)
@@ -71,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     task.export(start, args.out / CHECKPOINT_FOLDER)
     for name, value in figures.items():
         print(f"{name:24} {value:.3f}")
-    print(f"best at step {task.best_step}" if task.best_step else "no held-out sights: the last weights")
+    if task.best_step:
+        print(f"these are of step {task.best_step}, the best on held-out pictures, which is kept")
     print(f"checkpoint: {args.out / CHECKPOINT_FOLDER}")
     return 0

@@ -92,7 +92,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument(
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="in which the result will drive"
     )
-    training.add_argument("--no-autocast", action="store_true", help="on a GPU compute in float32, too")
+    training.add_argument(
+        "--autocast",
+        action=argparse.BooleanOptionalAction,
+        help="compute in bfloat16 (default: on a GPU; twice as fast on CPUs that have it, too)",
+    )
     judged = parser.add_argument_group("scores")
     judged.add_argument(
         "--judged", type=int, default=20, metavar="N", help="validation scenes driven for scores (default 20)"
@@ -117,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
     device = require_device(args.device)
     chosen = chosen_reasonings(args)
-    settings = _settings(args, autocast=device.type == "cuda" and not args.no_autocast)
+    settings = _settings(args, autocast=device.type == "cuda" if args.autocast is None else args.autocast)
     settings = replace(
         settings, stages=tuple(replace(stage, reasonings=chosen.identity) for stage in settings.stages)
     )

@@ -54,14 +54,14 @@ class EpisodeSamples:
 
     def __getitem__(self, index: int) -> TrainingSample:
         """Return a sample; raises IndexError beyond the last, DataSetError for a file that is damaged."""
-        file, row = self._place(index)
+        file, row = self.place(index)
         moment = file.moment(row)
         frames, stamps_ns = file.frames(moment)
         return assemble(file.head, moment, frames, stamps_ns)
 
     def tags(self, index: int) -> Mapping[str, str]:
         """Return a sample's tags without reading its pictures."""
-        file, row = self._place(index)
+        file, row = self.place(index)
         return file.tags(row)
 
     def all_tags(self) -> Iterator[Mapping[str, str]]:
@@ -92,7 +92,8 @@ class EpisodeSamples:
         """Go to other processes without the open files."""
         return {**self.__dict__, "_open": OrderedDict()}
 
-    def _place(self, index: int) -> tuple[EpisodeFile, int]:
+    def place(self, index: int) -> tuple[EpisodeFile, int]:
+        """Return a sample's file and its row there; raises IndexError beyond the last."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.folder}: sample {index} of {len(self)}")
         number = bisect_right(self._ends, index)

@@ -55,7 +55,7 @@ def export_checkpoint(
         folder: created; must not hold a checkpoint.
         dtype: of the stored weights. Loaded in float32, weights stored in bfloat16 have its precision.
         training: how it came about, kept in config.json under {"alpamayo_ros": {"training": …}}.
-        plan_options: how its plans are best drawn, for plan_options.json; None keeps what the start recommends.
+        plan_options: how its plans are best drawn, for plan_options.json; None: as of the start.
 
     Raises:
         InvalidInput: for a folder that holds a checkpoint, or adapters that aren't merged.

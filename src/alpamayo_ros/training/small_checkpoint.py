@@ -19,6 +19,7 @@ from torch import nn
 
 from alpamayo_ros.model.config import ALPAMAYO_1_5, ModelConfig
 from alpamayo_ros.model.network import AlpamayoNetwork, backbone_config, expert_config
+from alpamayo_ros.model.shipped import or_shipped
 from alpamayo_ros.model.special_tokens import TRAJECTORY_NAMES
 from alpamayo_ros.model.tokenizer import AlpamayoTokenizer
 from alpamayo_ros.training.small_tokenizer import write_small_tokenizer
@@ -155,7 +156,7 @@ def write_small_checkpoint(
 
 
 def small_start(checkpoint: str, data: Path, *, folder: Path, seed: int) -> Path:
-    """Return the folder to start from: `checkpoint` itself, or for "small:SIZE" a new one in `folder`.
+    """Return the folder to start from: `checkpoint`'s, or for "small:SIZE" a new one in `folder`.
 
     A new one's words and scale of actions are those of the data's train split; what is in `folder` is kept.
 
@@ -163,7 +164,7 @@ def small_start(checkpoint: str, data: Path, *, folder: Path, seed: int) -> Path
         InvalidInput: for an unknown size, or a data set without train samples.
     """
     if not checkpoint.startswith(SMALL):
-        return Path(checkpoint).expanduser()
+        return Path(or_shipped(checkpoint)).expanduser()
     from alpamayo_ros.training.dataset import EpisodeSamples
     from alpamayo_ros.training.small_tokenizer import texts_of
     from alpamayo_ros.training.targets import action_statistics

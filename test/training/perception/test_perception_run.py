@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def load(start: Path) -> TrainableModel:
     return TrainableModel.load(start, device=torch.device("cpu"), dtype=torch.float32)
 
 
-def new_run(start: Path, folder: Path, **changes: int) -> PerceptionRun:
+def new_run(start: Path, folder: Path, **changes: float) -> PerceptionRun:
     settings = replace(
         PerceptionSettings(steps=24, batch_size=4, warmup_steps=4, peak_rate=3e-3, ema_decay=0.8), **changes
     )
@@ -124,3 +125,12 @@ def test_unknown_distances_have_no_gradient() -> None:
 def test_no_sights_are_refused() -> None:
     with pytest.raises(InvalidInput, match="expected pictures of one shape"):
         SightBatch.of([])
+
+
+def test_the_figures_are_those_of_what_is_kept(start: Path, tmp_path: Path) -> None:
+    run = new_run(start, tmp_path / "run", steps=8, eval_every=2, peak_rate=1)  # 1: it soon gets worse
+    figures = run.run()
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    held_out = [record for record in map(json.loads, lines) if record["kind"] == "held_out"]
+    best = min(held_out, key=lambda record: record["loss"])
+    assert run.best_step == best["step"] and figures["loss"] == best["loss"]

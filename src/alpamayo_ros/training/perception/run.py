@@ -33,7 +33,7 @@ _VISION = "vlm.model.visual."
 
 @dataclass(frozen=True)
 class PerceptionSettings:
-    """How the tower is trained; all but how often is noted must stay the same when a run is gone on with.
+    """How the tower is trained; all but how often is saved must stay the same when a run is gone on with.
 
     `jitter` is by how much brightness, contrast and colours of the pictures are changed at most, each time
     anew: few scenes are soon learned by heart, and no two days have the same light.
@@ -61,8 +61,8 @@ class PerceptionSettings:
             raise InvalidInput(f"peak_rate: expected a positive number, got {self.peak_rate}")
 
     def decisive(self) -> dict[str, Any]:
-        """Return what the result depends on."""
-        loose = ("eval_every", "eval_samples", "save_every", "log_every")
+        """Return what the result depends on: evaluations, too, for they choose which weights are kept."""
+        loose = ("save_every", "log_every")
         return {name: value for name, value in asdict(self).items() if name not in loose}
 
 
@@ -108,7 +108,8 @@ class PerceptionRun:
         self._order = SampleOrder(len(train), seed=settings.seed)
         self._step = 0
         self._best: dict[str, Tensor] = {}
-        self._best_loss, self._best_step = math.inf, 0
+        self._best_figures: dict[str, float] = {}
+        self._best_step = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._restore()
         self._log = MetricsLog(folder, resumed_at=self._step)
@@ -124,7 +125,7 @@ class PerceptionRun:
         return self._step
 
     def run(self, *, progress: bool = False) -> dict[str, float]:
-        """Train to the last step; return the last held-out figures ({} without held-out samples).
+        """Train to the last step; return the held-out figures of the weights that are kept ({} without any).
 
         Ctrl-C leaves the state of the last save.
         """
@@ -134,7 +135,6 @@ class PerceptionRun:
         bar = tqdm(
             total=settings.steps, initial=self._step, desc="perceive", disable=None if progress else True
         )
-        last: dict[str, float] = {}
         try:
             with bar:
                 while self._step < settings.steps:
@@ -146,14 +146,14 @@ class PerceptionRun:
                         self._log.write(self._step, "train", figures.means())
                         figures = Averages()
                     if self._held_out is not None and (end or self._step % settings.eval_every == 0):
-                        last = self.evaluate()
-                        self._keep_if_best(last["loss"])
-                        self._log.write(self._step, "held_out", last)
+                        held_out = self.evaluate()
+                        self._keep_if_best(held_out)
+                        self._log.write(self._step, "held_out", held_out)
                     if end or self._step % settings.save_every == 0:
                         self._save()
         finally:
             self._log.close()
-        return last
+        return dict(self._best_figures)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -237,9 +237,9 @@ class PerceptionRun:
         self._average.update()
         return parts
 
-    def _keep_if_best(self, loss: float) -> None:
-        if loss < self._best_loss:
-            self._best_loss, self._best_step = loss, self._step
+    def _keep_if_best(self, figures: Mapping[str, float]) -> None:
+        if figures["loss"] < self._best_figures.get("loss", math.inf):
+            self._best_figures, self._best_step = dict(figures), self._step
             self._best = {name: self._average.values[name].clone() for name in self._tower}
 
     def _save(self) -> None:
@@ -253,7 +253,7 @@ class PerceptionRun:
             "settings": self.settings.decisive(),
             "far": list(HOW_FAR),
             "best": self._best,
-            "best_loss": self._best_loss,
+            "best_figures": self._best_figures,
             "best_step": self._best_step,
         }
         write_atomically(self.folder / STATE_FILE, lambda path: torch.save(dict(content), path))
@@ -276,5 +276,5 @@ class PerceptionRun:
         self._average.load(state["averages"], updates=state["average_updates"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._step = state["step"]
-        self._best, self._best_loss = state["best"], state["best_loss"]
+        self._best, self._best_figures = state["best"], state["best_figures"]
         self._best_step = state["best_step"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ from alpamayo_ros.sim.observations import decode_rgb
 from alpamayo_ros.training.dataset import EpisodeSamples
 from alpamayo_ros.training.episode import Split
 from alpamayo_ros.training.perception.surroundings import SceneReader, Surroundings
-from alpamayo_ros.training.shards import DataSetError, EpisodeFile
+from alpamayo_ros.training.shards import DataSetError
 from alpamayo_ros.types import UInt8Array
 
 
@@ -37,33 +35,28 @@ class Sights:
     """
 
     def __init__(self, folder: Path, *, split: Split) -> None:
-        samples = EpisodeSamples(folder, split=split)
-        self.entries = tuple(entry for entry in samples.entries if entry.seed is not None)
-        if not self.entries:
+        self._samples = EpisodeSamples(folder, split=split)
+        of_simulation = [entry.seed is not None for entry in self._samples.entries]
+        counts = [entry.samples for entry in self._samples.entries]
+        self._indices = np.flatnonzero(np.repeat(of_simulation, counts))
+        if not len(self._indices):
             raise DataSetError(f"{folder}: expected simulated episodes in split {split}, got none")
-        self.folder = folder
-        self._ends = list(accumulate(entry.samples for entry in self.entries))
-        self._files: dict[int, EpisodeFile] = {}
         self._readers: dict[str, SceneReader] = {}
         self._known: dict[int, Surroundings] = {}
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return len(self._indices)
 
     def __getitem__(self, index: int) -> Sight:
         """Return a sight; raises IndexError beyond the last, DataSetError for a damaged file."""
         if not 0 <= index < len(self):
-            raise IndexError(f"{self.folder}: sight {index} of {len(self)}")
-        number = bisect_right(self._ends, index)
-        row = index - (self._ends[number - 1] if number else 0)
-        entry = self.entries[number]
-        if number not in self._files:
-            self._files[number] = EpisodeFile(self.folder / entry.file)
-        file = self._files[number]
+            raise IndexError(f"{self._samples.folder}: sight {index} of {len(self)}")
+        file, row = self._samples.place(int(self._indices[index]))
         moment = file.moment(row)
         if index not in self._known:
-            if entry.scene_id not in self._readers:
-                self._readers[entry.scene_id] = SceneReader(entry.scene_id)
-            self._known[index] = self._readers[entry.scene_id].read(moment)
+            scene_id = file.head.scene_id
+            if scene_id not in self._readers:
+                self._readers[scene_id] = SceneReader(scene_id)
+            self._known[index] = self._readers[scene_id].read(moment)
         frames = np.stack([decode_rgb(data) for data in file.newest_frames(moment)])
         return Sight(frames, self._known[index])

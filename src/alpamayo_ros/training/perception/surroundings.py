@@ -45,16 +45,22 @@ HOW_FAR = (
     *(f"right edge {at:g}" for at in _EDGES_AHEAD_M),
     "stop line", "leader gap", "on foot x", "on foot y", "cone x", "cone y", "crossing", "speed limit",
 )  # fmt: skip
-"""Distances in units of `_SCALE`; those of what isn't there are not known."""
+"""How far off, in m along x, y or the route; heading in rad; speed limit in m/s less _USUAL_LIMIT_MPS.
+
+All are divided by _SCALE, so that each is about 1 where it matters; of what isn't there it is unknown.
+"""
 _SCALE = np.array(
     [0.5, 0.05, 0.3, 0.6, 1.2, 2.5, 4.0, 6.0, *[2.0] * 6, 20.0, 15.0, 15.0, 3.0, 15.0, 3.0, 20.0, 3.0],
     np.float32,
 )
 _AHEAD_M = 60.0
-_CORRIDOR_M = 1.6
+_CORRIDOR_M = 1.0
+"""Who reaches this near to the middle of the route's lane is in the way."""
+_USUAL_LIMIT_MPS = 13.0
 _BESIDE_M = 6.0
 _STANDS_MPS = 0.5
 _FRONT_M = EGO_BOX_IN_RIG_M[0] + 2.5
+"""Of the ego, ahead of the rear axle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +70,7 @@ class Surroundings:
     Attributes:
         grid: uint8 [5, 14, 16], GRID_CHANNELS by cell (ahead, then right to left): 1 where there is some.
         yes: uint8 [11], YES_OR_NO.
-        far: float32 [21], HOW_FAR, each in its own unit of some metres (rad, m/s); NaN where unknown.
+        far: float32 [21], HOW_FAR in its units; NaN where unknown.
     """
 
     grid: UInt8Array
@@ -142,7 +148,7 @@ class SceneReader:
         s, left = frame.project_near(pose[:2, 3], yaw)
         found: dict[str, float] = {"left of lane centre": left}
         heading = yaw - float(frame.at(frame.yaw_rad, s))
-        found["speed limit"] = float(frame.at(frame.limit_mps, s)) - 13.0
+        found["speed limit"] = float(frame.at(frame.limit_mps, s)) - _USUAL_LIMIT_MPS
         found["heading in lane"] = (heading + np.pi) % (2 * np.pi) - np.pi
         rig_from_local = invert(pose)
         for at in _COURSE_AHEAD_M:
@@ -197,7 +203,7 @@ class SceneReader:
             elif kind in ("pedestrian", "cyclist"):
                 near = abs(across[index]) < _BESIDE_M
                 _note(yes, found, "on foot ahead", near, {"on foot x": x, "on foot y": y})
-            inside = abs(across[index]) - float(users[index, 4]) / 2 < _CORRIDOR_M - 0.6
+            inside = abs(across[index]) - float(users[index, 4]) / 2 < _CORRIDOR_M
             if kind != "cone" and inside and not yes["leader"]:
                 yes["leader"], found["leader gap"] = True, gap
                 yes["leader stands"] = abs(float(users[index, 6])) < _STANDS_MPS
