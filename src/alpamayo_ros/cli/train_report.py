@@ -102,8 +102,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _contestant(args: argparse.Namespace, options: PlanOptions) -> Contestant:
     """Return the checkpoint, loaded, as what the report is about."""
-    from dataclasses import replace
-
     from alpamayo_ros.sim.planners import ConstantVelocityPlanner
     from alpamayo_ros.training.closed_loop import checkpoint_identity
     from alpamayo_ros.training.report.report import Contestant
@@ -114,6 +112,7 @@ def _contestant(args: argparse.Namespace, options: PlanOptions) -> Contestant:
 
     from alpamayo_ros.cli.sim_checkpoint import CheckpointSource, SeededPlanner
     from alpamayo_ros.model import Alpamayo
+    from alpamayo_ros.model.plan_options import recommended_options
 
     source = CheckpointSource(args.checkpoint, device=args.device)  # refuses what is no checkpoint
     notice = source.check()
@@ -121,25 +120,33 @@ def _contestant(args: argparse.Namespace, options: PlanOptions) -> Contestant:
         torch.set_num_threads(args.threads)
     model = Alpamayo.from_pretrained(args.checkpoint, device=args.device, dtype="auto", progress=False)
     parameters = sum(each.numel() for each in model.network.parameters())
+    one = recommended_options(args.checkpoint)
     about: dict[str, object] = {
         "name": source.name,
         "checkpoint": args.checkpoint,
         "identity": checkpoint_identity(args.checkpoint),
         "parameters": parameters,
         "plans a sample": args.drawn,
-        "sampling": f"temperature {options.temperature:g}, top-p {options.top_p:g}, "
-        f"{options.flow_steps} flow steps",
-        "timed": "one plan at a time",
+        "sampling": _told(options),
+        "timed": f"as it drives: {_told(one)}",
         "device": str(model.device),
         "threads": torch.get_num_threads(),
     }
     if notice:
         about["notice"] = notice
-    one = replace(options, num_samples=1)
     return Contestant(
         lambda: SeededPlanner(model, options, seed=args.seed),
         lambda: SeededPlanner(model, one, seed=args.seed),
         about,
+    )
+
+
+def _told(options: PlanOptions) -> str:
+    """Return for people how plans are drawn."""
+    words = "the likeliest words" if options.top_k == 1 else f"temperature {options.temperature:g}"
+    return (
+        f"{options.num_samples} at a time, {words}, top-p {options.top_p:g}, "
+        f"noise {options.noise_temperature:g}, {options.flow_steps} flow steps"
     )
 
 
