@@ -8,8 +8,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from alpamayo_ros.training.episode import Episode, EpisodeHead, FrameCodec, FrameStore, Moment, split_of
+from alpamayo_ros.training.episode_file import write_episode
 from alpamayo_ros.training.sample import ReasoningSource
-from alpamayo_ros.training.shards import open_writer, write_episode
+from alpamayo_ros.training.shards import open_writer
 
 STEP_NS = 100_000_000
 CAMERAS = (1, 6)

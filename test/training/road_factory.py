@@ -9,7 +9,8 @@ import numpy as np
 from alpamayo_ros.sim.protocol.sensorsim import AvailableCamera
 from alpamayo_ros.sim.state import ActorState, EgoState
 from alpamayo_ros.training.episode import FrameCodec
-from alpamayo_ros.training.shards import open_writer, write_episode
+from alpamayo_ros.training.episode_file import write_episode
+from alpamayo_ros.training.shards import open_writer
 from alpamayo_ros.training.simulate import simulate_episode
 from alpamayo_ros.training.simulate_all import SimulationRun
 

@@ -10,7 +10,7 @@ import pytest
 from episode_factory import data_set, episode
 
 from alpamayo_ros.training.dataset import EpisodeSamples
-from alpamayo_ros.training.shards import DataSetError
+from alpamayo_ros.training.episode_file import DataSetError
 from alpamayo_ros.types import InvalidInput
 
 

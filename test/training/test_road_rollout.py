@@ -13,9 +13,10 @@ from road_factory import PlainPictures
 from alpamayo_ros.sim.planners import ExpertPlanner
 from alpamayo_ros.sim.world import ProceduralWorld
 from alpamayo_ros.training.episode import Episode, FrameCodec
+from alpamayo_ros.training.episode_file import DataSetError, write_episode
 from alpamayo_ros.training.road_guidance import Guidance
 from alpamayo_ros.training.road_rollout import GuidedSteerer, RolloutFigures, figures_of
-from alpamayo_ros.training.shards import DataSetError, open_writer, write_episode
+from alpamayo_ros.training.shards import open_writer
 from alpamayo_ros.training.simulate import EpisodeJob, PictureSettings, PlansOwnLabels, simulate_episode
 from alpamayo_ros.types import InvalidInput, Observation, Plan, Planner, PrepareFrame
 

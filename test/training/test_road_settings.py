@@ -11,6 +11,7 @@ from episode_factory import data_set, episode
 
 from alpamayo_ros.sim.scene import FAMILIES, family_and_seed, scene_id_of
 from alpamayo_ros.training.episode import FrameCodec, split_of
+from alpamayo_ros.training.episode_file import DataSetError
 from alpamayo_ros.training.road_guidance import Guidance
 from alpamayo_ros.training.road_settings import (
     RoadSettings,
@@ -19,7 +20,7 @@ from alpamayo_ros.training.road_settings import (
     validation_scenes,
 )
 from alpamayo_ros.training.settings import TrainSettings
-from alpamayo_ros.training.shards import DataSetError, open_writer
+from alpamayo_ros.training.shards import open_writer
 from alpamayo_ros.training.simulate import PictureSettings
 from alpamayo_ros.types import InvalidInput
 

@@ -12,14 +12,8 @@ from episode_factory import data_set, episode
 from safetensors.numpy import save_file
 
 from alpamayo_ros.training.episode import assemble
-from alpamayo_ros.training.shards import (
-    DataSetError,
-    EpisodeFile,
-    episode_path,
-    open_writer,
-    read_index,
-    write_episode,
-)
+from alpamayo_ros.training.episode_file import DataSetError, EpisodeFile, episode_path, write_episode
+from alpamayo_ros.training.shards import open_writer, read_index
 
 NAME = "straight-100.0"
 

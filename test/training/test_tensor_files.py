@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save, save_file
 
-from alpamayo_ros.training.shards import write_episode
+from alpamayo_ros.training.episode_file import write_episode
 from alpamayo_ros.training.tensor_files import order_metadata_of, ordered_metadata
 from alpamayo_ros.training.trainer_state import BEST_FILE, save_best
 from alpamayo_ros.types import InvalidInput

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from alpamayo_ros.types import CAMERA_NAMES, InvalidInput
 
 if TYPE_CHECKING:
-    from alpamayo_ros.training.shards import IndexEntry
+    from alpamayo_ros.training.episode_file import IndexEntry
     from alpamayo_ros.training.simulate import PictureSettings
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130

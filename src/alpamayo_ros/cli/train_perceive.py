@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from alpamayo_ros.model.loading import require_device
+    from alpamayo_ros.training.episode_file import DataSetError
     from alpamayo_ros.training.perception.run import CHECKPOINT_FOLDER, PerceptionRun, PerceptionSettings
     from alpamayo_ros.training.perception.samples import Sights
-    from alpamayo_ros.training.shards import DataSetError
     from alpamayo_ros.training.small_checkpoint import small_start
     from alpamayo_ros.training.trainer_model import TrainableModel
 

@@ -28,8 +28,9 @@ from alpamayo_ros.sensing.rigid import Matrix4, from_quaternion, invert
 from alpamayo_ros.sensing.timing import NS_PER_MS, ObservationRefused, TimingConfig
 from alpamayo_ros.sim.trajectories import interpolate_poses
 from alpamayo_ros.training.episode import Episode, EpisodeHead, FrameStore, Moment, Split
+from alpamayo_ros.training.episode_file import IndexEntry, write_episode
 from alpamayo_ros.training.sample import ReasoningSource
-from alpamayo_ros.training.shards import IndexEntry, open_writer, write_episode
+from alpamayo_ros.training.shards import open_writer
 from alpamayo_ros.training.simulate import PictureSettings, resize_frame
 from alpamayo_ros.types import NUM_FRAMES, NUM_WAYPOINTS, WAYPOINT_INTERVAL_S, InvalidInput, Observation
 

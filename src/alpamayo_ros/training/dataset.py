@@ -13,8 +13,9 @@ import numpy as np
 
 from alpamayo_ros.sim.observations import decode_rgb
 from alpamayo_ros.training.episode import SPLITS, Split, assemble
+from alpamayo_ros.training.episode_file import DataSetError, EpisodeFile, IndexEntry
 from alpamayo_ros.training.sample import TrainingSample
-from alpamayo_ros.training.shards import DataSetError, EpisodeFile, IndexEntry, read_index
+from alpamayo_ros.training.shards import read_index
 from alpamayo_ros.types import InvalidInput, UInt8Array
 
 _OPEN_FILES = 64

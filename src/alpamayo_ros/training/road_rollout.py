@@ -18,8 +18,9 @@ from alpamayo_ros.sim.rollout import ClosedLoop
 from alpamayo_ros.sim.rollout_driver import Job, PlannerSource
 from alpamayo_ros.sim.trajectories import plan_in_local
 from alpamayo_ros.sim.world import ProceduralWorld
+from alpamayo_ros.training.episode_file import DataSetError, EpisodeFile
 from alpamayo_ros.training.road_guidance import Guidance, Nearest, nearest_sample
-from alpamayo_ros.training.shards import DataSetError, EpisodeFile, read_index
+from alpamayo_ros.training.shards import read_index
 from alpamayo_ros.training.simulate import EpisodeJob
 from alpamayo_ros.training.steering import Steered
 from alpamayo_ros.types import NUM_HISTORY_POSES, InvalidInput, Plan, Planner

@@ -17,9 +17,10 @@ from alpamayo_ros.sim.json_file import write_json
 from alpamayo_ros.sim.scene import FAMILIES, family_and_seed, scene_id_of
 from alpamayo_ros.training.closed_loop import checkpoint_identity
 from alpamayo_ros.training.episode import FrameCodec, Split, split_of
+from alpamayo_ros.training.episode_file import DataSetError
 from alpamayo_ros.training.road_guidance import Guidance
 from alpamayo_ros.training.settings import TrainSettings
-from alpamayo_ros.training.shards import SETTINGS_FILE, DataSetError, read_index
+from alpamayo_ros.training.shards import SETTINGS_FILE, read_index
 from alpamayo_ros.training.simulate import MOST_TICKS, PictureSettings
 from alpamayo_ros.types import InvalidInput
 

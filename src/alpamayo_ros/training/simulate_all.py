@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alpamayo_ros.sim.workers import CannotStart
-from alpamayo_ros.training.shards import IndexEntry, open_writer, write_episode
+from alpamayo_ros.training.episode_file import IndexEntry, write_episode
+from alpamayo_ros.training.shards import open_writer
 from alpamayo_ros.training.simulate import (
     MOST_TICKS,
     EpisodeJob,

@@ -11,9 +11,10 @@ from episode_factory import episode
 
 from alpamayo_ros.training.dataset import EpisodeSamples
 from alpamayo_ros.training.episode import Episode
+from alpamayo_ros.training.episode_file import DataSetError, write_episode
 from alpamayo_ros.training.perception.samples import Sights
 from alpamayo_ros.training.perception.surroundings import GRID_CHANNELS, SceneReader
-from alpamayo_ros.training.shards import DataSetError, open_writer, write_episode
+from alpamayo_ros.training.shards import open_writer
 from alpamayo_ros.types import InvalidInput
 
 CAR = np.array([[20.0, 0.0, 0.0, 4.5, 1.9, 1.5, 0.0, 0]], np.float32)

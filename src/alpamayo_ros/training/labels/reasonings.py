@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from alpamayo_ros.training.dataset import EpisodeSamples
+from alpamayo_ros.training.episode_file import EpisodeFile
 from alpamayo_ros.training.sample import ReasoningSource, SampleSource, TrainingSample
-from alpamayo_ros.training.shards import EpisodeFile
 from alpamayo_ros.types import InvalidInput
 
 FILE_NAME = "reasonings.jsonl"

@@ -10,8 +10,8 @@ import numpy as np
 from alpamayo_ros.sim.observations import decode_rgb
 from alpamayo_ros.training.dataset import EpisodeSamples
 from alpamayo_ros.training.episode import Split
+from alpamayo_ros.training.episode_file import DataSetError
 from alpamayo_ros.training.perception.surroundings import SceneReader, Surroundings
-from alpamayo_ros.training.shards import DataSetError
 from alpamayo_ros.types import UInt8Array
 
 

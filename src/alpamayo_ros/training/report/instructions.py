@@ -21,6 +21,7 @@ from alpamayo_ros.sim.roads import Float64Array, Turn
 from alpamayo_ros.sim.scenes import make_scene
 from alpamayo_ros.training.dataset import EpisodeSamples
 from alpamayo_ros.training.episode import Moment
+from alpamayo_ros.training.episode_file import EpisodeFile
 from alpamayo_ros.training.report.draw import draw_rows, episode_starts
 from alpamayo_ros.training.report.junctions import (
     TURNS,
@@ -30,7 +31,6 @@ from alpamayo_ros.training.report.junctions import (
     way_taken,
 )
 from alpamayo_ros.training.sample import SampleSource
-from alpamayo_ros.training.shards import EpisodeFile
 from alpamayo_ros.types import Float32Array, Observation, Plan, Planner
 
 
