@@ -115,6 +115,20 @@ def test_a_disk_that_is_full_for_a_while_costs_records_and_says_so(
     assert len(decided) + found.lost == 6 and decided[-1].t0_ns == T0_NS + 5 * 10**8
 
 
+def in_their_chain(folder: Path) -> list[Path]:
+    """Return the files, each behind the one that it continues: two may have the same time of writing."""
+    before = {}
+    for path in folder.glob("*.mcap"):
+        continued = [event.details["file"] for event in events(str(path)) if event.name == "continues"]
+        assert len(continued) <= 1
+        before[str(continued[0]) if continued else ""] = path
+    chain = [before.pop("")]
+    while chain[-1].name in before:
+        chain.append(before.pop(chain[-1].name))
+    assert not before, f"expected all files in one chain, got {before} beside it"
+    return chain
+
+
 def test_a_long_drive_goes_into_one_file_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +138,7 @@ def test_a_long_drive_goes_into_one_file_after_the_other(
     for number in range(10):
         assert log.decided(valid(number))
     assert log.close(timeout_s=20) and log.status.lost == 0
-    files = sorted(tmp_path.glob("*.mcap"), key=lambda path: path.stat().st_mtime_ns)
+    files = in_their_chain(tmp_path)
     assert len(files) >= 3
     decided = []
     for number, path in enumerate(files):
