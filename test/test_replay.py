@@ -129,7 +129,8 @@ def test_a_drive_becomes_plans_a_bag_a_summary_and_a_picture(
     assert len({plan.t0_ns for plan in run.plans}) == len(run.plans)
     published = summary["plans_published"]
     assert run.counts["/alpamayo/reasoning"] == published
-    assert 0 <= published + len(run.stops) - run.counts["/alpamayo/path"] <= 5  # none before odometry
+    # No path before there is odometry; and the recording may end between a stop's path and its plan.
+    assert -1 <= published + len(run.stops) - run.counts["/alpamayo/path"] <= 5
     assert planners_of(out) == []
 
     # Again into the same folder, at another rate, from a bag that holds an earlier run's outputs too.
