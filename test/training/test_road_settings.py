@@ -61,7 +61,7 @@ def settings(tmp_path: Path) -> RoadSettings:
         ({"mix": 0.0}, "mix: expected"),
         ({"ticks": 201}, "ticks: expected"),
         ({"seed": -1}, "seed: expected"),
-        ({"stages": ()}, r"stages: expected 1, 2, or both in order, got \[\]"),
+        ({"stages": ()}, r"stages: expected 1, 2, both in order, or 3, got \[\]"),
         ({"stages": STAGES[::-1]}, r"got \[2, 1\]"),
         ({"stages": (TrainSettings(stage=2, patience=1),)}, "patience: expected 0"),
     ],

@@ -26,7 +26,7 @@ def test_settings_survive_json(settings: TrainSettings) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"stage": 3}, "stage: expected 1 or 2, got 3"),
+        ({"stage": 4}, "stage: expected 1, 2 or 3, got 4"),
         ({"steps": 0}, "steps: expected at least 1, got 0"),
         ({"patience": -1}, "patience: expected zero or more, got -1"),
         ({"peak_rate": 0.0}, "peak_rate: expected a positive number, got 0.0"),

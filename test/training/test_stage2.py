@@ -13,7 +13,7 @@ from alpamayo_ros.model.engine import Engine
 from alpamayo_ros.training.sequence import Batch, collate
 from alpamayo_ros.training.sequence_images import ImageEncoder
 from alpamayo_ros.training.settings import TrainSettings
-from alpamayo_ros.training.stage2 import _Prefix, _Recorder, evaluate_flow, expert_context, flow_loss
+from alpamayo_ros.training.stage2 import MemoryRecorder, _Prefix, evaluate_flow, expert_context, flow_loss
 from alpamayo_ros.training.trainer_model import TrainableModel
 from alpamayo_ros.types import InvalidInput
 
@@ -39,7 +39,7 @@ def test_velocities_are_the_engines(model: TrainableModel, batch: Batch) -> None
     x, t = torch.randn(2, 64, 2, generator=generator), torch.rand(2, 1, 1, generator=generator)
     network, cropped = model.network, batch.cropped()
     with torch.no_grad():
-        recorder = _Recorder()
+        recorder = MemoryRecorder()
         images = ImageEncoder(network, model.images)
         network.read(
             network.embed(cropped.token_ids),

@@ -1,6 +1,7 @@
 """Write a run's best weights as a checkpoint that `Alpamayo.from_pretrained` loads, tokenizer included.
 
-alpamayo train export RUN OUT [--dtype float32|bfloat16] [--stage 1|2|both] [--plan-options NAME=VALUE,…]
+alpamayo train export RUN OUT [--dtype float32|bfloat16] [--stage 1|2|both|joint]
+    [--plan-options NAME=VALUE,…]
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from alpamayo_ros.cli.train_sft import STAGES_NAMED
 from alpamayo_ros.types import InvalidInput
 
 
@@ -19,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=("float32", "bfloat16"), help="of the stored weights (default: the run's)"
     )
     parser.add_argument(
-        "--stage", choices=("1", "2", "both"), help="whose weights (default: all that were trained)"
+        "--stage", choices=tuple(STAGES_NAMED), help="whose weights (default: all that were trained)"
     )
     parser.add_argument(
         "--plan-options",
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     folder = RunFolder.open(args.run)
     stages = folder.trained_stages()
     if args.stage is not None:
-        stages = (1, 2) if args.stage == "both" else (int(args.stage),)
+        stages = STAGES_NAMED[args.stage]
     if not stages:
         raise InvalidInput(f"{args.run}: expected a stage that has been trained, got none")
     model = folder.load(device=torch.device("cpu"), stages=stages, progress=True)

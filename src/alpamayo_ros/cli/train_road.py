@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alpamayo_ros.cli.train_sft import add_reasonings_argument, chosen_reasonings
+from alpamayo_ros.cli.train_sft import STAGES_NAMED, add_reasonings_argument, chosen_reasonings
 from alpamayo_ros.types import InvalidInput, PlanOptions
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--mix", type=float, default=0.5, help="share of the rollouts (default 0.5)")
     training.add_argument("--balance", metavar="TAGS", default="", help="draw evenly over tags, e.g. family")
     add_reasonings_argument(training)
-    training.add_argument("--stage", choices=("1", "2", "both"), default="both", help="default both")
+    training.add_argument("--stage", choices=tuple(STAGES_NAMED), default="both", help="default both")
     training.add_argument("--steps", type=int, default=500, help="of stage 1, an iteration (default 500)")
     training.add_argument("--steps2", type=int, help="of stage 2 (default: as stage 1)")
     training.add_argument("--batch-size", type=int, default=8, help="samples a pass (default 8)")
@@ -205,7 +205,6 @@ def _settings(args: argparse.Namespace, *, autocast: bool) -> RoadSettings:
 def _stages(args: argparse.Namespace, *, autocast: bool) -> tuple[TrainSettings, ...]:
     from alpamayo_ros.training.settings import LoraSettings, TrainSettings
 
-    chosen = (1, 2) if args.stage == "both" else (int(args.stage),)
     return tuple(
         TrainSettings(
             stage=stage,
@@ -221,7 +220,7 @@ def _stages(args: argparse.Namespace, *, autocast: bool) -> tuple[TrainSettings,
             flow_draws=args.flow_draws,
             checkpoint_every=args.save_every,
         )
-        for stage in chosen
+        for stage in STAGES_NAMED[args.stage]
     )
 
 

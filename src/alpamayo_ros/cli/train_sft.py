@@ -1,6 +1,6 @@
-"""Fine-tune a checkpoint on samples, in two stages: reasoning and trajectory tokens, then the flow.
+"""Fine-tune a checkpoint on samples, in two stages (reasoning and trajectory tokens, then the flow) or at once.
 
-alpamayo train sft --data DIR --checkpoint START --out RUN [--stage 1|2|both] [--steps N] …
+alpamayo train sft --data DIR --checkpoint START --out RUN [--stage 1|2|both|joint] [--steps N] …
 alpamayo train sft … --checkpoint small:10M           a new small member of the family, trained from scratch
 alpamayo train sft … --checkpoint nvidia/Alpamayo-1.5-10B --lora | --expert-only
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from alpamayo_ros.training.settings import TrainSettings
     from alpamayo_ros.training.trainer import TrainResult
 
+STAGES_NAMED: dict[str, tuple[int, ...]] = {"1": (1,), "2": (2,), "both": (1, 2), "joint": (3,)}
+"""What --stage takes, as numbers of training.settings."""
+
 _START_FOLDER = "start"
 _MIB = 2**20
 _INTERRUPTED = 128 + signal.SIGTERM
@@ -40,7 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backbone", help="folder or hub id of config and tokenizer (default: config.json's)"
     )
     parser.add_argument("--out", type=Path, required=True, help="the run's folder, new or to go on with")
-    parser.add_argument("--stage", choices=("1", "2", "both"), default="both", help="default both")
+    parser.add_argument(
+        "--stage",
+        choices=tuple(STAGES_NAMED),
+        default="both",
+        help="1, 2, one after the other (both, the default), or joint, for small models: all losses at once, "
+        "the flow's gradient reaching the backbone",
+    )
     parser.add_argument("--balance", metavar="TAGS", help="draw evenly over tags, e.g. family,recovery")
     add_reasonings_argument(parser)
     parser.add_argument("--steps", type=int, help="of stage 1 (default 1000)")
@@ -62,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lora-alpha", type=float, default=32.0, help="default 32")
     parser.add_argument("--expert-only", action="store_true", help="stage 2 alone, the backbone as it is")
     parser.add_argument(
-        "--freeze-vision", action="store_true", help="stage 1 leaves the vision tower as it is"
+        "--freeze-vision", action="store_true", help="stages 1 and joint leave the vision tower as it is"
     )
     parser.add_argument(
         "--reasoning-weight", type=float, default=1.0, help="of a reasoning token (default 1)"
@@ -70,8 +79,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trajectory-weight", type=float, default=1.0, help="of a trajectory token (default 1)"
     )
+    parser.add_argument(
+        "--flow-weight", type=float, default=1.0, help="of the flow's loss in stage joint (default 1)"
+    )
     parser.add_argument("--flow-draws", type=int, default=4, help="noises a sample in stage 2 (default 4)")
-    parser.add_argument("--vision-cache", type=int, default=0, metavar="MIB", help="features kept in stage 2")
+    parser.add_argument(
+        "--vision-cache",
+        type=int,
+        default=0,
+        metavar="MIB",
+        help="frames' features kept while the vision tower is frozen",
+    )
     parser.add_argument("--eval-every", type=int, default=200, help="steps (default 200)")
     parser.add_argument("--eval-samples", type=int, default=64, help="held-out samples (default 64)")
     parser.add_argument("--patience", type=int, default=0, help="evaluations without gain before it stops")
@@ -179,10 +197,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _stages(args: argparse.Namespace) -> tuple[int, ...]:
     if args.expert_only:
-        if args.stage == "1":
-            raise InvalidInput("expert-only: expected stage 2 (or both, its default), got 1")
+        if args.stage in ("1", "joint"):
+            raise InvalidInput(f"expert-only: expected stage 2 (or both, its default), got {args.stage}")
         return (2,)
-    return (1, 2) if args.stage == "both" else (int(args.stage),)
+    return STAGES_NAMED[args.stage]
 
 
 def _settings(args: argparse.Namespace, stage: int, *, autocast: bool) -> TrainSettings:
@@ -212,6 +230,7 @@ def _settings(args: argparse.Namespace, stage: int, *, autocast: bool) -> TrainS
         train_vision=not args.freeze_vision,
         lora=LoraSettings(args.lora_rank, args.lora_alpha) if args.lora else None,
         span_weights=weights,
+        flow_weight=args.flow_weight,
         flow_draws=args.flow_draws,
         eval_every=args.eval_every,
         eval_samples=args.eval_samples,

@@ -19,7 +19,7 @@ from alpamayo_ros.training.closed_loop import checkpoint_identity
 from alpamayo_ros.training.episode import FrameCodec, Split, split_of
 from alpamayo_ros.training.episode_file import DataSetError
 from alpamayo_ros.training.road_guidance import Guidance
-from alpamayo_ros.training.settings import TrainSettings
+from alpamayo_ros.training.settings import JOINT, TrainSettings
 from alpamayo_ros.training.shards import SETTINGS_FILE, read_index
 from alpamayo_ros.training.simulate import MOST_TICKS, PictureSettings
 from alpamayo_ros.types import InvalidInput
@@ -39,7 +39,7 @@ class RoadSettings:
         scene_ids: scenes to roll out in, of the train split.
         judged_scene_ids: scenes on which each iteration's checkpoint is scored, of the validation split; none
             to score nothing.
-        stages: how each iteration fine-tunes: stage 1, stage 2, or both in order.
+        stages: how each iteration fine-tunes: stage 1, stage 2, both in order, or the joint one.
         dtype: in which the result will drive (RunStart).
         episodes: rollouts an iteration, each in a scene of its own.
         ticks: of each rollout at most, 10 a second.
@@ -80,8 +80,8 @@ class RoadSettings:
         if not 0 <= self.seed < 2**48:
             raise InvalidInput(f"seed: expected 0 ... 2^48 - 1, got {self.seed}")
         order = [settings.stage for settings in self.stages]
-        if order not in ([1], [2], [1, 2]):
-            raise InvalidInput(f"stages: expected 1, 2, or both in order, got {order}")
+        if order not in ([1], [2], [1, 2], [JOINT]):
+            raise InvalidInput(f"stages: expected 1, 2, both in order, or {JOINT}, got {order}")
         if any(settings.patience for settings in self.stages):
             raise InvalidInput("patience: expected 0: RoaD's training has no held-out samples, got another")
 

@@ -9,7 +9,8 @@ from typing import Any
 from alpamayo_ros.training.losses import SpanWeights
 from alpamayo_ros.types import InvalidInput
 
-STAGES = (1, 2)
+JOINT = 3
+STAGES = (1, 2, JOINT)
 
 AUTOMATIC_REASONINGS = "automatic"
 """Those in the samples alone, see labels/chosen.py."""
@@ -34,7 +35,8 @@ class TrainSettings:
     """One stage of a run.
 
     Attributes:
-        stage: 1 trains the backbone, 2 the expert and the action projections.
+        stage: 1 trains the backbone, 2 the expert and the action projections, 3 all of them at once, the
+            flow's gradient reaching the backbone (joint.py).
         steps: optimiser steps.
         batch_size, accumulate: sequences a pass, and passes a step.
         peak_rate, warmup_steps, rate_floor: the learning rate's course (optim.learning_rate).
@@ -45,10 +47,11 @@ class TrainSettings:
         autocast: compute in bfloat16, with float32 weights of what is trained.
         recompute: keep only each layer's input for the gradient and compute the rest anew: less memory, about
             a third more time.
-        train_vision: whether stage 1 trains the vision tower.
+        train_vision: whether stages 1 and 3 train the vision tower.
         lora: adapters, None trains whole matrices.
-        span_weights: of stage 1's loss.
-        flow_draws: times and noises that stage 2 draws a sample.
+        span_weights: of the words' loss, stages 1 and 3.
+        flow_weight: of the flow's loss in stage 3, where the words' counts once.
+        flow_draws: times and noises that stages 2 and 3 draw a sample.
         eval_every, eval_samples: held-out samples are evaluated so often, so many of them.
         patience: stop after so many evaluations without a smaller held-out loss; 0 never does.
         checkpoint_every, log_every: steps.
@@ -75,6 +78,7 @@ class TrainSettings:
     train_vision: bool = True
     lora: LoraSettings | None = None
     span_weights: SpanWeights = field(default_factory=SpanWeights)
+    flow_weight: float = 1.0
     flow_draws: int = 4
     eval_every: int = 200
     eval_samples: int = 64
@@ -87,7 +91,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
-            raise InvalidInput(f"stage: expected 1 or 2, got {self.stage}")
+            raise InvalidInput(f"stage: expected 1, 2 or {JOINT}, got {self.stage}")
         positive = ("steps", "batch_size", "accumulate", "flow_draws", "eval_every", "eval_samples")
         for name in (*positive, "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
@@ -95,7 +99,7 @@ class TrainSettings:
         for name in ("warmup_steps", "weight_decay", "seed", "patience", "workers", "vision_cache_bytes"):
             if getattr(self, name) < 0:
                 raise InvalidInput(f"{name}: expected zero or more, got {getattr(self, name)}")
-        for name in ("peak_rate", "clip_norm"):
+        for name in ("peak_rate", "clip_norm", "flow_weight"):
             if not getattr(self, name) > 0:
                 raise InvalidInput(f"{name}: expected a positive number, got {getattr(self, name)}")
         for name in ("beta1", "beta2", "ema_decay"):
@@ -103,6 +107,9 @@ class TrainSettings:
                 raise InvalidInput(f"{name}: expected a number in [0, 1), got {getattr(self, name)}")
         if not 0 <= self.rate_floor <= 1:
             raise InvalidInput(f"rate_floor: expected a number in [0, 1], got {self.rate_floor}")
+        if self.recompute and self.stage == JOINT:
+            # A layer that runs twice would bring its keys and values twice.
+            raise InvalidInput(f"recompute: expected False in stage {JOINT}, got True")
         if self.vision_cache_bytes and self.trains_vision:
             raise InvalidInput(
                 "vision_cache_bytes: expected 0 where the vision tower is trained, "
@@ -112,7 +119,7 @@ class TrainSettings:
     @property
     def trains_vision(self) -> bool:
         """Whether the vision tower has gradients."""
-        return self.stage == 1 and self.train_vision and self.lora is None
+        return self.stage in (1, JOINT) and self.train_vision and self.lora is None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON values; `from_dict` reads them."""

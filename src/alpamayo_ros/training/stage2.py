@@ -20,15 +20,18 @@ from alpamayo_ros.training.sequence import Batch
 from alpamayo_ros.training.sequence_images import ImageEncoder
 from alpamayo_ros.types import NUM_WAYPOINTS, InvalidInput
 
+Memory = list[tuple[Tensor, Tensor]]
+"""Keys and values of each layer, [B, kv_heads, L, head_dim], up to the batch's last offset."""
 
-class _Recorder:
+
+class MemoryRecorder:
     """A cache that keeps what one pass over the whole sequence writes.
 
     Here and below: further arguments are what transformers passes to its own caches.
     """
 
     def __init__(self) -> None:
-        self.entries: list[tuple[Tensor, Tensor]] = []
+        self.entries: Memory = []
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         if layer != len(self.entries):
@@ -40,7 +43,7 @@ class _Recorder:
 class _Prefix:
     """A cache of fixed entries in front of what each layer brings; nothing is written, so gradients flow."""
 
-    def __init__(self, entries: list[tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, entries: Memory) -> None:
         self._entries = entries
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
@@ -72,7 +75,8 @@ def flow_loss(
     """
     if draws < 1:
         raise InvalidInput(f"draws: expected at least 1, got {draws}")
-    return _loss(network, batch, memory=_remember(network, batch, images), generator=generator, draws=draws)
+    memory = _remember(network, batch, images)
+    return memory_loss(network, batch, memory=memory, generator=generator, draws=draws)
 
 
 @torch.no_grad()
@@ -92,7 +96,22 @@ def evaluate_flow(
     "round_trip_m" says how much that is.
     """
     memory = _remember(network, batch, images)
-    loss = _loss(network, batch, memory=memory, generator=generator, draws=draws)
+    loss = memory_loss(network, batch, memory=memory, generator=generator, draws=draws)
+    return loss, drawn_distances(
+        network, batch, memory=memory, generator=generator, action_space=action_space
+    )
+
+
+@torch.no_grad()
+def drawn_distances(
+    network: AlpamayoNetwork,
+    batch: Batch,
+    *,
+    memory: Memory,
+    generator: torch.Generator,
+    action_space: UnicycleActionSpace,
+) -> LossParts:
+    """Return how far one trajectory drawn over `memory` is from the sample's; see `evaluate_flow`."""
     noise = torch.randn(batch.actions.shape, generator=generator)
     velocity = _velocity(network, batch, memory=memory, rows=torch.arange(len(batch), device=network.device))
     action = FlowMatching().integrate(velocity, noise.to(network.device)).cpu()
@@ -100,16 +119,12 @@ def evaluate_flow(
     off_m = (driven[..., :2] - batch.future_xyz[..., :2]).norm(dim=-1)
     means = {"ade_m": float(off_m.mean()), "fde_m": float(off_m[:, -1].mean())}
     means["round_trip_m"] = float(batch.round_trip_error_m.mean())
-    return loss, LossParts(off_m.mean(), means, dict.fromkeys(means, len(batch)))
-
-
-_Memory = list[tuple[Tensor, Tensor]]
-"""Keys and values of each layer, [B, kv_heads, L, head_dim], up to the batch's last offset."""
+    return LossParts(off_m.mean(), means, dict.fromkeys(means, len(batch)))
 
 
 @torch.no_grad()
-def _remember(network: AlpamayoNetwork, batch: Batch, images: ImageEncoder) -> _Memory:
-    device, cropped, recorder = network.device, batch.cropped(), _Recorder()
+def _remember(network: AlpamayoNetwork, batch: Batch, images: ImageEncoder) -> Memory:
+    device, cropped, recorder = network.device, batch.cropped(), MemoryRecorder()
     network.read(
         network.embed(cropped.token_ids.to(device)),
         cropped.positions.to(device),
@@ -120,7 +135,7 @@ def _remember(network: AlpamayoNetwork, batch: Batch, images: ImageEncoder) -> _
     return recorder.entries
 
 
-def _velocity(network: AlpamayoNetwork, batch: Batch, *, memory: _Memory, rows: Tensor) -> Velocity:
+def _velocity(network: AlpamayoNetwork, batch: Batch, *, memory: Memory, rows: Tensor) -> Velocity:
     """Return the flow's velocity at R states, the r-th in the context of the batch's row rows[r]."""
     prefix = _Prefix([(keys[rows], values[rows]) for keys, values in memory])
     positions, mask = expert_context(
@@ -133,9 +148,10 @@ def _velocity(network: AlpamayoNetwork, batch: Batch, *, memory: _Memory, rows: 
     return velocity
 
 
-def _loss(
-    network: AlpamayoNetwork, batch: Batch, *, memory: _Memory, generator: torch.Generator, draws: int
+def memory_loss(
+    network: AlpamayoNetwork, batch: Batch, *, memory: Memory, generator: torch.Generator, draws: int
 ) -> LossParts:
+    """Return the velocity's mean squared error over what the backbone remembers, `draws` times a sample."""
     device = network.device
     rows = torch.arange(len(batch), device=device).repeat_interleave(draws)
     velocity = _velocity(network, batch, memory=memory, rows=rows)

@@ -21,13 +21,14 @@ import torch
 from numpy.typing import NDArray
 
 from alpamayo_ros.training import trainer_data
+from alpamayo_ros.training.joint import evaluate_joint, joint_loss
 from alpamayo_ros.training.losses import LossParts
 from alpamayo_ros.training.metrics import Averages, MetricsLog
 from alpamayo_ros.training.optim import MovingAverage, adamw, learning_rate
 from alpamayo_ros.training.sample import SampleSource
 from alpamayo_ros.training.sequence import Batch
 from alpamayo_ros.training.sequence_images import ImageEncoder
-from alpamayo_ros.training.settings import TrainSettings
+from alpamayo_ros.training.settings import JOINT, TrainSettings
 from alpamayo_ros.training.stage1 import reasoning_loss
 from alpamayo_ros.training.stage2 import evaluate_flow, flow_loss
 from alpamayo_ros.training.trainer_model import TrainableModel
@@ -220,6 +221,16 @@ class Trainer:
         with self._autocast():
             if settings.stage == 1:
                 return reasoning_loss(network, batch, images=self._images, weights=settings.span_weights)
+            if settings.stage == JOINT:
+                return joint_loss(
+                    network,
+                    batch,
+                    images=self._images,
+                    weights=settings.span_weights,
+                    flow_weight=settings.flow_weight,
+                    generator=self._generator(self._step, part),
+                    draws=settings.flow_draws,
+                )
             return flow_loss(
                 network,
                 batch,
@@ -234,6 +245,17 @@ class Trainer:
             if settings.stage == 1:
                 loss = reasoning_loss(network, batch, images=self._images, weights=settings.span_weights)
                 return (loss,)
+            if settings.stage == JOINT:
+                return evaluate_joint(
+                    network,
+                    batch,
+                    images=self._images,
+                    weights=settings.span_weights,
+                    flow_weight=settings.flow_weight,
+                    generator=self._generator(_EVALUATION, part),
+                    draws=settings.flow_draws,
+                    action_space=self.model.action_space,
+                )
             return evaluate_flow(
                 network,
                 batch,
@@ -256,7 +278,7 @@ class Trainer:
     def evaluate(self) -> dict[str, float]:
         """Return the figures of the averaged weights on held-out samples, with the same noise every time.
 
-        Stage 1: losses and accuracies by span; stage 2: losses, and the distances of `evaluate_flow`.
+        Stage 1: losses and accuracies by span; stage 2: losses, and the distances of `evaluate_flow`; 3: all.
 
         Raises:
             InvalidInput: without held-out samples.

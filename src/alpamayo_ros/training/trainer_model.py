@@ -17,12 +17,14 @@ from alpamayo_ros.model.network import AlpamayoNetwork
 from alpamayo_ros.model.trajectory_tokens import FutureTokenizer
 from alpamayo_ros.training import lora
 from alpamayo_ros.training.sequence import SequenceBuilder
-from alpamayo_ros.training.settings import TrainSettings
+from alpamayo_ros.training.settings import JOINT, TrainSettings
 from alpamayo_ros.training.targets import TargetBuilder
 
 _VISION = "vlm.model.visual."
-_TRAINED = {1: ("vlm.",), 2: ("expert.", "action_in_proj.", "action_out_proj.")}
-_ADAPTED = {1: ("vlm.model.language_model.",), 2: ("expert.",)}
+_TRAINED: dict[int, tuple[str, ...]] = {1: ("vlm.",), 2: ("expert.", "action_in_proj.", "action_out_proj.")}
+_TRAINED[JOINT] = _TRAINED[1] + _TRAINED[2]
+_ADAPTED: dict[int, tuple[str, ...]] = {1: ("vlm.model.language_model.",), 2: ("expert.",)}
+_ADAPTED[JOINT] = _ADAPTED[1] + _ADAPTED[2]
 """Prefixes of parameter names by stage: trained whole, or by adapters."""
 
 
