@@ -1,4 +1,4 @@
-"""Fine-tune a checkpoint on samples, in two stages (reasoning and trajectory tokens, then the flow) or at once.
+"""Fine-tune a checkpoint on samples, in two stages (reasoning and trajectory tokens; the flow) or at once.
 
 alpamayo train sft --data DIR --checkpoint START --out RUN [--stage 1|2|both|joint] [--steps N] …
 alpamayo train sft … --checkpoint small:10M           a new small member of the family, trained from scratch
