@@ -39,24 +39,28 @@ def _noise() -> torch.Generator:
     return torch.Generator().manual_seed(5)
 
 
-def _joint(model: TrainableModel, batch: Batch, *, flow_weight: float) -> torch.Tensor:
+def _joint(
+    model: TrainableModel, batch: Batch, *, flow_weight: float, weights: SpanWeights = WEIGHTS
+) -> torch.Tensor:
     images = ImageEncoder(model.network, model.images)
     return joint_loss(
         model.network,
         batch,
         images=images,
-        weights=WEIGHTS,
+        weights=weights,
         flow_weight=flow_weight,
         generator=_noise(),
         draws=2,
     ).total
 
 
-def test_loss_is_the_sum_of_both_stages(model: TrainableModel, batch: Batch) -> None:
+@pytest.mark.parametrize("weights", [WEIGHTS, SpanWeights(trajectory=0.0)])
+def test_loss_is_the_sum_of_both_stages(model: TrainableModel, batch: Batch, weights: SpanWeights) -> None:
     images = ImageEncoder(model.network, model.images)
-    words = reasoning_loss(model.network, batch, images=images, weights=WEIGHTS).total
+    words = reasoning_loss(model.network, batch, images=images, weights=weights).total
     flow = flow_loss(model.network, batch, images=images, generator=_noise(), draws=2).total
-    torch.testing.assert_close(_joint(model, batch, flow_weight=0.5), words + 0.5 * flow)
+    joint = _joint(model, batch, flow_weight=0.5, weights=weights)
+    torch.testing.assert_close(joint, words + 0.5 * flow)
 
 
 def test_gradients_of_both_losses_reach_what_each_may_change(model: TrainableModel, batch: Batch) -> None:

@@ -29,8 +29,8 @@ def joint_loss(
 ) -> LossParts:
     """Return the cross-entropy of `stage1.reasoning_loss` plus `flow_weight` times `stage2.flow_loss`.
 
-    The backbone reads the whole sequence once for both. The expert sees its keys and values up to
-    <|traj_future_start|> alone, as at inference.
+    The backbone reads the sequence once for both; without a weight of trajectory tokens only up to them, which
+    saves a third. The expert sees its keys and values up to <|traj_future_start|> alone, as at inference.
 
     Args:
         network: trained whole, but for a vision tower without gradients.
@@ -69,6 +69,8 @@ def _read(
     network: AlpamayoNetwork, batch: Batch, *, images: ImageEncoder, weights: SpanWeights
 ) -> tuple[LossParts, Memory]:
     device, recorder = network.device, MemoryRecorder()
+    if not weights.trajectory:
+        batch = batch.cropped()
     token_ids = batch.token_ids.to(device)
     hidden = network.read(
         network.embed(token_ids),
