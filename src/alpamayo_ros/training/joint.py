@@ -29,8 +29,9 @@ def joint_loss(
 ) -> LossParts:
     """Return the cross-entropy of `stage1.reasoning_loss` plus `flow_weight` times `stage2.flow_loss`.
 
-    The backbone reads the sequence once for both; without a weight of trajectory tokens only up to them, which
-    saves a third. The expert sees its keys and values up to <|traj_future_start|> alone, as at inference.
+    The backbone reads the sequence once for both; without a weight of trajectory tokens only up to them,
+    which saves a third. The expert sees its keys and values up to <|traj_future_start|> alone, as at
+    inference.
 
     Args:
         network: trained whole, but for a vision tower without gradients.
