@@ -11,11 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from alpamayo_ros.bags.messages import MessageFactory
 from alpamayo_ros.bags.qos import make_qos
 from alpamayo_ros.bags.synthetic.camera import SyntheticCamera
 from alpamayo_ros.bags.synthetic.course import Course
 from alpamayo_ros.bags.synthetic.scene import FINEST_M, Image, Scene, make_scene
 from alpamayo_ros.bags.writer import BagWriter
+from alpamayo_ros.sensing.camera_info import CameraInfo
 from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.types import InvalidInput
 
@@ -88,7 +90,7 @@ def write_synthetic_bag(
     with BagWriter(
         path, custom_data={"source": f"alpamayo_ros synthetic drive, seed {drive.seed}"}
     ) as writer:
-        messages = _Messages(writer)
+        messages = MessageFactory(writer.typestore)
         sensor_qos, latched_qos = [make_qos(depth=10)], [make_qos(depth=1, transient_local=True)]
         writer.add_topic("/tf_static", "tf2_msgs/msg/TFMessage", qos=latched_qos)
         writer.add_topic(ODOMETRY_TOPIC, "nav_msgs/msg/Odometry", qos=sensor_qos)
@@ -97,10 +99,8 @@ def write_synthetic_bag(
             writer.add_topic(config.topic, f"sensor_msgs/msg/{kind}", qos=sensor_qos)
             if config.info_topic is not None:
                 writer.add_topic(config.info_topic, "sensor_msgs/msg/CameraInfo", qos=sensor_qos)
-        stand = {camera.frame: camera for camera, _ in cameras.values()}
-        writer.write_message(
-            "/tf_static", START_NS, messages.static_transforms(rig.rig_frame, stand.values())
-        )
+        stand = {camera.frame: camera.rig_from_camera for camera, _ in cameras.values()}
+        writer.write_message("/tf_static", START_NS, messages.transforms(START_NS, rig.rig_frame, stand))
 
         total = len(cameras) * _count(drive.seconds, drive.camera_hz)
         done = 0
@@ -116,11 +116,10 @@ def write_synthetic_bag(
                     camera, config = cameras[topic]
                     data = image.result()
                     if config.info_topic is not None:
-                        writer.write_message(
-                            config.info_topic, stamp_ns, messages.camera_info(camera, stamp_ns)
-                        )
+                        info = messages.camera_info(stamp_ns, _info_of(camera), frame=camera.frame)
+                        writer.write_message(config.info_topic, stamp_ns, info)
                     make = messages.image if config.transport == "raw" else messages.compressed_image
-                    writer.write_message(topic, stamp_ns, make(camera, stamp_ns, data))
+                    writer.write_message(topic, stamp_ns, make(stamp_ns, data, frame=camera.frame))
                     done += 1
                     if progress is not None:
                         progress(done, total)
@@ -170,99 +169,32 @@ def _take(camera: SyntheticCamera, scene: Scene, pose: Any, transport: str) -> A
 
 
 def _write_odometry(
-    writer: BagWriter, messages: _Messages, course: Course, frame: str, time_s: float
+    writer: BagWriter, messages: MessageFactory, course: Course, rig_frame: str, time_s: float
 ) -> None:
     stamp_ns = START_NS + round(time_s * 1e9)
-    writer.write_message(ODOMETRY_TOPIC, stamp_ns, messages.odometry(course, frame, time_s, stamp_ns))
+    pose = course.pose(time_s)
+    odom_from_rig = np.eye(4)
+    cos, sin = np.cos(pose.yaw_rad), np.sin(pose.yaw_rad)
+    odom_from_rig[:2, :2] = [[cos, -sin], [sin, cos]]
+    odom_from_rig[:2, 3] = (pose.x_m, pose.y_m)
+    odometry = messages.odometry(
+        stamp_ns,
+        odom_from_rig,
+        frame=ODOMETRY_FRAME,
+        child=rig_frame,
+        linear_mps=(pose.speed_mps, 0.0, 0.0),
+        angular_radps=(0.0, 0.0, pose.yaw_rate_radps),
+    )
+    writer.write_message(ODOMETRY_TOPIC, stamp_ns, odometry)
 
 
-class _Messages:
-    """Makes messages of a writer's type store."""
-
-    def __init__(self, writer: BagWriter) -> None:
-        self._types: dict[str, Any] = dict(writer.typestore.types)
-
-    def header(self, stamp_ns: int, frame: str) -> Any:
-        sec, nanosec = divmod(stamp_ns, 10**9)
-        return self._types["std_msgs/msg/Header"](
-            stamp=self._types["builtin_interfaces/msg/Time"](sec=sec, nanosec=nanosec), frame_id=frame
-        )
-
-    def vector(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Any:
-        return self._types["geometry_msgs/msg/Vector3"](x=float(x), y=float(y), z=float(z))
-
-    def quaternion(self, rotation: np.ndarray) -> Any:
-        from scipy.spatial.transform import Rotation
-
-        x, y, z, w = Rotation.from_matrix(rotation).as_quat()
-        return self._types["geometry_msgs/msg/Quaternion"](x=float(x), y=float(y), z=float(z), w=float(w))
-
-    def static_transforms(self, rig_frame: str, cameras: Any) -> Any:
-        transforms = [
-            self._types["geometry_msgs/msg/TransformStamped"](
-                header=self.header(START_NS, rig_frame),
-                child_frame_id=camera.frame,
-                transform=self._types["geometry_msgs/msg/Transform"](
-                    translation=self.vector(*camera.rig_from_camera[:3, 3]),
-                    rotation=self.quaternion(camera.rig_from_camera[:3, :3]),
-                ),
-            )
-            for camera in cameras
-        ]
-        return self._types["tf2_msgs/msg/TFMessage"](transforms=transforms)
-
-    def odometry(self, course: Course, rig_frame: str, time_s: float, stamp_ns: int) -> Any:
-        pose = course.pose(time_s)
-        cos, sin = np.cos(pose.yaw_rad), np.sin(pose.yaw_rad)
-        rotation = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]])
-        point = self._types["geometry_msgs/msg/Point"](x=pose.x_m, y=pose.y_m, z=0.0)
-        return self._types["nav_msgs/msg/Odometry"](
-            header=self.header(stamp_ns, ODOMETRY_FRAME),
-            child_frame_id=rig_frame,
-            pose=self._types["geometry_msgs/msg/PoseWithCovariance"](
-                pose=self._types["geometry_msgs/msg/Pose"](
-                    position=point, orientation=self.quaternion(rotation)
-                ),
-                covariance=np.zeros(36),
-            ),
-            twist=self._types["geometry_msgs/msg/TwistWithCovariance"](
-                twist=self._types["geometry_msgs/msg/Twist"](
-                    linear=self.vector(pose.speed_mps), angular=self.vector(z=pose.yaw_rate_radps)
-                ),
-                covariance=np.zeros(36),
-            ),
-        )
-
-    def camera_info(self, camera: SyntheticCamera, stamp_ns: int) -> Any:
-        k = camera.intrinsics
-        return self._types["sensor_msgs/msg/CameraInfo"](
-            header=self.header(stamp_ns, camera.frame),
-            height=camera.height,
-            width=camera.width,
-            distortion_model="plumb_bob",
-            d=np.zeros(5),
-            k=k.ravel(),
-            r=np.eye(3).ravel(),
-            p=np.concatenate([k, np.zeros((3, 1))], axis=1).ravel(),
-            binning_x=0,
-            binning_y=0,
-            roi=self._types["sensor_msgs/msg/RegionOfInterest"](
-                x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
-            ),
-        )
-
-    def compressed_image(self, camera: SyntheticCamera, stamp_ns: int, data: Any) -> Any:
-        return self._types["sensor_msgs/msg/CompressedImage"](
-            header=self.header(stamp_ns, camera.frame), format="jpeg", data=data
-        )
-
-    def image(self, camera: SyntheticCamera, stamp_ns: int, data: Any) -> Any:
-        return self._types["sensor_msgs/msg/Image"](
-            header=self.header(stamp_ns, camera.frame),
-            height=camera.height,
-            width=camera.width,
-            encoding="rgb8",
-            is_bigendian=0,
-            step=camera.width * 3,
-            data=data.ravel(),
-        )
+def _info_of(camera: SyntheticCamera) -> CameraInfo:
+    k = camera.intrinsics
+    return CameraInfo(
+        width=camera.width,
+        height=camera.height,
+        distortion_model="plumb_bob",
+        d=(0.0,) * 5,
+        k=tuple(k.ravel()),
+        p=tuple(np.concatenate([k, np.zeros((3, 1))], axis=1).ravel()),
+    )
