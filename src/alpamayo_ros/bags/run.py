@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alpamayo_ros.bags.errors import BagError
 from alpamayo_ros.bags.reader import BagReader, RawMessage
+
+if TYPE_CHECKING:
+    from rosbags.typesys.store import Typestore
 
 PLAN_TYPE = "alpamayo_ros/msg/Plan"
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
@@ -186,14 +190,21 @@ def read_run(path: str | Path, *, plan_topic: str, odometry_topic: str) -> Run:
             if known is not None and known.type_name != expected:
                 raise BagError(f"bag {path}: expected {expected} on {topic}, got {known.type_name}")
         has_plans = plan_topic in bag.topics or rejected_topic in bag.topics
-        status_names = _status_names(bag) if has_plans else {}
+        status_names = plan_status_names(bag.typestore) if has_plans else {}
         plans: list[PlanRecord] = []
         odometry: list[tuple[int, FloatArray, float]] = []
         diagnostics: list[DiagnosticsRecord] = []
         for message in bag.messages([plan_topic, rejected_topic, odometry_topic, "/diagnostics"]):
             content = bag.decode(message)
             if message.topic in (plan_topic, rejected_topic):
-                plans.append(_plan(content, message, status_names))
+                plans.append(
+                    plan_record(
+                        content,
+                        topic=message.topic,
+                        received_ns=message.stamp_ns,
+                        status_names=status_names,
+                    )
+                )
             elif message.topic == odometry_topic:
                 odometry.append(
                     (
@@ -233,9 +244,9 @@ def _track(samples: list[tuple[int, FloatArray, float]]) -> Track:
     )
 
 
-def _status_names(bag: BagReader) -> dict[int, str]:
-    """Return status -> name by the constants of the recorded message definition."""
-    constants = bag.typestore.fielddefs[PLAN_TYPE][0]
+def plan_status_names(store: Typestore) -> dict[int, str]:
+    """Return status -> name, in lower case, by the constants of the message definition at hand."""
+    constants = store.fielddefs[PLAN_TYPE][0]
     return {
         int(str(value)): name.removeprefix(_STATUS_PREFIX).lower()
         for name, _, value in constants
@@ -243,16 +254,27 @@ def _status_names(bag: BagReader) -> dict[int, str]:
     }
 
 
-def _plan(content: Any, message: RawMessage, status_names: dict[int, str]) -> PlanRecord:
+def plan_record(content: Any, *, topic: str, received_ns: int, status_names: Mapping[int, str]) -> PlanRecord:
+    """Return what a decoded alpamayo_ros/Plan says.
+
+    Args:
+        content: the message.
+        topic: where it came from, for the error.
+        received_ns: when it came, by the clock of who got it.
+        status_names: as from plan_status_names().
+
+    Raises:
+        BagError: for a chosen candidate that is not there.
+    """
     candidates = content.candidates
     chosen = int(content.chosen)
     if chosen >= len(candidates):
-        raise BagError(f"{message.topic}: expected a chosen candidate below {len(candidates)}, got {chosen}")
+        raise BagError(f"{topic}: expected a chosen candidate below {len(candidates)}, got {chosen}")
     points = [[w.pose.position for w in c.waypoints] for c in candidates]
     times = content.times
     return PlanRecord(
         t0_ns=_stamp_ns(content.header.stamp),
-        received_ns=message.stamp_ns,
+        received_ns=received_ns,
         status=status_names.get(int(content.status), f"status_{content.status}"),
         odom_from_rig_t0=_matrix(content.rig_pose),
         xyz_in_rig_t0=np.array([[(p.x, p.y, p.z) for p in line] for line in points]),

@@ -41,10 +41,15 @@ def recorded_parents(bag: BagReader) -> Parents:
     """Return the fixed frames of a recording, as its /tf_static gives them."""
     parents: Parents = {}
     for message in bag.messages(["/tf_static"]):
-        for stamped in bag.decode(message).transforms:
-            frame = stamped.child_frame_id.removeprefix("/")
-            parents[frame] = (stamped.header.frame_id.removeprefix("/"), _matrix(stamped.transform))
+        add_transforms(parents, bag.decode(message))
     return parents
+
+
+def add_transforms(parents: Parents, message: Any) -> None:
+    """Add the transforms of a tf2_msgs/TFMessage to the fixed frames that are known."""
+    for stamped in message.transforms:
+        frame = stamped.child_frame_id.removeprefix("/")
+        parents[frame] = (stamped.header.frame_id.removeprefix("/"), _matrix(stamped.transform))
 
 
 def fixed_transform(parents: Parents, target: str, source: str) -> NDArray[np.float64] | None:
