@@ -18,10 +18,11 @@ from alpamayo_ros.bags.synthetic.bag import ODOMETRY_TOPIC, START_NS, SyntheticD
 from alpamayo_ros.bags.synthetic.course import Course
 from alpamayo_ros.bags.writer import BagWriter
 from alpamayo_ros.cli.main import main
+from alpamayo_ros.evaluation.track import DriveTrack
 from alpamayo_ros.sensing.rig import Rig, load_rig
 from alpamayo_ros.sensing.timing import TimingConfig
 from alpamayo_ros.training import bag_samples
-from alpamayo_ros.training.bag_samples import DriveTrack, add_bag
+from alpamayo_ros.training.bag_samples import add_bag
 from alpamayo_ros.training.dataset import EpisodeSamples
 from alpamayo_ros.training.episode import FrameCodec
 from alpamayo_ros.training.sample import ReasoningSource

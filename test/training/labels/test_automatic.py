@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from alpamayo_ros.evaluation.component import component_of_text
 from alpamayo_ros.safety.monitor import Agreement, judge_reasoning
 from alpamayo_ros.sim.observations import observe
 from alpamayo_ros.sim.planners import ExpertPlanner
@@ -14,7 +15,6 @@ from alpamayo_ros.sim.scenes import make_scene
 from alpamayo_ros.sim.trajectories import plan_in_local
 from alpamayo_ros.sim.world import ProceduralWorld
 from alpamayo_ros.training.labels.automatic import AutomaticLabels
-from alpamayo_ros.training.labels.component import component_of_text
 from alpamayo_ros.training.labels.meta_action import MetaAction
 from alpamayo_ros.training.simulate import Label
 from alpamayo_ros.types import InvalidInput, Observation, Plan

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from report_factory import SAID, Knowing, Looking, known_samples
 
+from alpamayo_ros.evaluation.baselines import ConstantTurnPlanner
 from alpamayo_ros.sim.planners import ConstantVelocityPlanner
-from alpamayo_ros.training.report.baselines import ConstantTurnPlanner, plan_of_labels
+from alpamayo_ros.training.report.baselines import plan_of_labels
 from alpamayo_ros.training.report.figures import majority_guess, open_loop, reasoning
 from alpamayo_ros.training.report.judging import (
     HORIZONS_S,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from report_factory import Knowing, known_samples
 
-from alpamayo_ros.training.report.latency import WARM_UP, latency, machine
+from alpamayo_ros.evaluation.machine import machine
+from alpamayo_ros.training.report.latency import WARM_UP, latency
 from alpamayo_ros.types import InvalidInput, Observation, Plan
 
 SAMPLES, DRAWN = known_samples(13)

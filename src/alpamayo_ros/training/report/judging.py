@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from alpamayo_ros.evaluation.component import component_of_text
 from alpamayo_ros.safety.monitor import judge_reasoning
-from alpamayo_ros.training.labels.component import component_of_text
 from alpamayo_ros.training.report.draw import Drawn
 from alpamayo_ros.training.sample import SampleSource, TrainingSample
 from alpamayo_ros.types import WAYPOINT_INTERVAL_S, InvalidInput, Observation, Plan, Planner, require_finite

@@ -19,10 +19,10 @@ from typing import Literal, Protocol
 import numpy as np
 import shapely
 
+from alpamayo_ros.evaluation.intervals import mean_of
 from alpamayo_ros.sim.navigation_text import BEGUN_RAD, STRAIGHT_TEXT, with_distance
 from alpamayo_ros.sim.roads import Float64Array, Lane, RoadNetwork, Turn
 from alpamayo_ros.sim.scene import Scene
-from alpamayo_ros.training.report.intervals import mean_of
 from alpamayo_ros.types import require_array, require_finite
 
 Taken = Literal["left", "right", "straight", "elsewhere", "undecided"]

@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from alpamayo_ros.evaluation.baselines import ConstantTurnPlanner
+from alpamayo_ros.evaluation.machine import machine
 from alpamayo_ros.sim.json_file import write_json
 from alpamayo_ros.sim.planners import ConstantVelocityPlanner
 from alpamayo_ros.training.dataset import EpisodeSamples
 from alpamayo_ros.training.report import charts, figures
-from alpamayo_ros.training.report.baselines import ConstantTurnPlanner, plan_of_labels
+from alpamayo_ros.training.report.baselines import plan_of_labels
 from alpamayo_ros.training.report.draw import Drawn, consecutive, draw_samples
 from alpamayo_ros.training.report.instructions import (
     as_before,
@@ -21,7 +23,7 @@ from alpamayo_ros.training.report.instructions import (
 )
 from alpamayo_ros.training.report.judging import Judged, blindfolded, judge_all, seeing
 from alpamayo_ros.training.report.junctions import obedience
-from alpamayo_ros.training.report.latency import WARM_UP, latency, machine
+from alpamayo_ros.training.report.latency import WARM_UP, latency
 from alpamayo_ros.training.report.page import markdown
 from alpamayo_ros.training.report.rollouts import (
     Crossed,

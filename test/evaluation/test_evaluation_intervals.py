@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alpamayo_ros.training.report.intervals import Estimate, mean_of, ratio_of_means
+from alpamayo_ros.evaluation.intervals import Estimate, mean_of, ratio_of_means
 from alpamayo_ros.types import InvalidInput
 
 

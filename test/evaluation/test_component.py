@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from cause_grid import all_causes
 
+from alpamayo_ros.evaluation.component import component_of_text
 from alpamayo_ros.sim.planners.reasons import Component
 from alpamayo_ros.sim.planners.wording import sentences
-from alpamayo_ros.training.labels.component import component_of_text
 
 
 def test_each_wording_names_the_component_of_its_cause() -> None:

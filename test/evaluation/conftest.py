@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+_TEST = Path(__file__).parents[1]
+sys.path[:0] = [str(_TEST / "sim" / "planners")]  # for causes
