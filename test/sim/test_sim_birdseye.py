@@ -14,13 +14,13 @@ from rollout_factory import example_scene, pose, record_of
 from alpamayo_ros.sim.report.birdseye import draw_rollout, draw_scene
 from alpamayo_ros.sim.report.live_map import LiveMap
 from alpamayo_ros.sim.report.map_plot import map_picture
-from alpamayo_ros.sim.report.overlay import rgb
 from alpamayo_ros.sim.report.plan_frame import PlanFrame, box_outline
 from alpamayo_ros.sim.report.style import ACTOR_COLOURS, INK, LIGHT_COLOURS
 from alpamayo_ros.sim.scene import FAMILIES, START_US
 from alpamayo_ros.sim.scenes import make_scene
 from alpamayo_ros.sim.state import EgoState
 from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.viz.colours import rgb
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -8,11 +8,11 @@ from rollout_factory import FlatPictures, example_scene, record_of
 
 from alpamayo_ros.sim.report.drawn_pictures import DrawnPictures
 from alpamayo_ros.sim.report.moments import choose_moments, events
-from alpamayo_ros.sim.report.overlay import rgb
 from alpamayo_ros.sim.report.pictures import painted_pictures, strip
 from alpamayo_ros.sim.report.scene_moments import telling_step
 from alpamayo_ros.sim.report.style import PLAN, WARN
 from alpamayo_ros.sim.scenes import make_scene
+from alpamayo_ros.viz.colours import rgb
 
 
 def share_painted(image: np.ndarray, before: np.ndarray, colour: str) -> np.ndarray:

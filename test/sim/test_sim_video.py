@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from rollout_factory import FlatPictures, example_scene, record_of
 
-from alpamayo_ros.sim.report.text import font, wrapped
 from alpamayo_ros.sim.report.video import write_video, write_webm
 from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.viz.text import font, wrapped
 
 
 def test_webm_has_a_frame_a_step_and_plays_in_real_time(tmp_path: Path) -> None:

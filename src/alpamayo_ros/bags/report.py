@@ -17,6 +17,9 @@ from alpamayo_ros.sensing.images import decode_compressed, decode_image
 from alpamayo_ros.sensing.rig import CameraConfig, Rig
 from alpamayo_ros.sensing.view import View
 from alpamayo_ros.types import NUM_WAYPOINTS, WAYPOINT_INTERVAL_S, InvalidInput
+from alpamayo_ros.viz.colours import rgb
+from alpamayo_ros.viz.drawing import PlanDrawing
+from alpamayo_ros.viz.overlay import OverlayStyle, draw_plan_overlay
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +54,14 @@ _ROLE_ORDER = (
 )
 _TIMES_S: FloatArray = np.arange(1, NUM_WAYPOINTS + 1, dtype=np.float64) * WAYPOINT_INTERVAL_S
 _VEHICLE_M = (4.9, 1.9, 1.0)
-_TRACK_M = 1.6
+_OVERLAY = OverlayStyle(
+    track_width_m=1.6,
+    track_opacity=0.5,
+    opacity=0.5,
+    path_colour=rgb(_PLAN),
+    future_colour=rgb(_DRIVEN),
+    labels=False,
+)
 _TEXT_WIDTH = 132
 _NEAREST_NS = 60_000_000
 
@@ -184,10 +194,9 @@ def _draw_moment(
     strip = left[0].subgridspec(1, len(cameras), wspace=0.02)
     for position, camera in enumerate(cameras):
         image = images.get(camera.camera_id)
-        axes = figure.add_subplot(strip[position])
-        _draw_camera(axes, camera, image)
         if image is not None and camera.camera_id in views:
-            _draw_path(axes, views[camera.camera_id], run, plan, image)
+            image = _painted(views[camera.camera_id], run, plan, image)
+        _draw_camera(figure.add_subplot(strip[position]), camera, image)
     _draw_text(figure.add_subplot(left[1]), run, plan)
     _draw_birds_eye(figure.add_subplot(columns[1]), run, plan)
 
@@ -204,19 +213,14 @@ def _draw_camera(axes: Axes, camera: CameraConfig, image: Any) -> None:
     axes.set_title(camera.name, fontsize=9, color=_FAINT, pad=3)
 
 
-def _draw_path(axes: Axes, view: View, run: Run, plan: PlanRecord, image: Any) -> None:
-    """Draw the plan and the drive onto the road that the camera sees, as wide as the vehicle's track."""
-    from matplotlib.patches import Polygon
-
-    height, width = image.shape[:2]
+def _painted(view: View, run: Run, plan: PlanRecord, image: Any) -> Any:
+    """Return a picture with the plan and the drive on the road that it shows."""
     driven = run.track.future_in_rig_t0(plan, _TIMES_S)
-    lines = ((driven[np.isfinite(driven).all(axis=1)], _DRIVEN), (plan.xyz_in_rig_t0[plan.chosen], _PLAN))
-    for line, colour in lines:
-        outline = view.ribbon(np.concatenate([np.zeros((1, 3)), line]), ribbon_width_m=_TRACK_M, width=width)
-        if len(outline):
-            axes.add_patch(Polygon(outline, facecolor=colour, alpha=0.5, edgecolor=colour, linewidth=0.8))
-    axes.set_xlim(-0.5, width - 0.5)
-    axes.set_ylim(height - 0.5, -0.5)
+    driven = np.concatenate([np.zeros((1, 3)), driven[np.isfinite(driven).all(axis=1)]])
+    drawing = PlanDrawing.of_lines(
+        plan.xyz_in_rig_t0[plan.chosen][None], plan.speed_mps[plan.chosen][None], chosen=0, future=driven
+    )
+    return draw_plan_overlay(image, view=view, drawing=drawing, style=_OVERLAY)
 
 
 def _draw_text(axes: Axes, run: Run, plan: PlanRecord) -> None:

@@ -22,7 +22,9 @@ _AXIS_EPS = 1e-12
 
 @runtime_checkable
 class CameraModel(Protocol):
-    """A lens and a sensor of `width` x `height` pixels."""
+    """A lens and a sensor of `width` x `height` pixels; immutable, so that what follows from it is kept."""
+
+    def __hash__(self) -> int: ...
 
     @property
     def width(self) -> int:

@@ -12,13 +12,13 @@ import numpy as np
 from alpamayo_ros.sim.record import RolloutRecord
 from alpamayo_ros.sim.report.live_map import LiveMap
 from alpamayo_ros.sim.report.moments import end_text
-from alpamayo_ros.sim.report.overlay import rgb
 from alpamayo_ros.sim.report.pictures import PictureSource, painted_pictures
 from alpamayo_ros.sim.report.style import FAINT, INK, PLAN, WARM_UP, WARN
-from alpamayo_ros.sim.report.text import font, wrapped, write_lines
 from alpamayo_ros.sim.report.timeline import draw_speed, draw_steering, seconds
 from alpamayo_ros.sim.scoring import RolloutScore
 from alpamayo_ros.types import UInt8Array
+from alpamayo_ros.viz.colours import rgb
+from alpamayo_ros.viz.text import font, wrapped, write_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

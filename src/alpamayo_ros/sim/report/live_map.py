@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 
 from alpamayo_ros.sim.record import DriveRecord, RolloutRecord
-from alpamayo_ros.sim.report.overlay import rgb
 from alpamayo_ros.sim.report.plan_frame import PlanFrame, box_outline
 from alpamayo_ros.sim.report.scene_plan import draw_scene
 from alpamayo_ros.sim.report.style import (
@@ -29,6 +28,7 @@ from alpamayo_ros.sim.report.style import (
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.scene import EGO_SIZE_XYZ_M, Scene
 from alpamayo_ros.types import UInt8Array
+from alpamayo_ros.viz.colours import rgb
 
 ToPixels: TypeAlias = Callable[[Float64Array], Float64Array]
 """From points [..., 2 or more] in local to a view's pixels [..., 2]."""

@@ -1,8 +1,7 @@
-"""Plans painted into camera pictures."""
+"""A rollout's plans in its camera pictures."""
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from alpamayo_ros.sensing.rigid import invert
@@ -10,22 +9,14 @@ from alpamayo_ros.sensing.view import View
 from alpamayo_ros.sim.record import DriveRecord
 from alpamayo_ros.sim.report.style import CANDIDATES, PLAN, WARM_UP, WARN
 from alpamayo_ros.sim.roads import Float64Array
+from alpamayo_ros.sim.scene import EGO_SIZE_XYZ_M
 from alpamayo_ros.sim.state import EgoState
 from alpamayo_ros.types import UInt8Array
+from alpamayo_ros.viz.colours import rgb
+from alpamayo_ros.viz.drawing import PlanDrawing
+from alpamayo_ros.viz.overlay import OverlayStyle, draw_plan_overlay
 
-_TRACK_M = 1.7
-"""Width of the ribbon: about the vehicle's."""
-_CANDIDATE_M = 0.25
 _SOURCE_COLOURS = {"plan": PLAN, "stop": WARN, "reference": WARM_UP}
-_OPACITY = 0.5
-_SHORTEST_M = 0.5
-_SHIFT = 4
-_BEYOND_PX = 20_000.0
-
-
-def rgb(colour: str) -> tuple[int, int, int]:
-    """Return "#rrggbb" as three numbers."""
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
 def paint_drive(image: UInt8Array, view: View, *, drive: DriveRecord, ego: EgoState) -> UInt8Array:
@@ -38,25 +29,31 @@ def paint_drive(image: UInt8Array, view: View, *, drive: DriveRecord, ego: EgoSt
         ego: where the vehicle was then.
     """
     rig_from_local = invert(ego.local_from_rig)
-    painted = image.copy()
-    for index, line in enumerate(drive.candidates):
-        if index != drive.chosen:
-            _ribbon(painted, view, _in_rig(line, rig_from_local), CANDIDATES, ribbon_width_m=_CANDIDATE_M)
-    line = _in_rig(drive.local_from_rig[:, :3, 3], rig_from_local)
-    _ribbon(painted, view, line, _SOURCE_COLOURS[drive.source], ribbon_width_m=_TRACK_M)
-    return np.asarray(cv2.addWeighted(painted, _OPACITY, image, 1 - _OPACITY, 0))
+    others = [line for index, line in enumerate(drive.candidates) if index != drive.chosen]
+    xyz = drive.local_from_rig[:, :3, 3]
+    known = np.isfinite(xyz).all(axis=1)
+    path = _in_rig(xyz[known], rig_from_local)
+    times_s = np.asarray((drive.stamps_us[known] - ego.time_us) * 1e-6, np.float64)
+    drawing = PlanDrawing(
+        path=path,
+        path_times_s=times_s,
+        path_speed_mps=_speeds(path, times_s),
+        candidates=tuple(_in_rig(line, rig_from_local) for line in others),
+    )
+    style = OverlayStyle(
+        vehicle_width_m=EGO_SIZE_XYZ_M[1],
+        path_colour=rgb(_SOURCE_COLOURS[drive.source]),
+        candidate_colour=rgb(CANDIDATES),
+        labels=False,
+    )
+    return draw_plan_overlay(image, view=view, drawing=drawing, style=style)
 
 
 def _in_rig(points: Float64Array, rig_from_local: Float64Array) -> Float64Array:
     return np.asarray(points @ rig_from_local[:3, :3].T + rig_from_local[:3, 3])
 
 
-def _ribbon(image: UInt8Array, view: View, line: Float64Array, colour: str, *, ribbon_width_m: float) -> None:
-    line = line[np.isfinite(line).all(axis=1)]
-    if len(line) < 2 or float(np.linalg.norm(np.ptp(line, axis=0))) < _SHORTEST_M:
-        return
-    outline = view.ribbon(line, ribbon_width_m=ribbon_width_m, width=image.shape[1])
-    if len(outline):
-        # Whole-number pixels are pixel centres, here and in OpenCV.
-        corners = np.round(np.clip(outline, -_BEYOND_PX, _BEYOND_PX) * 2**_SHIFT).astype(np.int32)
-        cv2.fillPoly(image, [corners], rgb(colour), lineType=cv2.LINE_AA, shift=_SHIFT)
+def _speeds(path: Float64Array, times_s: Float64Array) -> Float64Array:
+    if len(path) < 2:
+        return np.zeros(len(path))
+    return np.asarray(np.linalg.norm(np.gradient(path, times_s, axis=0), axis=1))
