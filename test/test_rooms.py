@@ -14,6 +14,7 @@ FORBIDDEN = {
     "sensing": ROS | {"torch", "transformers", "rosbags", "grpc"},
     "bags": ROS | {"torch", "transformers"},
     "sim": ROS | {"torch", "transformers", "rosbags"},
+    "datasets": ROS | {"torch", "transformers"},
     "safety": ROS | {"torch", "transformers", "rosbags", "grpc", "cv2"},
     "viz": ROS | {"torch", "transformers", "rosbags", "grpc"},
     "ros": {"torch", "transformers"},
@@ -43,7 +44,7 @@ def test_a_room_does_not_import_what_it_should_not_know(room: str) -> None:
         assert not roots & FORBIDDEN[room], f"{path.relative_to(SOURCE)} imports {roots & FORBIDDEN[room]}"
 
 
-@pytest.mark.parametrize("room", ["model", "sensing", "bags", "sim", "safety", "viz"])
+@pytest.mark.parametrize("room", ["model", "sensing", "bags", "sim", "safety", "datasets", "viz"])
 def test_a_pure_room_knows_no_message(room: str) -> None:
     for path in modules(room):
         for name in imported_packages(path):

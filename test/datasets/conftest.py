@@ -1,0 +1,31 @@
+"""The data set's files, drawn once for all tests; without the optional package there is nothing to test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+if os.environ.get("CI") is None:  # in CI absent is an error, where the package exists for this Python
+    pytest.importorskip("physical_ai_av", reason="the extra `dataset` is not installed")
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository's files; do not change them."""
+    from clip_factory import write_repository
+
+    root = tmp_path_factory.mktemp("repository")
+    write_repository(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def hub(repository: Path) -> Iterator[object]:
+    """The same on a loopback hub."""
+    from loopback_hub import loopback_hub
+
+    with loopback_hub(repository) as served:
+        yield served
