@@ -119,3 +119,24 @@ def test_refuses(golden_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         RunFolder.create(tmp_path / "run", RunStart("elsewhere"))
     with pytest.raises(InvalidInput, match="dtype: expected one of float32, bfloat16, got int8"):
         RunStart("somewhere", dtype="int8")
+
+
+def test_the_config_tells_of_all_trainings(golden_dir: Path, tmp_path: Path) -> None:
+    first = export_checkpoint(
+        load(golden_dir / "alpamayo1_5").opened,
+        tmp_path / "first",
+        dtype=torch.float32,
+        training={"stages": 1},
+    )
+    untouched, second = (
+        export_checkpoint(
+            TrainableModel.load(first.folder, device=CPU, dtype=torch.float32).opened,
+            tmp_path / name,
+            dtype=torch.float32,
+            training=training,
+        )
+        for name, training in (("untouched", None), ("second", {"stages": 2}))
+    )
+    told = [json.loads((each.folder / "config.json").read_text()) for each in (untouched, second)]
+    trainings = [each["alpamayo_ros"]["training"] for each in told]
+    assert trainings == [{"stages": 1}, {"stages": 2, "before": {"stages": 1}}]

@@ -54,7 +54,8 @@ def export_checkpoint(
         opened: a loaded checkpoint, trained, its adapters merged.
         folder: created; must not hold a checkpoint.
         dtype: of the stored weights. Loaded in float32, weights stored in bfloat16 have its precision.
-        training: how it came about, kept in config.json under {"alpamayo_ros": {"training": …}}.
+        training: how it came about, kept in config.json under {"alpamayo_ros": {"training": …}}; what the start's
+            config says there is kept in it as "before".
         plan_options: how its plans are best drawn, for plan_options.json; None: as of the start.
 
     Raises:
@@ -86,8 +87,11 @@ def export_checkpoint(
     save_file(tensors, folder / _WEIGHTS_FILE, metadata={"format": "pt"})
     raw = {key: value for key, value in opened.config.raw.items() if key != RANDOM_MARK}
     raw["vlm_name_or_path"] = BACKBONE_FOLDER
+    before = opened.config.raw.get(RANDOM_MARK, {}).get("training")
     if training is not None:
-        raw[RANDOM_MARK] = {"training": dict(training)}
+        raw[RANDOM_MARK] = {"training": dict(training) | ({} if before is None else {"before": before})}
+    elif before is not None:
+        raw[RANDOM_MARK] = {"training": before}
     recommended = recommended_options(opened.folder) if plan_options is None else plan_options
     if recommended != PlanOptions():
         write_recommended(folder, recommended)
