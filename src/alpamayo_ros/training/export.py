@@ -54,8 +54,8 @@ def export_checkpoint(
         opened: a loaded checkpoint, trained, its adapters merged.
         folder: created; must not hold a checkpoint.
         dtype: of the stored weights. Loaded in float32, weights stored in bfloat16 have its precision.
-        training: how it came about, kept in config.json under {"alpamayo_ros": {"training": …}}; what the start's
-            config says there is kept in it as "before".
+        training: how it came about, kept in config.json under {"alpamayo_ros": {"training": …}}; what the
+            start's config says there is kept in it as "before".
         plan_options: how its plans are best drawn, for plan_options.json; None: as of the start.
 
     Raises:
