@@ -1,15 +1,11 @@
-"""The data set's files, drawn once for all tests; without the optional package there is nothing to test."""
+"""The data set's files, drawn once for all tests."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-if os.environ.get("CI") is None:  # in CI absent is an error, where the package exists for this Python
-    pytest.importorskip("physical_ai_av", reason="the extra `dataset` is not installed")
 
 
 @pytest.fixture(scope="session")

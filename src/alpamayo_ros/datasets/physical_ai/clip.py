@@ -30,6 +30,7 @@ from alpamayo_ros.types import CAMERA_NAMES, InvalidInput, camera_name, require_
 FloatArray = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 
+_EGOMOTION_COLUMNS = ("timestamp", "qx", "qy", "qz", "qw", "x", "y", "z", "vx", "vy", "vz", "ax", "ay", "az")
 _DROPPED_CONSTANT_PX = 0.01
 
 
@@ -159,12 +160,14 @@ def require_features(dataset: Any, clip_id: str, camera_ids: Iterable[int]) -> N
     if missing:
         have = [n for i, n in enumerate(CAMERA_NAMES) if has_feature(dataset, clip_id, camera_feature(i))]
         raise DatasetError(
-            f"clip {clip_id}: expected the camera {camera_name(missing[0])}, which the clip does not have; "
-            f"it has {', '.join(have) or 'none'}"
+            f"clip {clip_id}: expected the camera {camera_name(missing[0])}, got none: the clip has "
+            f"{', '.join(have) or 'no camera'}"
         )
     for feature in (EGOMOTION, *CALIBRATION):
         if not has_feature(dataset, clip_id, feature):
-            raise DatasetError(f"clip {clip_id}: expected its {feature}, which the clip does not have")
+            raise DatasetError(
+                f"clip {clip_id}: expected its {feature}, got none: the data set has none of it"
+            )
 
 
 def facts_of(dataset: Any, clip_id: str) -> dict[str, str]:
@@ -244,28 +247,32 @@ def _camera(dataset: Any, clip_id: str, camera_id: int, intrinsics: Any, extrins
         if feature not in entries:
             raise DatasetError(f"{table}: expected {feature}, got {', '.join(sorted(entries)) or 'none'}")
     files = read_members(dataset, clip_id, feature, aliases=(VIDEO, FRAME_TIMESTAMPS))
-    stamps = _table(f"camera {camera_name(camera_id)}: frame timestamps", files[FRAME_TIMESTAMPS])
-    with _columns(f"camera {camera_name(camera_id)}: frame timestamps"):
-        stamps_us = stamps["timestamp"].to_numpy(np.int64, copy=True)
+    what = f"camera {camera_name(camera_id)}: frame timestamps"
+    stamps = _table(what, files[FRAME_TIMESTAMPS])
+    _require_columns(what, stamps, ("timestamp",))
     try:
         lens = lens_of(intrinsics.camera_models[feature])
     except InvalidInput as error:
         raise DatasetError(f"camera_intrinsics of {feature}: {error}") from error
     pose = np.asarray(extrinsics.sensor_poses[feature].as_matrix(), np.float64)
-    return ClipCamera(camera_id, lens, pose, stamps_us, files[VIDEO])
+    return ClipCamera(camera_id, lens, pose, stamps["timestamp"].to_numpy(np.int64, copy=True), files[VIDEO])
 
 
 def _egomotion(dataset: Any, clip_id: str) -> Egomotion:
     from physical_ai_av.egomotion import EgomotionState
 
     table = _table(EGOMOTION, read_members(dataset, clip_id, EGOMOTION, aliases=(EGOMOTION,))[EGOMOTION])
-    with _columns(EGOMOTION):
+    _require_columns(EGOMOTION, table, _EGOMOTION_COLUMNS)
+    require_finite(EGOMOTION, table[list(_EGOMOTION_COLUMNS)].to_numpy(np.float64))
+    try:
         state = EgomotionState.from_egomotion_df(table)
-        return Egomotion(
-            table["timestamp"].to_numpy(np.int64, copy=True),
-            np.asarray(state.pose.as_matrix(), np.float64),
-            np.asarray(state.velocity, np.float64),
-        )
+    except ValueError as error:
+        raise DatasetError(f"{EGOMOTION}: expected rotations, got: {error}") from error
+    return Egomotion(
+        table["timestamp"].to_numpy(np.int64, copy=True),
+        np.asarray(state.pose.as_matrix(), np.float64),
+        np.asarray(state.velocity, np.float64),
+    )
 
 
 def _reasoning(dataset: Any, clip_id: str) -> tuple[ReasoningEvent, ...]:
@@ -275,10 +282,7 @@ def _reasoning(dataset: Any, clip_id: str) -> tuple[ReasoningEvent, ...]:
         return ()
     with dataset.open_file(REASONING_FILE) as stream:
         table = _table(REASONING_FILE, stream.read())
-    if "events" not in table.columns:
-        raise DatasetError(
-            f"{REASONING_FILE}: expected a column events, got {', '.join(map(str, table.columns))}"
-        )
+    _require_columns(REASONING_FILE, table, ("events",))
     if clip_id not in table.index:
         return ()
     cells = table.loc[clip_id, "events"]
@@ -298,19 +302,11 @@ def _table(what: str, data: bytes) -> Any:
         ) from error
 
 
-@contextmanager
-def _columns(what: str) -> Iterator[None]:
-    """Say of which table a column is missing, or holds what it should not."""
-    try:
-        yield
-    except InvalidInput:
-        raise
-    except KeyError as error:
-        raise DatasetError(
-            f"{what}: expected the columns of the data set's format, got none of {error}"
-        ) from error
-    except (ValueError, TypeError) as error:  # quaternions of zeros, timestamps that are no numbers
-        raise DatasetError(f"{what}: expected poses and timestamps, got: {error}") from error
+def _require_columns(what: str, table: Any, names: Iterable[str]) -> None:
+    missing = [name for name in names if name not in table.columns]
+    if missing:
+        have = ", ".join(map(str, table.columns))
+        raise DatasetError(f"{what}: expected the column {missing[0]}, got {have or 'none'}")
 
 
 def _require_rising(what: str, stamps: Int64Array, *, least: int) -> None:

@@ -174,6 +174,6 @@ def _readable(clip_id: str, feature: str) -> Iterator[None]:
 
 def _not_here(clip_id: str, feature: str) -> DatasetError:
     return DatasetError(
-        f"clip {clip_id}: expected its {feature}, which was not fetched: "
-        f"`alpamayo dataset fetch {clip_id}` fetches it (see --cameras)"
+        f"clip {clip_id}: expected its {feature}, got none: it was not fetched: "
+        f"`alpamayo dataset fetch {clip_id}` does so (see --cameras)"
     )

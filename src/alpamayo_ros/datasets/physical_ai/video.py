@@ -56,14 +56,15 @@ def nearest_to_ticks(
 ) -> NDArray[np.bool_]:
     """Return which of the pictures [N] to keep so that about `rate_hz` remain a second (None: all).
 
-    Those nearest to the ticks of a clock that runs through `origin_us`; cameras thinned by the same clock
-    stay as close to each other as they were.
+    Those nearest to the ticks of a clock that runs through `origin_us`, as far as there are pictures half
+    a picture's time from a tick; cameras thinned by the same clock stay as close to each other as they were.
     """
     if rate_hz is None:
         return np.ones(len(stamps_us), np.bool_)
     period_us = 1e6 / rate_hz
-    first = np.ceil((stamps_us[0] - origin_us) / period_us - 0.5)
-    last = np.floor((stamps_us[-1] - origin_us) / period_us + 0.5)
+    reach_us = (np.median(np.diff(stamps_us)) if len(stamps_us) > 1 else period_us) / 2
+    first = np.ceil((stamps_us[0] - reach_us - origin_us) / period_us)
+    last = np.floor((stamps_us[-1] + reach_us - origin_us) / period_us)
     ticks_us = origin_us + np.arange(first, last + 1) * period_us
     after = np.clip(np.searchsorted(stamps_us, ticks_us), 1, max(len(stamps_us) - 1, 1))
     before = after - 1
