@@ -76,7 +76,7 @@ def test_offered_qos_and_type_hashes_are_stored_as_every_ros2_reads_them(tmp_pat
     assert profile["deadline"] == {"sec": 9223372036, "nsec": 854775807}
     for topic in topics.values():
         assert topic["type_description_hash"] == installed_hash(topic["type"])
-    for path in (tmp_path / "bag", tmp_path / "bag" / "bag.mcap"):  # the file alone tells it too
+    for path in (tmp_path / "bag", tmp_path / "bag" / "bag_0.mcap"):  # the file alone tells it too
         with BagReader(path) as bag:
             assert bag.topics["/tf_static"].qos[0].durability == QosDurability.TRANSIENT_LOCAL
             assert bag.topics["/image"].qos[0].reliability == QosReliability.BEST_EFFORT
@@ -100,7 +100,7 @@ def test_type_hashes_are_those_of_the_installed_messages(type_name: str) -> None
 def test_mcap_library_reads_what_we_write(tmp_path: Path) -> None:
     mcap_reader = pytest.importorskip("mcap.reader", reason="mcap comes with pip, not with package.xml")
     write(tmp_path / "bag", [(1, "a"), (2, "b")])
-    with (tmp_path / "bag" / "bag.mcap").open("rb") as file:
+    with (tmp_path / "bag" / "bag_0.mcap").open("rb") as file:
         reader = mcap_reader.make_reader(file)
         seen = [(s.name, s.encoding, c.topic, m.log_time) for s, c, m in reader.iter_messages()]
     assert seen == [(STRING, "ros2msg", "/text", 1), (STRING, "ros2msg", "/text", 2)]
@@ -129,7 +129,7 @@ def test_a_folder_without_metadata_is_read_if_it_holds_one_recording(tmp_path: P
         definition = bag.definition(STRING)
         assert definition is not None
         assert definition.rihs01 == installed_hash(STRING)
-    shutil.copy(tmp_path / "bag" / "bag.mcap", tmp_path / "bag" / "second.mcap")
+    shutil.copy(tmp_path / "bag" / "bag_0.mcap", tmp_path / "bag" / "second.mcap")
     with pytest.raises(BagError, match="with 2 such files"):
         BagReader(tmp_path / "bag")
 
@@ -174,18 +174,17 @@ def test_ros1_bags_and_other_files_are_refused(tmp_path: Path) -> None:
         BagReader(tmp_path / "video.mp4")
 
 
-@pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.99])
-def test_a_truncated_file_is_refused(drive_bag: Path, tmp_path: Path, keep: float) -> None:
-    data = next(drive_bag.glob("*.mcap")).read_bytes()
-    length = round(keep * len(data)) if isinstance(keep, float) else keep
-    (tmp_path / "cut.mcap").write_bytes(data[:length])
-    with pytest.raises(BagError, match=r"expected a readable recording.*mcap recover"):
+@pytest.mark.parametrize("keep", [0, 5])
+def test_a_file_without_its_beginning_is_refused(drive_bag: Path, tmp_path: Path, keep: int) -> None:
+    (tmp_path / "cut.mcap").write_bytes(next(drive_bag.glob("*.mcap")).read_bytes()[:keep])
+    with pytest.raises(BagError, match="expected an MCAP file"):
         BagReader(tmp_path / "cut.mcap")
 
 
 def test_damage_inside_is_reported_when_it_is_reached(drive_bag: Path, tmp_path: Path) -> None:
     data = bytearray(next(drive_bag.glob("*.mcap")).read_bytes())
-    data[2000:6000] = b"\xff" * 4000
+    middle = len(data) // 2
+    data[middle : middle + 4000] = b"\xff" * 4000
     (tmp_path / "hurt.mcap").write_bytes(data)
     with pytest.raises(BagError, match=r"hurt\.mcap: expected"), BagReader(tmp_path / "hurt.mcap") as bag:
         for message in bag.messages():
@@ -249,7 +248,7 @@ def test_a_full_disk_ends_with_a_readable_bag(tmp_path: Path, monkeypatch: pytes
 
 def test_an_error_of_the_disk_itself_is_named(tmp_path: Path) -> None:
     script = """
-import resource, signal, sys
+import random, resource, signal, sys
 from alpamayo_ros.bags.writer import BagWriter, DiskFull
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 writer = BagWriter(sys.argv[1])
@@ -257,7 +256,7 @@ writer.add_topic("/text", "std_msgs/msg/String")
 resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
 try:
     for stamp_ns in range(1, 100):
-        writer.write("/text", stamp_ns, bytes(1_000_000))
+        writer.write("/text", stamp_ns, random.randbytes(1_000_000))
 except DiskFull as error:
     print("refused:", error)
 try:

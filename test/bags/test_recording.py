@@ -42,7 +42,7 @@ def test_a_slow_disk_costs_messages_not_memory(tmp_path: Path, monkeypatch: pyte
     go_on = threading.Event()
     write = BagWriter.write
 
-    def slow(self: BagWriter, topic: str, stamp_ns: int, data: bytes) -> None:
+    def slow(self: BagWriter, topic: str, stamp_ns: int, data: bytes, **_: object) -> None:
         assert go_on.wait(20)
         write(self, topic, stamp_ns, data)
 
@@ -73,7 +73,7 @@ def test_a_full_disk_ends_the_recording_and_is_reported(
     recording.add_topic("/a", STRING)
     write = BagWriter.write
 
-    def full(self: BagWriter, topic: str, stamp_ns: int, data: bytes) -> None:
+    def full(self: BagWriter, topic: str, stamp_ns: int, data: bytes, **_: object) -> None:
         if stamp_ns > 10:
             raise DiskFull("no space")
         write(self, topic, stamp_ns, data)

@@ -113,7 +113,7 @@ def test_the_same_seed_gives_the_same_bag(tmp_path: Path) -> None:
     drive = SyntheticDrive(seconds=3.0, camera_hz=2, width=96, height=54, seed=5)
     for name in ("a", "b"):
         write_synthetic_bag(tmp_path / name / "bag", load_rig("default"), drive=drive)
-    files = [(tmp_path / name / "bag" / "bag.mcap").read_bytes() for name in ("a", "b")]
+    files = [(tmp_path / name / "bag" / "bag_0.mcap").read_bytes() for name in ("a", "b")]
     assert files[0] == files[1]
 
 

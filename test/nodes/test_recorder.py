@@ -148,7 +148,7 @@ def test_a_full_disk_ends_the_recording(
     text = make_talker(executor).create_publisher(String, "/text", 10)
     spin(executor, lambda: text.get_subscription_count() == 1)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise DiskFull("bag: no space")
 
     monkeypatch.setattr("alpamayo_ros.bags.writer.BagWriter.write", full)

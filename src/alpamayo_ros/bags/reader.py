@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from alpamayo_ros.bags.errors import BagError
 from alpamayo_ros.bags.typestore import Definition, store_from_definitions
+from alpamayo_ros.bags.unfinished import parts_of, problems_of, readable
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection, ConnectionExtRosbag2, Qos
@@ -52,8 +53,12 @@ class BagReader:
     """A rosbag2 recording, open for reading; use it as a context manager.
 
     Args:
-        path: a folder with metadata.yaml, a folder that lost it but holds one storage file, or a
-            .mcap or .db3 file.
+        path: a folder with metadata.yaml, a folder that lost it but holds one storage file or the numbered
+            MCAP files of one recording, or a .mcap or .db3 file. MCAP files that were not closed are read as
+            far as they are whole.
+
+    Attributes:
+        unfinished: name -> what is at the end of a file that was not closed ("" where nothing is lost).
 
     Raises:
         BagError: where there is no bag, or it cannot be read; also while iterating over a damaged one.
@@ -62,6 +67,7 @@ class BagReader:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._reader = _open(self.path)
+        self.unfinished = problems_of(self._reader.path)
         try:
             self.topics: dict[str, BagTopic] = self._read_topics()
         except BaseException:
@@ -202,11 +208,12 @@ def _open(path: Path) -> Reader:
 
     storage = _storage(path)
     try:
-        reader = Reader(storage)
+        reader = Reader(readable(storage) if _is_mcap(storage) else storage)
         reader.open()
+    except BagError:
+        raise
     except Exception as error:  # see BagReader.messages
-        hint = " (`mcap recover` repairs a recording that was cut off)" if _is_mcap(path) else ""
-        raise BagError(f"bag {path}: expected a readable recording, got {_say(error)}{hint}") from error
+        raise BagError(f"bag {path}: expected a readable recording, got {_say(error)}") from error
     return reader
 
 
@@ -226,6 +233,8 @@ def _storage(path: Path) -> Path:
     if (path / "metadata.yaml").is_file():
         return path
     files = [p for p in sorted(path.iterdir()) if p.suffix in STORAGE_SUFFIXES]
+    if len(parts_of(path)) == len(files) > 1:
+        return path
     if len(files) != 1:
         raise BagError(
             f"bag {path}: expected {expected}, got a folder without it and with {len(files)} such files"

@@ -1,4 +1,4 @@
-"""Make a synthetic driving bag, or list what a bag holds."""
+"""Make a synthetic driving bag, list what a bag holds, or repair one that was not closed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from alpamayo_ros.types import InvalidInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `bag info` and `bag synthetic`."""
+    """Declare `bag info`, `bag repair` and `bag synthetic`."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     info = actions.add_parser("info", help="list a bag's topics", description="List a bag's topics.")
     info.add_argument("bag", metavar="BAG", help="folder, .mcap or .db3 file")
+    repair = actions.add_parser(
+        "repair",
+        help="complete a recording that was cut off by a kill or a full disk",
+        description="Complete the MCAP files of a recording that was cut off by a kill or a full disk, where "
+        "they lie. Nothing readable is changed; an unreadable end is kept as FILE.cut.",
+    )
+    repair.add_argument("bag", metavar="BAG", help="folder or .mcap file")
     synthetic = actions.add_parser(
         "synthetic",
         help="write a bag of drawn cameras and odometry on a winding road",
@@ -43,7 +50,7 @@ def image_size(text: str) -> tuple[int, int]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the chosen action."""
-    return _info(arguments) if arguments.action == "info" else _synthetic(arguments)
+    return {"info": _info, "repair": _repair, "synthetic": _synthetic}[arguments.action](arguments)
 
 
 def _info(arguments: argparse.Namespace) -> int:
@@ -55,11 +62,30 @@ def _info(arguments: argparse.Namespace) -> int:
             time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(bag.start_ns * 1e-9)) if bag.start_ns else "-"
         )
         print(f"{bag.path}: {bag.message_count} messages, {bag.duration_s:.2f} s from {start}")
+        for name, problem in sorted(bag.unfinished.items()):
+            end = f" and ends with {problem}" if problem else ""
+            print(f"  {name} was not closed{end}; `alpamayo bag repair {bag.path}` completes it")
         width = max((len(name) for name in bag.topics), default=0)
         for topic in sorted(bag.topics.values(), key=lambda t: t.name):
             rate = f"{topic.count / bag.duration_s:7.2f} Hz" if bag.duration_s > 0 else "   -"
             latched = "  latched" if is_transient_local(topic.qos) else ""
             print(f"  {topic.name:<{width}}  {topic.count:7d}  {rate}  {topic.type_name}{latched}")
+    return 0
+
+
+def _repair(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from alpamayo_ros.bags.unfinished import CUT_SUFFIX, repair
+
+    results = repair(Path(arguments.bag))
+    for result in results:
+        if result.was_complete:
+            print(f"{result.name}: nothing is wanting, {result.messages} messages")
+            continue
+        cut = f"; cut off {result.problem}, {result.cut_bytes} bytes" if result.cut_bytes else ""
+        kept = f" (see {result.name}{CUT_SUFFIX})" if result.cut_is_kept else ""
+        print(f"{result.name}: completed, {result.messages} messages{cut}{kept}")
     return 0
 
 
