@@ -4,4 +4,4 @@ import sys
 from pathlib import Path
 
 _TEST = Path(__file__).parents[1]
-sys.path[:0] = [str(_TEST / "sim" / "planners")]  # for causes
+sys.path[:0] = [str(_TEST / "sim" / "planners"), str(_TEST / "evaluation")]  # for causes and drives

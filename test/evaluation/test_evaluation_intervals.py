@@ -40,5 +40,11 @@ def test_a_ratio_to_nothing_is_unknown() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(InvalidInput, match="expected 2, one a scene's sample, got 2 and 1"):
         ratio_of_means(["a", "b"], [1.0, 1.0], [1.0])
-    with pytest.raises(InvalidInput, match="ci95: expected one exactly where"):
-        Estimate(1.0)
+    with pytest.raises(InvalidInput, match="ci95: expected none where there is no value"):
+        Estimate(None, (0.0, 1.0))
+
+
+def test_too_few_scenes_have_a_mean_and_no_interval() -> None:
+    found = mean_of(["a", "a", "b"], [1.0, 2.0, 3.0], least_scenes=3)
+    assert found == Estimate(2.0, None, 3) and found.as_dict()["ci95"] is None
+    assert mean_of(["a", "b", "c"], [1.0, 2.0, 3.0], least_scenes=3).ci95 is not None

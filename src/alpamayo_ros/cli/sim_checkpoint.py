@@ -44,6 +44,7 @@ class CheckpointSource:
             seeds come from the rollouts'.
         camera_ids: what it looks at.
         device: "cpu", "cuda", ... or "auto".
+        option: what named it, for the message that refuses it.
     """
 
     checkpoint: str
@@ -51,14 +52,16 @@ class CheckpointSource:
     options: PlanOptions | None = None
     camera_ids: tuple[int, ...] = USUAL_CAMERA_IDS
     device: str = "auto"
+    option: str = "--planner"
     _loaded: list[Alpamayo] = field(default_factory=list, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "checkpoint", or_shipped(self.checkpoint))
         folder = Path(self.checkpoint).expanduser()
         if not (folder / "config.json").is_file() and (folder.exists() or "/" not in self.checkpoint):
+            others = "expert, constant, " if self.option == "--planner" else ""
             raise InvalidInput(
-                f"--planner: expected expert, constant, a checkpoint's folder with config.json or a hub id "
+                f"{self.option}: expected {others}a checkpoint's folder with config.json or a hub id "
                 f"like nvidia/Alpamayo-1.5-10B, got {self.checkpoint!r}"
             )
 
@@ -83,13 +86,14 @@ class CheckpointSource:
         from alpamayo_ros.model.plan_options import recommended_options
 
         options = recommended_options(self.checkpoint) if self.options is None else self.options
-        return SeededPlanner(self._model(), options, seed=seed)
+        return SeededPlanner(self.model(), options, seed=seed)
 
     def prepare_frame(self) -> PrepareFrame | None:
         """Return the model's."""
-        return self._model().prepare_frame
+        return self.model().prepare_frame
 
-    def _model(self) -> Alpamayo:
+    def model(self) -> Alpamayo:
+        """Return the model, loaded when it is first asked for."""
         from alpamayo_ros.model import Alpamayo
 
         if not self._loaded:

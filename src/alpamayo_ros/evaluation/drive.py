@@ -102,9 +102,9 @@ class BagDrive:
         total = sum(self._bag.topics[topic].count for topic in topics)
         last_ns = 0
         for number, message in enumerate(self._bag.messages(topics), 1):
-            if message.topic in cameras and message.stamp_ns < after_ns - _LEAD_NS:
-                continue
             content = self._bag.decode(message)
+            if message.topic in cameras and stamp_of(content.header) < after_ns - _LEAD_NS:
+                continue
             if message.topic == INSTRUCTION_TOPIC:
                 assembler.set_instruction(str(content.data))
             elif message.topic == self._rig.odometry_topic:
@@ -194,16 +194,20 @@ def read_track(
     return DriveTrack(stamps, matrices, timing=timing)
 
 
-def with_odometry(bag: BagReader, rig: Rig, topic: str | None = None) -> Rig:
-    """Return the rig with the topic of a bag's odometry: the one given, else the rig's, else the only one.
+def rig_in_bag(bag: BagReader, rig: Rig, *, odometry: str | None = None) -> Rig:
+    """Return the rig by the topics of a bag: absolute ones, as our nodes record them.
+
+    Args:
+        bag: open for reading.
+        rig: its relative topics are in our nodes' namespace.
+        odometry: the topic of odometry; by default the rig's, else the bag's only one.
 
     Raises:
-        BagError: where the bag has no such topic, several and none is the rig's, or of another type.
+        BagError: where the bag has no such odometry, several and none is the rig's, or of another type.
     """
-    name = topic or rig.odometry_topic
-    absolute = name if name.startswith("/") else f"{NAMESPACE}/{name}"
+    absolute = _absolute(odometry or rig.odometry_topic)
     found = [t.name for t in bag.topics.values() if t.type_name == ODOMETRY_TYPE and t.count]
-    if absolute not in found and topic is None and len(found) == 1:
+    if absolute not in found and odometry is None and len(found) == 1:
         absolute = found[0]
     if absolute not in found:
         known = bag.topics.get(absolute)
@@ -211,7 +215,19 @@ def with_odometry(bag: BagReader, rig: Rig, topic: str | None = None) -> Rig:
             raise BagError(f"bag {bag.path}: expected {ODOMETRY_TYPE} on {absolute}, got {known.type_name}")
         have = f"that on {', '.join(found)}; choose one with --odometry" if found else "none at all"
         raise BagError(f"bag {bag.path}: expected odometry on {absolute}, got {have}")
-    return replace(rig, odometry_topic=absolute)
+    cameras = tuple(
+        replace(
+            camera,
+            topic=_absolute(camera.topic),
+            info_topic=None if camera.info_topic is None else _absolute(camera.info_topic),
+        )
+        for camera in rig.cameras
+    )
+    return replace(rig, odometry_topic=absolute, cameras=cameras)
+
+
+def _absolute(topic: str) -> str:
+    return topic if topic.startswith("/") else f"{NAMESPACE}/{topic}"
 
 
 def stamp_of(header: Any) -> int:

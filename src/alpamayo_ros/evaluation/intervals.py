@@ -20,7 +20,7 @@ class Estimate:
 
     Attributes:
         value: the figure; None where nothing is known.
-        ci95: its central 95 % interval, bootstrapped over scenes; None likewise.
+        ci95: its central 95 % interval, bootstrapped over scenes; None likewise, and of too few scenes.
         n: samples that it is of.
     """
 
@@ -29,8 +29,8 @@ class Estimate:
     n: int = 0
 
     def __post_init__(self) -> None:
-        if (self.value is None) != (self.ci95 is None):
-            raise InvalidInput(f"ci95: expected one exactly where there is a value, got {self}")
+        if self.value is None and self.ci95 is not None:
+            raise InvalidInput(f"ci95: expected none where there is no value, got {self}")
 
     def as_dict(self) -> dict[str, object]:
         """Return it as JSON holds it."""
@@ -41,18 +41,24 @@ class Estimate:
         }
 
 
-def mean_of(scenes: Sequence[str], values: Sequence[float | None]) -> Estimate:
+def mean_of(scenes: Sequence[str], values: Sequence[float | None], *, least_scenes: int = 1) -> Estimate:
     """Return the mean of the values that are known; of booleans it is their share.
 
     Args:
         scenes: of each value; drawn with replacement, each with all of its values.
         values: None for unknown.
+        least_scenes: with values of fewer there is no interval: a resample of one scene is that scene.
     """
-    return ratio_of_means(scenes, values, [None if value is None else 1.0 for value in values])
+    ones = [None if value is None else 1.0 for value in values]
+    return ratio_of_means(scenes, values, ones, least_scenes=least_scenes)
 
 
 def ratio_of_means(
-    scenes: Sequence[str], above: Sequence[float | None], below: Sequence[float | None]
+    scenes: Sequence[str],
+    above: Sequence[float | None],
+    below: Sequence[float | None],
+    *,
+    least_scenes: int = 1,
 ) -> Estimate:
     """Return the mean of `above` over the mean of `below`, where both are known, as pairs of a sample.
 
@@ -78,6 +84,8 @@ def ratio_of_means(
     total = sums.sum(axis=0)
     if total[1:].sum() == 0.0:
         return Estimate(n=len(known))
+    if len(names) < least_scenes:
+        return Estimate(float(total[0] / total[1]), None, len(known))
     generator = np.random.default_rng([_SEED, len(names)])
     weights = generator.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=RESAMPLES)
     drawn = weights @ sums

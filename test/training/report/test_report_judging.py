@@ -9,11 +9,11 @@ import pytest
 from report_factory import SAID, Knowing, Looking, known_samples
 
 from alpamayo_ros.evaluation.baselines import ConstantTurnPlanner
+from alpamayo_ros.evaluation.displacement import HORIZONS_S
 from alpamayo_ros.sim.planners import ConstantVelocityPlanner
 from alpamayo_ros.training.report.baselines import plan_of_labels
 from alpamayo_ros.training.report.figures import majority_guess, open_loop, reasoning
 from alpamayo_ros.training.report.judging import (
-    HORIZONS_S,
     MID_GREY,
     blanked,
     blindfolded,

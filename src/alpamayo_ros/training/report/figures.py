@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from alpamayo_ros.evaluation.displacement import HORIZONS_S
 from alpamayo_ros.evaluation.intervals import Estimate, mean_of, ratio_of_means
 from alpamayo_ros.safety.monitor import Agreement
 from alpamayo_ros.sim.scene import FAMILIES
-from alpamayo_ros.training.report.judging import HORIZONS_S, Judged
+from alpamayo_ros.training.report.judging import Judged
 from alpamayo_ros.types import InvalidInput
 
 Metric = Callable[[Judged], float]

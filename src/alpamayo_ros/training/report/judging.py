@@ -13,12 +13,12 @@ from typing import TypeAlias
 import numpy as np
 
 from alpamayo_ros.evaluation.component import component_of_text
+from alpamayo_ros.evaluation.displacement import HORIZONS_S, distances_m, waypoints_until
 from alpamayo_ros.safety.monitor import judge_reasoning
 from alpamayo_ros.training.report.draw import Drawn
 from alpamayo_ros.training.sample import SampleSource, TrainingSample
-from alpamayo_ros.types import WAYPOINT_INTERVAL_S, InvalidInput, Observation, Plan, Planner, require_finite
+from alpamayo_ros.types import InvalidInput, Observation, Plan, Planner, require_finite
 
-HORIZONS_S = (1.0, 3.0, 5.0, 6.4)
 UNNAMED = "nothing"
 """In place of a component, where a reasoning names none."""
 MID_GREY = 128
@@ -82,9 +82,8 @@ def judge(sample: TrainingSample, plan: Plan, *, scene_id: str) -> Judged:
             f"{sample.sample_id}: expected a plan of t0 {sample.observation.t0_ns} ns, got {plan.t0_ns}"
         )
     require_finite(f"{sample.sample_id}: xyz_in_rig_t0", plan.xyz_in_rig_t0)
-    away = plan.xyz_in_rig_t0[..., :2].astype(np.float64) - sample.future_xyz_in_rig_t0[:, :2]
-    distance_m = np.linalg.norm(away, axis=-1)
-    ade_m = np.stack([distance_m[:, : _waypoints(horizon_s)].mean(axis=1) for horizon_s in HORIZONS_S])
+    distance_m = distances_m(plan.xyz_in_rig_t0, sample.future_xyz_in_rig_t0)
+    ade_m = np.stack([distance_m[:, : waypoints_until(horizon_s)].mean(axis=1) for horizon_s in HORIZONS_S])
     named = component_of_text(plan.reasoning[plan.chosen])
     k = plan.num_samples
     as_expert = replace(
@@ -144,7 +143,3 @@ def blanked(observation: Observation) -> Observation:
     if isinstance(frames, np.ndarray):
         return replace(observation, frames=np.full_like(frames, MID_GREY))
     return replace(observation, frames=tuple(np.full_like(each, MID_GREY) for each in frames))
-
-
-def _waypoints(horizon_s: float) -> int:
-    return round(horizon_s / WAYPOINT_INTERVAL_S)
