@@ -1,16 +1,18 @@
-"""Make a synthetic driving bag, list what a bag holds, or repair one that was not closed."""
+"""Make a synthetic bag; list what a bag holds, look at its cameras, or repair one that was not closed."""
 
 from __future__ import annotations
 
 import argparse
 import re
 import time
+from dataclasses import replace
+from pathlib import Path
 
 from alpamayo_ros.types import InvalidInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `bag info`, `bag repair` and `bag synthetic`."""
+    """Declare `bag info`, `bag repair`, `bag look` and `bag synthetic`."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     info = actions.add_parser("info", help="list a bag's topics", description="List a bag's topics.")
     info.add_argument("bag", metavar="BAG", help="folder, .mcap or .db3 file")
@@ -21,6 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "they lie. Nothing readable is changed; an unreadable end is kept as FILE.cut.",
     )
     repair.add_argument("bag", metavar="BAG", help="folder or .mcap file")
+    what = "paint where the vehicle went into its cameras' pictures: a look at calibration, roles and stamps"
+    look = actions.add_parser("look", help=what, description=f"{what[0].upper()}{what[1:]}.")
+    look.add_argument("bag", metavar="BAG", help="folder, .mcap or .db3 file")
+    look.add_argument(
+        "--rig", default="default", help="rig file, or a name in config/rigs (default: default)"
+    )
+    look.add_argument("--odometry", metavar="TOPIC", help="as it is recorded (default: the rig file's)")
+    look.add_argument(
+        "--out", type=Path, default=Path("look.jpg"), metavar="FILE", help="picture (default: look.jpg)"
+    )
     synthetic = actions.add_parser(
         "synthetic",
         help="write a bag of drawn cameras and odometry on a winding road",
@@ -50,7 +62,8 @@ def image_size(text: str) -> tuple[int, int]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the chosen action."""
-    return {"info": _info, "repair": _repair, "synthetic": _synthetic}[arguments.action](arguments)
+    actions = {"info": _info, "repair": _repair, "look": _look, "synthetic": _synthetic}
+    return actions[arguments.action](arguments)
 
 
 def _info(arguments: argparse.Namespace) -> int:
@@ -86,6 +99,18 @@ def _repair(arguments: argparse.Namespace) -> int:
         cut = f"; cut off {result.problem}, {result.cut_bytes} bytes" if result.cut_bytes else ""
         kept = f" (see {result.name}{CUT_SUFFIX})" if result.cut_is_kept else ""
         print(f"{result.name}: completed, {result.messages} messages{cut}{kept}")
+    return 0
+
+
+def _look(arguments: argparse.Namespace) -> int:
+    from alpamayo_ros.datasets.driven_picture import write_driven_picture
+    from alpamayo_ros.sensing.rig import load_rig
+
+    rig = load_rig(arguments.rig)
+    if arguments.odometry:
+        rig = replace(rig, odometry_topic=arguments.odometry)
+    write_driven_picture(Path(arguments.bag), rig, arguments.out)
+    print(f"{arguments.out}: where the vehicle went must lie on the road")
     return 0
 
 

@@ -40,8 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    from alpamayo_ros.bags.errors import BagError
+    from alpamayo_ros.datasets.driven_picture import write_driven_picture
     from alpamayo_ros.datasets.physical_ai.package import require_package
-    from alpamayo_ros.datasets.physical_ai.to_bag import BagSettings, write_bag
+    from alpamayo_ros.datasets.physical_ai.to_bag import BagSettings, rig_of, write_bag
 
     out = arguments.out or Path(arguments.clip)
     if out.exists():
@@ -74,6 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     size = sum(file.stat().st_size for file in written.bag.iterdir())
+    look = written.bag / "look.jpg"
+    try:
+        write_driven_picture(written.bag, rig_of(clip), look)
+    except BagError as error:  # a clip may end before its egomotion begins, say; the bag is as it is
+        print(f"no picture     {error}")
     facts = ", ".join(
         clip.facts[name] for name in ("country", "platform_class", "split") if name in clip.facts
     )
@@ -86,4 +93,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"note           {remark}")
     print(f"bag            {written.bag} ({size / 1e6:.0f} MB in {time.perf_counter() - started_s:.0f} s)")
     print(f"rig            {written.rig_file}")
+    if look.is_file():
+        print(f"look at        {look}: where the vehicle went must lie on the road")
     return 0
