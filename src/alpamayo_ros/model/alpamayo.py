@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from alpamayo_ros.model.action_space import UnicycleActionSpace
+from alpamayo_ros.model.config import ModelConfig
 from alpamayo_ros.model.engine import Engine, Generated, PromptState, StopRule, TokenIds
 from alpamayo_ros.model.flow_matching import FlowMatching
 from alpamayo_ros.model.history_tokens import HistoryTokenizer
 from alpamayo_ros.model.images import ImagePreparer
-from alpamayo_ros.model.lean import fastest
 from alpamayo_ros.model.loading import OpenedCheckpoint, open_checkpoint, require_device, require_dtype
 from alpamayo_ros.model.network import AlpamayoNetwork, VisualFeatures
 from alpamayo_ros.model.plan_assembly import TextsOfPlans, assembled
 from alpamayo_ros.model.prompt import Prompt, PromptBuilder
 from alpamayo_ros.model.replay_inputs import ACTION_SHAPE, checked_noise, checked_tokens
+from alpamayo_ros.model.runners import runner_of
 from alpamayo_ros.model.sampling import MaskedTokens, TokenSampler, fresh_seed, initial_noise
 from alpamayo_ros.model.speculation import Drafter
 from alpamayo_ros.model.speed import SpeedOptions
@@ -39,6 +40,7 @@ from alpamayo_ros.types import (
 )
 
 _KEPT_PROMPTS = 16
+_PROMPT_TEXT = 200
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Alpamayo:
             network,
             image_token_id=tokenizer.image_pad_id,
             future_start_id=self._future_start_id,
-            runner=fastest(network) if speed.lean else None,
+            runner=runner_of(network, speed, prompt_tokens=_usual_prompt(config)),
             kept_layouts=kept_prompts,
         )
         # A cycle would keep the weights of a model that nobody has.
@@ -172,6 +174,24 @@ class Alpamayo:
     def vision_statistics(self) -> VisionStatistics:
         """How many images were encoded, and how many were found encoded."""
         return self._vision.statistics
+
+    @torch.inference_mode()
+    def encode_ahead(self, camera_id: int, stamp_ns: int, frame: UInt8Array) -> bool:
+        """Encode a frame that a plan is going to be made from, so that the plan finds it encoded.
+
+        It changes no plan, not by a bit: features depend on the frame's pixels alone.
+
+        Args:
+            camera_id: the camera.
+            stamp_ns: when it took the frame, as the observation will say.
+            frame: uint8 RGB [3, H, W], as it will be in the observation.
+
+        Returns:
+            Whether it was encoded: not if it is already, nor without a vision cache.
+        """
+        with self._lock:
+            self._require_engine()
+            return self._vision.encode_ahead(camera_id, stamp_ns, frame)
 
     @property
     def image_preparer(self) -> ImagePreparer:
@@ -369,20 +389,22 @@ class Alpamayo:
         noise: Tensor,
     ) -> Tensor:
         """Return the normalised actions, float32 [K, 64, 2] on the CPU."""
-        flow = FlowMatching(options.flow_steps)
         unguided = None
         if options.guidance_weight is not None and request.prompt.unguided_ids is not None:
-            context = engine.unguided_context(
+            unguided = engine.unguided_context(
                 state,
                 generated,
                 request.prompt.unguided_ids,
                 guided_ids=request.prompt.fused_ids,
                 grids=request.grids,
             )
-            unguided = engine.velocity(context)
-        velocity = engine.velocity(engine.expert_context(state, generated))
-        weight = options.guidance_weight
-        return flow.integrate(velocity, noise, unguided_velocity=unguided, guidance_weight=weight).cpu()
+        return engine.denoise(
+            engine.expert_context(state, generated),
+            noise,
+            flow=FlowMatching(options.flow_steps),
+            unguided=unguided,
+            guidance_weight=None if unguided is None else options.guidance_weight,
+        ).cpu()
 
     def _require_engine(self) -> Engine:
         if self._engine is None:
@@ -404,3 +426,9 @@ class Alpamayo:
             end_ids=self._end_ids,
             start_id=self._future_start_id,
         )
+
+
+def _usual_prompt(config: ModelConfig) -> int:
+    """Return about how many tokens a prompt of four cameras has."""
+    token_pixels = 32 * 32
+    return 4 * NUM_FRAMES * config.pixel_budget[1] // token_pixels + _PROMPT_TEXT

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from alpamayo_ros.model.expert_context import ExpertContext
+from alpamayo_ros.model.flow_matching import FlowMatching
 from alpamayo_ros.model.kv_cache import KeyValueCache
 from alpamayo_ros.model.lean import Runner
 from alpamayo_ros.model.network import AlpamayoNetwork, VelocityFunction, VisualFeatures
@@ -70,21 +72,6 @@ class Generated:
 
     token_ids: tuple[TokenIds, ...]
     cache: KeyValueCache
-
-
-@dataclass(frozen=True)
-class ExpertContext:
-    """What the expert attends to.
-
-    Attributes:
-        cache: K rows; action tokens are written behind its `length` entries.
-        positions: int64 [3, K, 64] of the action tokens.
-        attention_mask: bool [K, 1, 64, length + 64], or None where nothing is hidden.
-    """
-
-    cache: KeyValueCache
-    positions: Tensor
-    attention_mask: Tensor | None
 
 
 class Engine:
@@ -225,7 +212,7 @@ class Engine:
             fed = [(token, *guess) for token, guess in zip(tokens, guessed, strict=True)]
             hidden = self._read_on(prompt, cache, fed)
             with self._runner.autocast():
-                ahead = self._runner.logits(hidden.view(-1, hidden.shape[-1])).view(*hidden.shape[:2], -1)
+                ahead = self._runner.logits(hidden.flatten(0, 1)).view(*hidden.shape[:2], -1)
             read = 0
             cache.advance(1)
         return Generated(tuple(tuple(tokens) for tokens in generated), cache)
@@ -247,13 +234,8 @@ class Engine:
         """Read tokens [K][n] behind the cache's entries, not advancing it; return hidden [K, n, hidden]."""
         network = self._runner
         ids = torch.tensor(fed, device=network.device)
-        count = ids.shape[1]
-        mask = None
-        if count > 1:
-            entries = torch.arange(cache.length + count, device=network.device)
-            mask = (entries <= entries[cache.length :, None])[None, None]
         with network.autocast():
-            return network.read_tail(ids, cache.length + prompt.rope_delta, cache, attention_mask=mask)
+            return network.read_tail(ids, cache.length + prompt.rope_delta, cache)
 
     def _rows(self, prompt: PromptState, num_samples: int, limit: int) -> KeyValueCache:
         """Return a cache of K rows with the prompt in each: its own where there is one row and room."""
@@ -298,10 +280,8 @@ class Engine:
         longest = max(len(tail) for tail in tails)
         padded = torch.tensor([tail + (0,) * (longest - len(tail)) for tail in tails], device=device)
         cache = generated.cache.expanded(len(tails), shared + longest + NUM_WAYPOINTS, length=shared)
-        index = torch.arange(shared, shared + longest, device=device)
-        causal = torch.arange(shared + longest, device=device) <= index[:, None]
         with network.autocast():
-            network.read_tail(padded, shared + rope_delta, cache, attention_mask=causal[None, None])
+            network.read_tail(padded, shared + rope_delta, cache)
         cache.advance(longest)
         offsets = [self._offset(len(token_ids), tokens) for tokens in generated.token_ids]
         return self._context(cache, [offset + rope_delta for offset in offsets], offsets)
@@ -309,9 +289,7 @@ class Engine:
     def velocity(self, context: ExpertContext) -> VelocityFunction:
         """Return the flow's velocity as a function of x_t float32 [K, 64, 2] and t float32 [K, 1, 1]."""
         network = self._runner
-        step = network.velocity_function(
-            context.positions, context.cache, attention_mask=context.attention_mask
-        )
+        step = network.velocity_function(context)
 
         def velocity(actions: Tensor, time: Tensor) -> Tensor:
             with network.autocast():
@@ -319,20 +297,28 @@ class Engine:
 
         return velocity
 
+    def denoise(
+        self,
+        context: ExpertContext,
+        noise: Tensor,
+        *,
+        flow: FlowMatching,
+        unguided: ExpertContext | None = None,
+        guidance_weight: float | None = None,
+    ) -> Tensor:
+        """Return the actions that `flow` makes of noise, both float32 [K, 64, 2]; see FlowMatching.states."""
+        network = self._runner
+        with network.autocast():
+            return network.denoise(
+                context, noise, flow=flow, unguided=unguided, guidance_weight=guidance_weight
+            )
+
     def _offset(self, prompt_length: int, generated: TokenIds) -> int:
         if self._future_start_id in generated:
             return prompt_length + generated.index(self._future_start_id) + 1
         return prompt_length + len(generated)
 
     def _context(self, cache: KeyValueCache, first_positions: list[int], kept: list[int]) -> ExpertContext:
-        device = self._runner.device
         # Behind the longest row nothing is needed any more: the action tokens overwrite it.
         cache.length = max(kept)
-        waypoints = torch.arange(NUM_WAYPOINTS, device=device)
-        positions = torch.tensor(first_positions, device=device)[:, None] + waypoints
-        if len(set(kept)) == 1:
-            return ExpertContext(cache, positions.expand(3, -1, -1), None)
-        seen = torch.arange(cache.length, device=device) < torch.tensor(kept, device=device)[:, None]
-        own = torch.ones(len(kept), NUM_WAYPOINTS, dtype=torch.bool, device=device)
-        mask = torch.cat((seen, own), dim=1)[:, None, None].expand(-1, -1, NUM_WAYPOINTS, -1)
-        return ExpertContext(cache, positions.expand(3, -1, -1), mask)
+        return ExpertContext(cache, tuple(first_positions), tuple(kept))

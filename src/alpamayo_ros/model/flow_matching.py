@@ -20,6 +20,8 @@ from alpamayo_ros.types import InvalidInput
 
 Velocity: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(x [B, ...], t [B, 1, ...]) -> dx/dt like x."""
+StepVelocity: TypeAlias = Callable[[Tensor, int], Tensor]
+"""(x [B, ...], number of the step from 0) -> dx/dt like x."""
 
 _TIME_BETA = 1.5
 _TIME_MAX = 0.999
@@ -80,6 +82,35 @@ class FlowMatching:
         Raises:
             InvalidInput: if one of the two for guidance is missing, or `x0` is not float32 (float64).
         """
+        times = self.times(x0)
+        ones = x0.new_ones(len(x0), *[1] * (x0.ndim - 1))
+
+        def at(each: Velocity) -> StepVelocity:
+            return lambda x, step: each(x, times[step] * ones)
+
+        return self.states_by_step(
+            at(velocity),
+            x0,
+            unguided_velocity=None if unguided_velocity is None else at(unguided_velocity),
+            guidance_weight=guidance_weight,
+        )
+
+    def times(self, x0: Tensor) -> Tensor:
+        """Return when each step starts, and 1: [num_steps + 1] in the dtype of `x0` and beside it."""
+        return torch.linspace(0.0, 1.0, self.num_steps + 1, device=x0.device, dtype=x0.dtype)
+
+    def states_by_step(
+        self,
+        velocity: StepVelocity,
+        x0: Tensor,
+        *,
+        unguided_velocity: StepVelocity | None = None,
+        guidance_weight: float | None = None,
+    ) -> list[Tensor]:
+        """Return what `states` does, of velocities that are told a step's number in place of its time.
+
+        For those that have made beforehand what depends on the time alone.
+        """
         if (unguided_velocity is None) != (guidance_weight is None):
             given = "a weight alone" if unguided_velocity is None else "an unguided velocity alone"
             raise InvalidInput(
@@ -87,14 +118,12 @@ class FlowMatching:
             )
         if x0.dtype not in (torch.float32, torch.float64):
             raise InvalidInput(f"x0: expected float32 (or float64), got {x0.dtype}")
-        times = torch.linspace(0.0, 1.0, self.num_steps + 1, device=x0.device, dtype=x0.dtype)
-        ones = x0.new_ones(len(x0), *[1] * (x0.ndim - 1))
         states = [x0]
-        for start, end in itertools.pairwise(times):
-            x, t = states[-1], start * ones
-            v = velocity(x, t).to(x.dtype)
+        for step, (start, end) in enumerate(itertools.pairwise(self.times(x0))):
+            x = states[-1]
+            v = velocity(x, step).to(x.dtype)
             if unguided_velocity is not None and guidance_weight is not None:
-                unguided = unguided_velocity(x, t).to(x.dtype)
+                unguided = unguided_velocity(x, step).to(x.dtype)
                 v = (1 - guidance_weight) * unguided + guidance_weight * v
             states.append(x + (end - start) * v)
         return states

@@ -70,8 +70,16 @@ class KeyValueCache:
         the unguided branch from the part of the prompt that it shares.
         """
         length = self.length if length is None else length
+        other = self._empty(batch, capacity)
+        for ours, theirs in zip(self.keys + self.values, other.keys + other.values, strict=True):
+            theirs[:, :, :length] = ours[:, :, :length]
+        other.length = length
+        return other
+
+    def _empty(self, batch: int, capacity: int) -> KeyValueCache:
+        """Return a cache without entries, otherwise like this one."""
         _, kv_heads, _, head_dim = self.keys[0].shape
-        other = KeyValueCache(
+        return KeyValueCache(
             len(self.keys),
             batch=batch,
             kv_heads=kv_heads,
@@ -80,7 +88,14 @@ class KeyValueCache:
             dtype=self.keys[0].dtype,
             device=self.keys[0].device,
         )
-        for ours, theirs in zip(self.keys + self.values, other.keys + other.values, strict=True):
-            theirs[:, :, :length] = ours[:, :, :length]
-        other.length = length
-        return other
+
+
+def causal_behind(length: int, count: int, device: torch.device) -> Tensor | None:
+    """Return what `count` tokens behind `length` entries attend to, bool [1, 1, count, length + count].
+
+    All that is before them and themselves; None for a single one, which attends to all.
+    """
+    if count == 1:
+        return None
+    entries = torch.arange(length + count, device=device)
+    return (entries <= entries[length:, None])[None, None]

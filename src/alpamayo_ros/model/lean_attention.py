@@ -2,24 +2,73 @@
 
 PyTorch's kernel is the rule. On a CPU with oneDNN, many queries at once are faster as plain products with a
 softmax between them: the kernel's own products are BLAS calls, which on some processors run at half width.
+attention_calibration.py measures the ways and makes a choice for each phase of a plan.
+
+Keys and values are never expanded to the queries' heads unless a choice says so: queries that share a head
+are laid one behind the other as more queries of that head ("rows"), which is the same sums by definition and
+goes with any mask and any kernel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from alpamayo_ros.types import InvalidInput
+
 LinearFunction: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """(x [rows, in], weight [out, in], bias [out] or None) -> [rows, out]."""
+Phase: TypeAlias = Literal["prefill", "decode", "verify", "denoise"]
+"""The prompt; one token; several tokens behind it; the expert's 64."""
+
+PHASES: tuple[Phase, ...] = ("prefill", "decode", "verify", "denoise")
+RULE = "rule"
+LAYOUTS = ("gqa", "rows", "expanded")
+KERNELS = ("", "flash", "efficient", "cudnn")
+OWN_WAYS = ("products", "matmul")
 
 _LEAST_QUERIES = 32
 """Fewer are faster by PyTorch's kernel (measured: 16 queries over 424 keys take 77 us by it, 104 by ours)."""
 _CAUSAL_BLOCK = 192
 """Queries whose keys are cut at the last one's: most of what causality hides is not computed."""
+
+
+@dataclass(frozen=True)
+class AttentionChoice:
+    """Which way is taken in which phase.
+
+    A way is "rule"; "products" (oneDNN's, float32 on a CPU, without a mask); "matmul" (batched products with
+    a softmax in float32 between them); or LAYOUT or LAYOUT/KERNEL of PyTorch's kernel: "gqa" (grouped by the
+    kernel), "rows", "expanded", each by "flash", "efficient" or "cudnn", or by PyTorch's own choice.
+
+    Raises:
+        InvalidInput: for another way.
+    """
+
+    prefill: str = RULE
+    decode: str = RULE
+    verify: str = RULE
+    denoise: str = RULE
+
+    def __post_init__(self) -> None:
+        for phase in PHASES:
+            way = self.way(phase)
+            layout, _, kernel = way.partition("/")
+            if not (way in (RULE, *OWN_WAYS) or (layout in LAYOUTS and kernel in KERNELS)):
+                raise InvalidInput(
+                    f"attention of {phase}: expected {RULE}, {', '.join(OWN_WAYS)} or one of "
+                    f"{', '.join(LAYOUTS)} with /{', /'.join(KERNELS[1:])} or nothing, got {way!r}"
+                )
+
+    def way(self, phase: Phase) -> str:
+        """Return the way of a phase."""
+        return str(getattr(self, phase))
 
 
 def attend(
@@ -30,6 +79,7 @@ def attend(
     mask: Tensor | None = None,
     causal: bool = False,
     product: LinearFunction | None = None,
+    way: str = RULE,
 ) -> Tensor:
     """Return what queries [B, heads, L, head_dim] read, same shape.
 
@@ -37,20 +87,78 @@ def attend(
         query: of `heads` heads.
         keys: [B, kv_heads, entries, head_dim]; each serves heads / kv_heads neighbouring heads.
         values: like `keys`.
-        mask: bool [B or 1, 1, L, entries], True where attended; None hides nothing.
+        mask: bool [B or 1, 1, L or 1, entries], True where attended; None hides nothing.
         causal: query i reads entries 0 ... i; without a mask, and with as many entries as queries.
         product: oneDNN's product where that is faster than PyTorch's kernel, or None.
+        way: see AttentionChoice. One that cannot do what is asked for gives way to the rule's ("products"
+            with a mask) or to "gqa" (the others where causal).
     """
-    if product is not None and mask is None and query.shape[2] >= _LEAST_QUERIES:
-        return _by_products(query, keys, values, causal=causal, product=product)
     share = query.shape[1] // keys.shape[1]
-    if share > 1 and mask is not None and query.device.type == "cuda":
-        # CUDA's kernels take a mask or groups; given both, all scores are written out.
+    layout, _, kernel = way.partition("/")
+    if way == RULE or (way == "products" and (product is None or mask is not None)):
+        layout = _rule(query, share, masked=mask is not None, product=product)
+    if layout == "products" and product is not None:
+        return _by_products(query, keys, values, causal=causal, product=product)
+    if layout == "matmul" and not causal:
+        return _by_matmul(query, keys, values, mask=mask)
+    if share > 1 and layout == "expanded":
         keys, values = keys.repeat_interleave(share, 1), values.repeat_interleave(share, 1)
         share = 1
-    return functional.scaled_dot_product_attention(
-        query, keys, values, attn_mask=mask, is_causal=causal, enable_gqa=share > 1
-    )
+    with _kernel(kernel):
+        if share > 1 and layout == "rows" and not causal:
+            return _by_rows(query, keys, values, mask=mask)
+        if mask is not None:
+            mask = mask.expand(-1, -1, query.shape[2], -1)
+        return functional.scaled_dot_product_attention(
+            query, keys, values, attn_mask=mask, is_causal=causal, enable_gqa=share > 1
+        )
+
+
+def _rule(query: Tensor, share: int, *, masked: bool, product: LinearFunction | None) -> str:
+    if product is not None and not masked and query.shape[2] >= _LEAST_QUERIES:
+        return "products"
+    # CUDA's kernels take a mask or groups; given both, all scores are written out.
+    return "rows" if masked and share > 1 and query.device.type == "cuda" else "gqa"
+
+
+def _kernel(name: str) -> AbstractContextManager[object]:
+    if not name:
+        return nullcontext()
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    backends = {
+        "flash": SDPBackend.FLASH_ATTENTION,
+        "efficient": SDPBackend.EFFICIENT_ATTENTION,
+        "cudnn": SDPBackend.CUDNN_ATTENTION,
+    }
+    context: AbstractContextManager[object] = sdpa_kernel(backends[name])
+    return context
+
+
+def _grouped(query: Tensor, groups: int, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return queries [B, groups, share * L, head_dim] and their mask [B or 1, 1, share * L or 1, entries]."""
+    batch, heads, count, dim = query.shape
+    share = heads // groups
+    if mask is not None and mask.shape[2] > 1:
+        mask = mask[:, :, None].expand(-1, -1, share, -1, -1).flatten(2, 3)
+    return query.reshape(batch, groups, share * count, dim), mask
+
+
+def _by_rows(query: Tensor, keys: Tensor, values: Tensor, *, mask: Tensor | None) -> Tensor:
+    grouped, mask = _grouped(query, keys.shape[1], mask)
+    if mask is not None:
+        mask = mask.expand(-1, -1, grouped.shape[2], -1)
+    read = functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask)
+    return read.reshape(query.shape)
+
+
+def _by_matmul(query: Tensor, keys: Tensor, values: Tensor, *, mask: Tensor | None) -> Tensor:
+    grouped, mask = _grouped(query * query.shape[-1] ** -0.5, keys.shape[1], mask)
+    scores = (grouped @ keys.transpose(-1, -2)).float()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    read = scores.softmax(dim=-1).to(values.dtype) @ values
+    return read.reshape(query.shape)
 
 
 def _by_products(

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alpamayo_ros.model.lean_attention import LinearFunction, attend
+from alpamayo_ros.model.lean_attention import AttentionChoice, LinearFunction, Phase, attend
 from alpamayo_ros.model.network import CacheLike
 
 Rotation: TypeAlias = tuple[Tensor, Tensor]
@@ -50,12 +50,20 @@ class LeanLayers:
         model: a Qwen3VLTextModel; its projections' parameters are made views of fused ones.
         config: its text config.
         linear: see `linear_function`.
+        attention: which way is taken in which phase; None is the rule's.
 
     Raises:
         CannotBeLean: for layers with biases or another activation, or that are not plain Qwen3-VL layers.
     """
 
-    def __init__(self, model: nn.Module, config: Any, linear: LinearFunction) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: Any,
+        linear: LinearFunction,
+        *,
+        attention: AttentionChoice | None = None,
+    ) -> None:
         if config.hidden_act != "silu":
             raise CannotBeLean(f"hidden_act: expected silu, got {config.hidden_act}")
         self._heads = int(config.num_attention_heads)
@@ -63,6 +71,8 @@ class LeanLayers:
         self._head_dim = int(config.head_dim)
         self._eps = float(config.rms_norm_eps)
         self._linear = linear
+        self._product = None if linear is functional.linear else linear
+        self._attention = attention or AttentionChoice()
         modules: Any = model.layers
         for layer in modules:
             _check(layer)
@@ -80,8 +90,8 @@ class LeanLayers:
         rotation: Rotation,
         cache: CacheLike,
         *,
+        phase: Phase,
         mask: Tensor | None = None,
-        causal: bool = False,
     ) -> Tensor:
         """Return hidden states [B, L, hidden] behind layer `index`; keys and values go to the cache.
 
@@ -90,27 +100,41 @@ class LeanLayers:
             index: of the layer.
             rotation: of the L tokens.
             cache: written to, not advanced.
-            mask: bool [B or 1, 1, L, entries], True where attended; None is all that the cache gives.
-            causal: attend to no later token; for an empty cache alone, and without a mask.
+            phase: what reads. "prefill" attends to no later token; it is for an empty cache, without a mask.
+            mask: bool [B or 1, 1, L or 1, entries], True where attended; None is all that the cache gives.
         """
         batch, length, width = hidden.shape
         layer, flat = self._layers[index], hidden.view(-1, width)
         query, keys, values = self._projected(flat, layer, rotation, (batch, length), cache, index)
-        attended = self._attended(query, keys, values, mask=mask, causal=causal)
+        attended = self._attended(query, keys, values, mask=mask, phase=phase)
         return self._rest(flat, attended, layer).view(batch, length, width)
 
-    def last_through(self, hidden: Tensor, index: int, rotation: Rotation, cache: CacheLike) -> Tensor:
-        """Return what `through` gives for the last token alone, [B, 1, hidden].
+    def last_through(
+        self,
+        hidden: Tensor,
+        index: int,
+        rotation: Rotation,
+        cache: CacheLike,
+        *,
+        last: Tensor | None = None,
+    ) -> Tensor:
+        """Return what `through` gives in a prompt for the last token alone, [B, 1, hidden].
 
         Of the last layer nobody needs more; keys and values of all tokens go to the cache all the same.
+        `last` int64 [1] says which token it is where others follow, which it does not attend to.
         """
         batch, length, width = hidden.shape
         layer = self._layers[index]
         query, keys, values = self._projected(
             hidden.view(-1, width), layer, rotation, (batch, length), cache, index
         )
-        attended = self._attended(query[:, :, -1:], keys, values, mask=None, causal=False)
-        return self._rest(hidden[:, -1], attended, layer).view(batch, 1, width)
+        if last is None:
+            query, left, mask = query[:, :, -1:], hidden[:, -1], None
+        else:
+            query, left = query.index_select(2, last), hidden.index_select(1, last)[:, 0]
+            mask = (torch.arange(length, device=last.device) <= last)[None, None, None]
+        attended = self._attended(query, keys, values, mask=mask, phase="decode")
+        return self._rest(left, attended, layer).view(batch, 1, width)
 
     def normed(self, hidden: Tensor) -> Tensor:
         """Return the model's last norm of hidden states."""
@@ -135,10 +159,17 @@ class LeanLayers:
         return query_key[:, :, :heads].transpose(1, 2), keys, values
 
     def _attended(
-        self, query: Tensor, keys: Tensor, values: Tensor, *, mask: Tensor | None, causal: bool
+        self, query: Tensor, keys: Tensor, values: Tensor, *, mask: Tensor | None, phase: Phase
     ) -> Tensor:
-        product = None if self._linear is functional.linear else self._linear
-        attended = attend(query, keys, values, mask=mask, causal=causal, product=product)
+        attended = attend(
+            query,
+            keys,
+            values,
+            mask=mask,
+            causal=phase == "prefill",
+            product=self._product,
+            way=self._attention.way(phase),
+        )
         return attended.transpose(1, 2).reshape(-1, self._heads * self._head_dim)
 
     def _rest(self, flat: Tensor, attended: Tensor, layer: _Layer) -> Tensor:

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from alpamayo_ros.model.action_proj import ActionInProj, FourierFeatures
 from alpamayo_ros.model.config import ACTION_DIMS, ActionInProjConfig, CheckpointError
-from alpamayo_ros.model.kv_cache import KeyValueCache
+from alpamayo_ros.model.expert_context import ExpertContext
+from alpamayo_ros.model.flow_matching import FlowMatching
+from alpamayo_ros.model.kv_cache import KeyValueCache, causal_behind
 
 VelocityFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(x_t float32 [B, 64, 2], t float32 [B, 1, 1]) -> velocity float32 [B, 64, 2]."""
@@ -219,18 +221,15 @@ class AlpamayoNetwork(nn.Module):
         """Read a prompt of one row into an empty cache; return the last token's hidden state [1, hidden]."""
         return self.read(embeds, positions, cache, visual=visual, visual_index=visual_index)[:, -1]
 
-    def read_tail(
-        self, token_ids: Tensor, first_position: int, cache: CacheLike, *, attention_mask: Tensor | None
-    ) -> Tensor:
-        """Read text tokens [B, L] from a position on; return normed hidden states [B, L, hidden].
+    def read_tail(self, token_ids: Tensor, first_position: int, cache: KeyValueCache) -> Tensor:
+        """Read text tokens [B, L] behind a cache's entries; return normed hidden states [B, L, hidden].
 
-        `attention_mask` as for `read`; None for a single token.
+        The first stands at `first_position`. Each attends to the valid entries and to those before it.
         """
         batch, count = token_ids.shape
         places = torch.arange(first_position, first_position + count, device=self.device)
-        return self.read(
-            self.embed(token_ids), places.expand(3, batch, -1), cache, attention_mask=attention_mask
-        )
+        mask = causal_behind(cache.length, count, self.device)
+        return self.read(self.embed(token_ids), places.expand(3, batch, -1), cache, attention_mask=mask)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the vocabulary's logits, float32, of hidden states [..., hidden]."""
@@ -256,20 +255,36 @@ class AlpamayoNetwork(nn.Module):
         velocity: Tensor = self.action_out_proj(self.expert.norm(hidden))
         return velocity.float()
 
-    def velocity_function(
-        self, positions: Tensor, cache: KeyValueCache, *, attention_mask: Tensor | None
-    ) -> VelocityFunction:
-        """Return `velocity` over a cache as a function of actions and time; a mask of None hides nothing."""
-        if attention_mask is None:
+    def velocity_function(self, context: ExpertContext) -> VelocityFunction:
+        """Return `velocity` over a context as a function of actions and time."""
+        positions, mask, cache = context.positions(), context.attention_mask(), context.cache
+        if mask is None:
             entries = cache.length + positions.shape[-1]
-            attention_mask = torch.ones(1, 1, 1, entries, dtype=torch.bool, device=self.device)
-            attention_mask = attention_mask.expand(-1, -1, positions.shape[-1], -1)
-        mask = attention_mask
+            mask = torch.ones(1, 1, 1, entries, dtype=torch.bool, device=self.device)
+            mask = mask.expand(-1, -1, positions.shape[-1], -1)
+        seen = mask
 
         def velocity(actions: Tensor, time: Tensor) -> Tensor:
-            return self.velocity(actions, time, positions, cache, attention_mask=mask)
+            return self.velocity(actions, time, positions, cache, attention_mask=seen)
 
         return velocity
+
+    def denoise(
+        self,
+        context: ExpertContext,
+        noise: Tensor,
+        *,
+        flow: FlowMatching,
+        unguided: ExpertContext | None = None,
+        guidance_weight: float | None = None,
+    ) -> Tensor:
+        """Return the actions that `flow` makes of noise, both float32 [K, 64, 2]; see FlowMatching.states."""
+        return flow.integrate(
+            self.velocity_function(context),
+            noise,
+            unguided_velocity=None if unguided is None else self.velocity_function(unguided),
+            guidance_weight=guidance_weight,
+        )
 
     def new_cache(self, *, batch: int, capacity: int) -> KeyValueCache:
         """Return an empty cache in the network's dtype and device."""

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from alpamayo_ros.types import InvalidInput
 
+GRAPHS = ("auto", "off", "buffers")
+ATTENTIONS = ("auto", "rule", "measured")
+
 
 @dataclass(frozen=True)
 class SpeedOptions:
@@ -22,6 +25,10 @@ class SpeedOptions:
         vision_cache_bytes: the same as a size, of the features and of the pixels that they belong to.
         prompt_reuse: keep what the prompts of one rig and instruction have in common.
         speculation: guess the reasoning from the last plans' and read several tokens in one pass.
+        graphs: "auto" replays CUDA graphs on a GPU and does nothing elsewhere; "off" never does; "buffers"
+            runs on the graphs' fixed buffers without capturing, on any device. Of lean layers alone.
+        attention: "measured" tries each way at loading and takes the fastest for each phase, "rule" goes by
+            what was measured once; "auto" measures on a GPU. Of lean layers alone.
     """
 
     lean: bool = True
@@ -29,15 +36,26 @@ class SpeedOptions:
     vision_cache_bytes: int = 512 * 2**20
     prompt_reuse: bool = True
     speculation: bool = True
+    graphs: str = "auto"
+    attention: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("vision_cache_images", "vision_cache_bytes"):
             if getattr(self, name) < 0:
                 raise InvalidInput(f"{name}: expected zero or more, got {getattr(self, name)}")
+        for name, known in (("graphs", GRAPHS), ("attention", ATTENTIONS)):
+            if getattr(self, name) not in known:
+                raise InvalidInput(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
 
     @classmethod
     def plain(cls) -> SpeedOptions:
         """Return everything switched off: the library's modules, all images at every plan."""
         return cls(
-            lean=False, vision_cache_images=0, vision_cache_bytes=0, prompt_reuse=False, speculation=False
+            lean=False,
+            vision_cache_images=0,
+            vision_cache_bytes=0,
+            prompt_reuse=False,
+            speculation=False,
+            graphs="off",
+            attention="rule",
         )

@@ -24,10 +24,17 @@ _Key = tuple[int, int, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class VisionStatistics:
-    """What a cache did since it was made, and what it holds: images found and encoded, images and bytes."""
+    """What a cache did since it was made, and what it holds.
+
+    Attributes:
+        hits, misses: images that a plan found encoded, and those that it had to encode itself.
+        ahead: images that were encoded before a plan asked.
+        images, held_bytes: what is held.
+    """
 
     hits: int = 0
     misses: int = 0
+    ahead: int = 0
     images: int = 0
     held_bytes: int = 0
 
@@ -65,30 +72,45 @@ class VisionCache:
         self._encode = encode
         self._max_images, self._max_bytes = max_images, max_bytes
         self._entries: OrderedDict[_Key, list[_Entry]] = OrderedDict()
-        self._hits = self._misses = self._images = self._bytes = 0
+        self._hits = self._misses = self._ahead = self._images = self._bytes = 0
 
     @property
     def statistics(self) -> VisionStatistics:
         """What it did and what it holds."""
-        return VisionStatistics(self._hits, self._misses, self._images, self._bytes)
+        return VisionStatistics(self._hits, self._misses, self._ahead, self._images, self._bytes)
 
     def features(self, camera_id: int, stamp_ns: int, image: UInt8Array) -> VisualFeatures:
         """Return the features of one image, uint8 [3, H, W], that `camera_id` took at `stamp_ns`."""
         key = (camera_id, stamp_ns, image.shape)
-        for entry in self._entries.get(key, ()):
-            if np.array_equal(entry.pixels, image):
-                self._hits += 1
-                self._entries.move_to_end(key)
-                return entry.features
+        entry = self._find(key, image)
+        if entry is not None:
+            self._hits += 1
+            self._entries.move_to_end(key)
+            return entry.features
         self._misses += 1
         features = self._encode(image)
         self._keep(key, image, features)
         return features
 
+    def encode_ahead(self, camera_id: int, stamp_ns: int, image: UInt8Array) -> bool:
+        """Encode an image that may be asked for later; returns False if it is there, or nothing is kept."""
+        key = (camera_id, stamp_ns, image.shape)
+        if not self._max_images or self._find(key, image) is not None:
+            return False
+        self._ahead += 1
+        self._keep(key, image, self._encode(image))
+        return True
+
     def clear(self) -> None:
         """Forget all images; counts go on."""
         self._entries.clear()
         self._images = self._bytes = 0
+
+    def _find(self, key: _Key, image: UInt8Array) -> _Entry | None:
+        for entry in self._entries.get(key, ()):
+            if np.array_equal(entry.pixels, image):
+                return entry
+        return None
 
     def _keep(self, key: _Key, image: UInt8Array, features: VisualFeatures) -> None:
         nbytes = image.nbytes + sum(part.nbytes for part in (features.embeds, *features.deepstack))
