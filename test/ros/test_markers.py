@@ -14,9 +14,10 @@ from visualization_msgs.msg import Marker
 
 from alpamayo_ros.ros import autoware
 from alpamayo_ros.ros.conversions import pose_to_matrix, stamp_to_ns
-from alpamayo_ros.ros.markers import Footprint, plan_to_markers
+from alpamayo_ros.ros.markers import plan_to_markers
 from alpamayo_ros.ros.plan_conversions import PlanStatus
 from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.viz.footprint import Footprint
 
 CAR = Footprint(length_m=4.9, width_m=1.9, rear_overhang_m=1.0)
 

@@ -17,7 +17,7 @@ from alpamayo_ros.ros.driver_messages import (
     route_to_markers,
     route_to_msg,
 )
-from alpamayo_ros.ros.markers import Footprint, plan_to_markers
+from alpamayo_ros.ros.markers import plan_to_markers
 from alpamayo_ros.ros.plan_conversions import plan_to_msg
 from alpamayo_ros.ros.qos import latched_qos, no_publisher_events, output_qos
 from alpamayo_ros.ros.sim_messages import (
@@ -39,8 +39,7 @@ from alpamayo_ros.sim.images import image_size
 from alpamayo_ros.sim.protocol.convert import camera_model
 from alpamayo_ros.sim.protocol.egodriver_messages import DriveSession, Egomotion
 from alpamayo_ros.types import InvalidInput, camera_name
-
-VEHICLE = Footprint(length_m=4.9, width_m=1.9, rear_overhang_m=1.0)
+from alpamayo_ros.viz.footprint import PASSENGER_CAR
 
 
 class SessionTopics:
@@ -163,7 +162,7 @@ class SessionTopics:
                     plan,
                     pose,
                     odometry_frame=self.local_frame,
-                    footprint=VEHICLE,
+                    footprint=PASSENGER_CAR,
                     lifetime_ns=round(self._max_plan_age_s * 1e9),
                     status=published.status,
                     reason=published.status_reason,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,8 @@ from alpamayo_ros.ros.conversions import (
 )
 from alpamayo_ros.ros.plan_conversions import PlanStatus
 from alpamayo_ros.sensing.rigid import Matrix4
-from alpamayo_ros.types import InvalidInput, Plan
+from alpamayo_ros.types import Plan
+from alpamayo_ros.viz.footprint import Footprint
 
 if TYPE_CHECKING:
     from std_msgs.msg import ColorRGBA
@@ -34,33 +34,6 @@ _STATUS_RGB = {
     PlanStatus.UNCHECKED: np.array([0.65, 0.65, 0.65]),
 }
 _SLOW_RGB, _FAST_RGB = np.array([1.0, 0.55, 0.0]), np.array([0.1, 0.8, 0.3])
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """A vehicle's outline on the ground, m, about the rear axle's centre.
-
-    Raises:
-        InvalidInput: for a length or width that is not positive, or an overhang longer than the vehicle.
-    """
-
-    length_m: float
-    width_m: float
-    rear_overhang_m: float
-
-    def __post_init__(self) -> None:
-        if not (self.length_m > 0 and self.width_m > 0 and 0 <= self.rear_overhang_m <= self.length_m):
-            raise InvalidInput(
-                "footprint: expected positive length and width and an overhang within the length, got "
-                f"length {self.length_m} m, width {self.width_m} m, rear overhang {self.rear_overhang_m} m"
-            )
-
-    def corners_in_rig(self) -> NDArray[np.float64]:
-        """Return the closed outline, float64 [5, 3] m, from the rear left corner clockwise."""
-        rear, front, side = -self.rear_overhang_m, self.length_m - self.rear_overhang_m, self.width_m / 2
-        return np.array(
-            [(rear, side, 0), (front, side, 0), (front, -side, 0), (rear, -side, 0), (rear, side, 0)]
-        )
 
 
 def plan_to_markers(

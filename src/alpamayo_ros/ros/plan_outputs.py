@@ -12,10 +12,11 @@ from alpamayo_ros.msg import Plan as PlanMsg
 from alpamayo_ros.msg import StageTimesStamped
 from alpamayo_ros.ros import autoware
 from alpamayo_ros.ros.conversions import path_to_msg, text_to_ros
-from alpamayo_ros.ros.markers import Footprint, plan_to_markers
+from alpamayo_ros.ros.markers import plan_to_markers
 from alpamayo_ros.ros.plan_conversions import PlanStatus, PublishedPlan
 from alpamayo_ros.ros.planner_parameters import PlannerSettings
 from alpamayo_ros.ros.qos import on_missed_deadline, output_qos, overridable, plan_qos
+from alpamayo_ros.viz.footprint import Footprint
 
 
 class PlanOutputs:

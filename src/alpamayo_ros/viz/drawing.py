@@ -19,6 +19,8 @@ _NONE: Points = np.zeros((0, 3))
 class PlanDrawing:
     """What is drawn of a plan, in the rig frame at the time of the picture.
 
+    Any other level frame does, too (the rig frame at t0, say), if the camera's pose is given in it.
+
     Attributes:
         path: [N, 3] m, where the chosen candidate leads from here on; N is 0 where there is no plan.
         path_times_s: [N], after the picture's time, when the vehicle is to be there; rising.

@@ -17,6 +17,7 @@ _INK: RGB = (255, 255, 255)
 _STATUS_OPACITY = 225
 _LINES_A_HEIGHT = 25.0
 _SMALLEST_PX = 10
+_BRIGHT = 480
 
 Sprite = tuple[UInt8Array, UInt8Array]
 """What is left of the picture below, 0 … 255, and what is added to it; both [h, w, 3]."""
@@ -34,24 +35,46 @@ def paint_labels(
         corner: a word for the upper right corner.
     """
     height, width = image_rgb.shape[:2]
-    size_px = max(_SMALLEST_PX, round(min(height, width * 9 / 16) / _LINES_A_HEIGHT))
+    size_px = text_size_px(image_rgb)
     right = 0
     if corner:
-        sprite = _chip(corner, size_px, None)
+        sprite = _chip(corner, size_px, _INK, _VEIL)
         right = sprite[0].shape[1]
         _put(image_rgb, sprite, width - right, 0)
     if drawing is None:
         return
-    status = _chip(status_text(drawing), size_px, STATUS_COLOURS[drawing.status])
-    _put(image_rgb, status, 0, 0)
-    room = width - right - status[0].shape[1]
-    facts = _fitting(fact_texts(drawing), size_px, room)
-    if facts:
-        _put(image_rgb, _chip(facts, size_px, None), status[0].shape[1], 0)
+    paint_state(image_rgb, drawing, room_px=width - right)
     words = spoken_text(drawing)
     if words:
         panel = _panel(words, size_px, width, reasoning_lines)
         _put(image_rgb, panel, 0, height - panel[0].shape[0])
+
+
+def paint_state(image_rgb: UInt8Array, drawing: PlanDrawing, *, room_px: int | None = None) -> None:
+    """Write status, speed, latency and notes into the upper left corner, as many as there is room for."""
+    size_px = text_size_px(image_rgb)
+    colour = STATUS_COLOURS[drawing.status]
+    ink = (0, 0, 0) if sum(colour) > _BRIGHT else _INK
+    status = _chip(status_text(drawing), size_px, ink, (*colour, _STATUS_OPACITY), bold=True)
+    taken = status[0].shape[1]
+    _put(image_rgb, status, 0, 0)
+    facts = _fitting(fact_texts(drawing), size_px, (room_px or image_rgb.shape[1]) - taken)
+    if facts:
+        _put(image_rgb, _chip(facts, size_px, _INK, _VEIL), taken, 0)
+
+
+def paint_chip(
+    image_rgb: UInt8Array, text: str, *, at: tuple[int, int], size_px: int, ink: RGB, right: bool = False
+) -> None:
+    """Write one line without a veil, its upper left (or right) corner at x, y."""
+    sprite = _chip(text, size_px, ink, (0, 0, 0, 0))
+    _put(image_rgb, sprite, at[0] - (sprite[0].shape[1] if right else 0), at[1])
+
+
+def text_size_px(image_rgb: UInt8Array) -> int:
+    """Return the height of letters that suits a picture."""
+    height, width = image_rgb.shape[:2]
+    return max(_SMALLEST_PX, round(min(height, width * 9 / 16) / _LINES_A_HEIGHT))
 
 
 def status_text(drawing: PlanDrawing) -> str:
@@ -76,6 +99,7 @@ def spoken_text(drawing: PlanDrawing) -> str:
     return drawing.reasoning
 
 
+@lru_cache(maxsize=128)
 def _fitting(facts: tuple[str, ...], size_px: int, room_px: int) -> str:
     """Return as many facts as there is room for."""
     shown = list(facts)
@@ -92,18 +116,17 @@ def _line_px(size_px: int) -> int:
     return round(1.3 * size_px)
 
 
-@lru_cache(maxsize=64)
-def _chip(text: str, size_px: int, colour: RGB | None) -> Sprite:
-    """Return one line on a veil, or in bold on a colour."""
+@lru_cache(maxsize=128)
+def _chip(
+    text: str, size_px: int, ink: RGB, background: tuple[int, int, int, int], *, bold: bool = False
+) -> Sprite:
+    """Return one line on a background RGBA."""
     from PIL import Image, ImageDraw
 
-    face = font(size_px, bold=colour is not None)
+    face = font(size_px, bold=bold)
     pad = _pad(size_px)
     width = round(face.getlength(text)) + 2 * pad
-    background = _VEIL if colour is None else (*colour, _STATUS_OPACITY)
     canvas = Image.new("RGBA", (width, _line_px(size_px) + pad), background)
-    dark = colour is not None and sum(colour) > 480
-    ink = (0, 0, 0) if dark else _INK
     ImageDraw.Draw(canvas).text((pad, pad // 2), text, font=face, fill=(*ink, 255))
     return _sprite(np.array(canvas))
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-import cv2
 import numpy as np
 
 from alpamayo_ros.sensing.camera_models import CameraModel
@@ -14,12 +13,12 @@ from alpamayo_ros.types import InvalidInput, UInt8Array
 from alpamayo_ros.viz.colours import RGB, STATUS_COLOURS
 from alpamayo_ros.viz.drawing import PlanDrawing
 from alpamayo_ros.viz.labels import paint_labels
-from alpamayo_ros.viz.ribbon import Points, edges, fitted, outlines, project_points
+from alpamayo_ros.viz.lens_sight import fitted, project_points
+from alpamayo_ros.viz.paint import fill, polyline
+from alpamayo_ros.viz.ribbon import Ribbons, edges
 
-_SHIFT = 4
 _WHITE: RGB = (255, 255, 255)
 _STANDS_MPS = 0.3
-_BAR_M = 0.6
 
 
 @dataclass(frozen=True)
@@ -112,34 +111,41 @@ def paint_lines(
 ) -> None:
     """Paint tracks, candidates and the corridor of the chosen path into a picture, without words."""
     size = (image_rgb.shape[1], image_rgb.shape[0])
-
-    def paint(lines: Sequence[Points], *, width_m: float, colour: RGB, opacity: float) -> None:
-        found = [outline for line in lines for outline in outlines(view, line, width_m=width_m, size=size)]
-        _fill(image_rgb, found, colour, opacity)
-
-    paint(
-        [drawing.history],
-        width_m=style.track_width_m,
-        colour=style.history_colour,
-        opacity=style.track_opacity,
-    )
-    paint(
-        [drawing.future], width_m=style.track_width_m, colour=style.future_colour, opacity=style.track_opacity
-    )
-    paint(
-        drawing.candidates,
-        width_m=style.candidate_width_m,
-        colour=style.candidate_colour,
-        opacity=style.candidate_opacity,
-    )
+    layers = _layers(drawing, style)
+    for ribbons, colour, opacity in (
+        (layers.history, style.history_colour, style.track_opacity),
+        (layers.future, style.future_colour, style.track_opacity),
+        (layers.candidates, style.candidate_colour, style.candidate_opacity),
+    ):
+        fill(image_rgb, ribbons.outlines(view, size=size), colour, opacity=opacity)
     colour = style.path_colour or STATUS_COLOURS[drawing.status]
-    corridor = outlines(view, drawing.path, width_m=style.vehicle_width_m, size=size)
-    _fill(image_rgb, corridor, colour, style.opacity)
+    corridor = layers.path.outlines(view, size=size)
+    fill(image_rgb, corridor, colour, opacity=style.opacity)
     thick = max(1, round(size[1] / 320))
     for outline in corridor:
-        cv2.polylines(image_rgb, [_fixed(outline)], True, colour, thick, cv2.LINE_AA, _SHIFT)
+        polyline(image_rgb, outline, colour, thickness=thick, closed=True)
     if corridor and style.ticks:
         _paint_ticks(image_rgb, view, drawing, model=fitted(view.model, *size), width_m=style.vehicle_width_m)
+
+
+@dataclass(frozen=True, eq=False)
+class _Layers:
+    """What of a drawing does not depend on the camera."""
+
+    history: Ribbons
+    future: Ribbons
+    candidates: Ribbons
+    path: Ribbons
+
+
+@lru_cache(maxsize=8)
+def _layers(drawing: PlanDrawing, style: OverlayStyle) -> _Layers:
+    return _Layers(
+        Ribbons.along([drawing.history], width_m=style.track_width_m),
+        Ribbons.along([drawing.future], width_m=style.track_width_m),
+        Ribbons.along(drawing.candidates, width_m=style.candidate_width_m),
+        Ribbons.along([drawing.path], width_m=style.vehicle_width_m),
+    )
 
 
 def _paint_ticks(
@@ -167,28 +173,5 @@ def _paint_ticks(
     thin = max(1, round(image.shape[0] / 400))
     for number in range(count):
         if seen[number] and seen[count + number]:
-            a, b = _fixed(pixels[[number, count + number]])
             thick = 4 * thin if stops and number == count - 1 else thin
-            cv2.line(image, a.tolist(), b.tolist(), _WHITE, thick, cv2.LINE_AA, _SHIFT)
-
-
-def _fill(image: UInt8Array, polygons: Sequence[Points], colour: RGB, opacity: float) -> None:
-    """Fill polygons [N, 2] in pixels; whole-number pixels are pixel centres, here and in OpenCV."""
-    if not polygons or opacity == 0:
-        return
-    height, width = image.shape[:2]
-    low = np.min([polygon.min(axis=0) for polygon in polygons], axis=0) - 1
-    high = np.max([polygon.max(axis=0) for polygon in polygons], axis=0) + 2
-    x0, y0 = np.clip(np.floor(low), 0, (width, height)).astype(int).tolist()
-    x1, y1 = np.clip(np.ceil(high), 0, (width, height)).astype(int).tolist()
-    if x0 >= x1 or y0 >= y1:
-        return
-    region = image[y0:y1, x0:x1]
-    painted = region.copy()
-    for polygon in polygons:
-        cv2.fillPoly(painted, [_fixed(polygon - (x0, y0))], colour, cv2.LINE_AA, _SHIFT)
-    region[:] = cv2.addWeighted(painted, opacity, region, 1 - opacity, 0)
-
-
-def _fixed(points: Points) -> np.ndarray:
-    return np.round(points * 2**_SHIFT).astype(np.int32)
+            polyline(image, pixels[[number, count + number]], _WHITE, thickness=thick)

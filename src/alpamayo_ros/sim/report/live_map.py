@@ -6,7 +6,7 @@ cut-out of it with what moves on top.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeAlias
 
 import cv2
@@ -29,13 +29,13 @@ from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.scene import EGO_SIZE_XYZ_M, Scene
 from alpamayo_ros.types import UInt8Array
 from alpamayo_ros.viz.colours import rgb
+from alpamayo_ros.viz.paint import dot, fill, polyline
 
 ToPixels: TypeAlias = Callable[[Float64Array], Float64Array]
 """From points [..., 2 or more] in local to a view's pixels [..., 2]."""
 
 _BORDER_M = 70.0
 _LARGEST_PX = 4000
-_SHIFT = 4
 _SMALLEST_M = 0.7
 """Cones and people are drawn at least this wide, or they would not be seen."""
 
@@ -74,7 +74,7 @@ class LiveMap:
         self._draw_lights(image, pixels, (ego.time_us - record.scene.start_us) * 1e-6)
         driven = np.array([state.xy_m for state in record.ego[: step + 1]])
         if len(driven) > 1:
-            _polyline(image, pixels(driven), DRIVEN, 3)
+            polyline(image, pixels(driven), rgb(DRIVEN), thickness=3)
         if step < len(record.drives):
             _draw_drive(image, pixels, record.drives[step])
         for track in record.actors.values():
@@ -105,10 +105,10 @@ class LiveMap:
             return
         for light in self._scene.road.lights:
             colour = LIGHT_COLOURS[light.colour_at(time_s)]
-            _polyline(image, pixels(light.stop_line[:, :2]), colour, 5)
+            polyline(image, pixels(light.stop_line[:, :2]), rgb(colour), thickness=5)
             for centre in pixels(light.heads[:, :2]):
-                _dot(image, centre, INK, 7.0)
-                _dot(image, centre, colour, 5.0)
+                dot(image, centre, rgb(INK), radius=7.0)
+                dot(image, centre, rgb(colour), radius=5.0)
 
 
 def _rasterise(scene: Scene, low: Float64Array, high: Float64Array, *, pixels_a_metre: float) -> UInt8Array:
@@ -131,28 +131,15 @@ def _draw_drive(image: UInt8Array, pixels: ToPixels, drive: DriveRecord) -> None
     start = drive.local_from_rig[0, :3, 3]
     for index, line in enumerate(drive.candidates):
         if index != drive.chosen:
-            _polyline(image, pixels(np.concatenate([start[None], line])), CANDIDATES, 1)
+            polyline(image, pixels(np.concatenate([start[None], line])), rgb(CANDIDATES), thickness=1)
     colour = {"plan": PLAN, "stop": WARN}.get(drive.source)
     if colour is not None:
-        _polyline(image, pixels(drive.local_from_rig[:, :3, 3]), colour, 3)
+        polyline(image, pixels(drive.local_from_rig[:, :3, 3]), rgb(colour), thickness=3)
         if drive.source == "plan":
             for point in pixels(drive.local_from_rig[10::10, :3, 3]):
-                _dot(image, point, colour, 3.0)
-
-
-def _fixed(points: Float64Array) -> np.ndarray:
-    return np.round(np.clip(np.nan_to_num(points), -1e4, 1e4) * 2**_SHIFT).astype(np.int32)
-
-
-def _polyline(image: UInt8Array, points: Float64Array, colour: str, thickness: int) -> None:
-    cv2.polylines(image, [_fixed(points)], False, rgb(colour), thickness, cv2.LINE_AA, _SHIFT)
+                dot(image, point, rgb(colour), radius=3.0)
 
 
 def _fill(image: UInt8Array, points: Float64Array, colour: str, *, edge: str) -> None:
-    cv2.fillPoly(image, [_fixed(points)], rgb(colour), cv2.LINE_AA, _SHIFT)
-    cv2.polylines(image, [_fixed(points)], True, rgb(edge), 1, cv2.LINE_AA, _SHIFT)
-
-
-def _dot(image: UInt8Array, centre: Sequence[float] | Float64Array, colour: str, radius: float) -> None:
-    x, y = (int(v) for v in _fixed(np.asarray(centre)))
-    cv2.circle(image, (x, y), round(radius * 2**_SHIFT), rgb(colour), -1, cv2.LINE_AA, _SHIFT)
+    fill(image, [points], rgb(colour))
+    polyline(image, points, rgb(edge), closed=True)
