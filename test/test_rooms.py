@@ -17,6 +17,8 @@ FORBIDDEN = {
     "datasets": ROS | {"torch", "transformers"},
     "safety": ROS | {"torch", "transformers", "rosbags", "grpc", "cv2"},
     "viz": ROS | {"torch", "transformers", "rosbags", "grpc"},
+    "view": ROS | {"torch", "transformers", "grpc"},
+    "evaluation": ROS | {"torch", "transformers"},
     "ros": {"torch", "transformers"},
     "nodes": {"torch", "transformers", "cv2"},
 }
@@ -44,7 +46,9 @@ def test_a_room_does_not_import_what_it_should_not_know(room: str) -> None:
         assert not roots & FORBIDDEN[room], f"{path.relative_to(SOURCE)} imports {roots & FORBIDDEN[room]}"
 
 
-@pytest.mark.parametrize("room", ["model", "sensing", "bags", "sim", "safety", "datasets", "viz"])
+@pytest.mark.parametrize(
+    "room", ["model", "sensing", "bags", "sim", "safety", "datasets", "viz", "view", "evaluation"]
+)
 def test_a_pure_room_knows_no_message(room: str) -> None:
     for path in modules(room):
         for name in imported_packages(path):

@@ -209,7 +209,7 @@ def read_run(path: str | Path, *, plan_topic: str, odometry_topic: str) -> Run:
                 odometry.append(
                     (
                         _stamp_ns(content.header.stamp),
-                        _matrix(content.pose.pose),
+                        pose_matrix(content.pose.pose),
                         content.twist.twist.linear.x,
                     )
                 )
@@ -276,7 +276,7 @@ def plan_record(content: Any, *, topic: str, received_ns: int, status_names: Map
         t0_ns=_stamp_ns(content.header.stamp),
         received_ns=received_ns,
         status=status_names.get(int(content.status), f"status_{content.status}"),
-        odom_from_rig_t0=_matrix(content.rig_pose),
+        odom_from_rig_t0=pose_matrix(content.rig_pose),
         xyz_in_rig_t0=np.array([[(p.x, p.y, p.z) for p in line] for line in points]),
         speed_mps=np.array(
             [[c.initial_velocity_mps, *(w.velocity_mps for w in c.waypoints)] for c in candidates]
@@ -307,7 +307,8 @@ def _stamp_ns(stamp: Any) -> int:
     return int(stamp.sec) * 10**9 + int(stamp.nanosec)
 
 
-def _matrix(pose: Any) -> FloatArray:
+def pose_matrix(pose: Any) -> FloatArray:
+    """Return a geometry_msgs/Pose as a matrix [4, 4]."""
     from scipy.spatial.transform import Rotation
 
     q, p = pose.orientation, pose.position
