@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ import torch
 from alpamayo_ros.model.action_space import UnicycleActionSpace
 from alpamayo_ros.model.config import ALPAMAYO_1_5
 from alpamayo_ros.model.loading import OpenedCheckpoint, meta_network, open_checkpoint
-from alpamayo_ros.model.network import backbone_config
+from alpamayo_ros.model.network import AlpamayoNetwork, backbone_config
 from alpamayo_ros.model.random_checkpoint import (
     BACKBONE_FOLDER,
     SIZES,
@@ -66,24 +68,30 @@ MEASURED = {
 """`4M` is the small member of the family, `10B` has the released model's shapes."""
 
 
-def random_model(
-    measured: Measured, *, device: torch.device, dtype: torch.dtype, seed: int = 0
-) -> tuple[OpenedCheckpoint, UnicycleActionSpace]:
-    """Return what `Alpamayo` wraps, of random weights drawn on `device`; nothing large touches a disk."""
+def meta_model(measured: Measured, *, seed: int = 0) -> tuple[OpenedCheckpoint, AlpamayoNetwork]:
+    """Return what `Alpamayo` wraps, without memory for its weights, and its network."""
     folder = Path(tempfile.mkdtemp(prefix="alpamayo-benchmark-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     config, _ = write_random_description(folder, measured.size, generation=ALPAMAYO_1_5, seed=seed)
     backbone = folder / BACKBONE_FOLDER
     tokenizer = AlpamayoTokenizer.load(backbone, config)
     rows = measured.vocabulary or len(tokenizer)
     network = meta_network(backbone_config(str(backbone), vocab_size=rows), config)
+    nothing: Any = None  # no file holds these weights
+    return OpenedCheckpoint("random", folder, backbone, config, tokenizer, nothing, network), network
+
+
+def random_model(
+    measured: Measured, *, device: torch.device, dtype: torch.dtype, seed: int = 0
+) -> tuple[OpenedCheckpoint, UnicycleActionSpace]:
+    """Return what `Alpamayo` wraps, of random weights drawn on `device`; nothing large touches a disk."""
+    opened, network = meta_model(measured, seed=seed)
     network.to(dtype)
     network.to_empty(device=device)
     network.initialise_computed_buffers(device)
     network.requires_grad_(False)
-    draw_weights(network, tokenizer, seed=seed)
-    nothing: Any = None  # no file holds these weights
-    opened = OpenedCheckpoint("random", folder, backbone, config, tokenizer, nothing, network)
-    return opened, UnicycleActionSpace(config.action_space, rounded_to=dtype)
+    draw_weights(network, opened.tokenizer, seed=seed)
+    return opened, UnicycleActionSpace(opened.config.action_space, rounded_to=dtype)
 
 
 def stored_model(

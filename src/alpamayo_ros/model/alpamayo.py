@@ -80,8 +80,12 @@ class Alpamayo:
         *,
         options: PlanOptions | None = None,
         speed: SpeedOptions | None = None,
+        device: torch.device | None = None,
     ) -> None:
-        """Wrap a loaded checkpoint; use `from_pretrained`."""
+        """Wrap a loaded checkpoint; use `from_pretrained`.
+
+        `device` is where it computes if the weights, to become FP8, are elsewhere yet.
+        """
         speed = speed or SpeedOptions()
         kept_prompts = _KEPT_PROMPTS if speed.prompt_reuse else 0
         network, tokenizer, config = opened.network, opened.tokenizer, opened.config
@@ -103,7 +107,9 @@ class Alpamayo:
             network,
             image_token_id=tokenizer.image_pad_id,
             future_start_id=self._future_start_id,
-            runner=runner_of(network, speed, prompt_tokens=_usual_prompt(config)),
+            runner=runner_of(
+                network, speed, prompt_tokens=_usual_prompt(config), device=device or network.device
+            ),
             kept_layouts=kept_prompts,
         )
         # A cycle would keep the weights of a model that nobody has.
@@ -149,13 +155,15 @@ class Alpamayo:
 
         Raises:
             CheckpointError: for a checkpoint that cannot be used (CheckpointUnavailable: an unreachable hub).
-            InvalidInput: for an unknown or absent device, or an unknown dtype.
+            InvalidInput: for an unknown or absent device, an unknown dtype, or FP8 where a device has none.
         """
         target = require_device(device)
         kind = require_dtype(dtype, target)
         opened = open_checkpoint(checkpoint, backbone)
-        action_space = opened.load(device=target, dtype=kind, progress=progress)
-        return cls(opened, action_space, options=options, speed=speed)
+        # Weights that become FP8 do so on their way to the GPU, which has no room for them otherwise.
+        first = torch.device("cpu") if speed is not None and speed.fp8 == "on" else target
+        action_space = opened.load(device=first, dtype=kind, progress=progress)
+        return cls(opened, action_space, options=options, speed=speed, device=target)
 
     @property
     def model_id(self) -> str:

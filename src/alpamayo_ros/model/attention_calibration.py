@@ -68,8 +68,8 @@ class AttentionShapes:
             raise InvalidInput(f"attention: expected positive sizes and heads in whole groups, got {sizes}")
 
     @classmethod
-    def of(cls, network: AlpamayoNetwork, *, prompt_tokens: int) -> AttentionShapes:
-        """Return a network's."""
+    def of(cls, network: AlpamayoNetwork, *, device: torch.device, prompt_tokens: int) -> AttentionShapes:
+        """Return those of a network that computes on `device`."""
         text, expert = network.text_config, network.expert.config
         return cls(
             heads=int(text.num_attention_heads),
@@ -78,7 +78,7 @@ class AttentionShapes:
             head_dim=int(text.head_dim),
             prompt_tokens=prompt_tokens,
             dtype=str(network.dtype).removeprefix("torch."),
-            device=str(network.device),
+            device=str(device),
         )
 
 
@@ -254,9 +254,10 @@ def _remembered(key: str) -> AttentionChoice | None:
 def _remember(key: str, choice: AttentionChoice) -> None:
     path = cache_file()
     try:
-        known = json.loads(path.read_text("utf-8"))
+        read = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
-        known = {}
+        read = None
+    known = read if isinstance(read, dict) else {}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from alpamayo_ros.model.expert_context import ExpertContext
 from alpamayo_ros.model.flow_matching import FlowMatching, StepVelocity
+from alpamayo_ros.model.fp8 import Quantiser
 from alpamayo_ros.model.kv_cache import KeyValueCache, causal_behind
 from alpamayo_ros.model.lean_attention import AttentionChoice, LinearFunction, Phase
 from alpamayo_ros.model.lean_layers import (
@@ -79,16 +80,26 @@ class Runner(Protocol):
     def new_cache(self, *, batch: int, capacity: int) -> KeyValueCache: ...
 
 
-def fastest(network: AlpamayoNetwork, *, attention: AttentionChoice | None = None) -> Runner:
+def fastest(
+    network: AlpamayoNetwork,
+    *,
+    attention: AttentionChoice | None = None,
+    quantiser: Quantiser | None = None,
+) -> Runner:
     """Return a lean runner over `network`'s weights, or `network` where its layers are not plain Qwen3-VL.
 
     Which one is said in the log. `attention` is for the lean one; None is the rule's. To be called before the
     weights are shared with another process or graph: parameters become views of fused ones.
+
+    Raises:
+        CannotBeLean: with a quantiser, which is for lean layers alone.
     """
     try:
         with torch.inference_mode(False), torch.no_grad():
-            return LeanNetwork(network, attention=attention)
+            return LeanNetwork(network, attention=attention, quantiser=quantiser)
     except CannotBeLean as error:
+        if quantiser is not None:
+            raise
         _log.warning("runs the library's own layers, slower: %s", error)
         return network
 
@@ -99,19 +110,34 @@ class LeanNetwork:
     Args:
         network: whose weights they are.
         attention: which way is taken in which phase; None is the rule's.
+        quantiser: puts the text layers' projections into FP8; the rest is moved to its device.
 
     Raises:
         CannotBeLean: for layers that are not plain Qwen3-VL.
     """
 
-    def __init__(self, network: AlpamayoNetwork, *, attention: AttentionChoice | None = None) -> None:
+    def __init__(
+        self,
+        network: AlpamayoNetwork,
+        *,
+        attention: AttentionChoice | None = None,
+        quantiser: Quantiser | None = None,
+    ) -> None:
         self._network = network
-        linear = linear_function(network.device, network.dtype)
+        device = network.device if quantiser is None else quantiser.device
+        linear = linear_function(device, network.dtype)
         model: Any = network.vlm.model
         self._linear = linear
+        self._text, self._expert = (
+            LeanLayers(layers, config, linear, attention=attention, quantiser=quantiser)
+            for layers, config in (
+                (model.language_model, network.text_config),
+                (network.expert, network.expert.config),
+            )
+        )
+        if quantiser is not None:
+            network.to(device)  # what is left
         self._visual = LeanVision(model.visual, linear)
-        self._text = LeanLayers(model.language_model, network.text_config, linear, attention=attention)
-        self._expert = LeanLayers(network.expert, network.expert.config, linear, attention=attention)
         self._actions_in = _ActionsIn(network, linear)
         self._rotary: Any = model.language_model.rotary_emb
         self._table: Rotation | None = None

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from alpamayo_ros.model.fp8 import Product, Quantiser
 from alpamayo_ros.model.lean_attention import AttentionChoice, LinearFunction, Phase, attend
 from alpamayo_ros.model.network import CacheLike
 
@@ -34,10 +35,10 @@ class CannotBeLean(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    qkv: Tensor
-    out: Tensor
-    gate_up: Tensor
-    down: Tensor
+    qkv: Product
+    out: Product
+    gate_up: Product
+    down: Product
     input_norm: Tensor
     qk_norm: Tensor
     mlp_norm: Tensor
@@ -51,6 +52,7 @@ class LeanLayers:
         config: its text config.
         linear: see `linear_function`.
         attention: which way is taken in which phase; None is the rule's.
+        quantiser: puts the projections into FP8, whose modules are left without weights; None keeps them.
 
     Raises:
         CannotBeLean: for layers with biases or another activation, or that are not plain Qwen3-VL layers.
@@ -63,6 +65,7 @@ class LeanLayers:
         linear: LinearFunction,
         *,
         attention: AttentionChoice | None = None,
+        quantiser: Quantiser | None = None,
     ) -> None:
         if config.hidden_act != "silu":
             raise CannotBeLean(f"hidden_act: expected silu, got {config.hidden_act}")
@@ -73,6 +76,7 @@ class LeanLayers:
         self._linear = linear
         self._product = None if linear is functional.linear else linear
         self._attention = attention or AttentionChoice()
+        self._quantiser = quantiser
         modules: Any = model.layers
         for layer in modules:
             _check(layer)
@@ -150,7 +154,7 @@ class LeanLayers:
         index: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         heads, rotated = self._heads, self._heads + self._kv_heads
-        projected = self._linear(self._normed(flat, layer.input_norm), layer.qkv, None)
+        projected = layer.qkv(self._normed(flat, layer.input_norm))
         projected = projected.view(*shape, rotated + self._kv_heads, self._head_dim)
         query_key = rotate(self._normed(projected[:, :, :rotated], layer.qk_norm), rotation)
         keys, values = cache.update(
@@ -173,9 +177,9 @@ class LeanLayers:
         return attended.transpose(1, 2).reshape(-1, self._heads * self._head_dim)
 
     def _rest(self, flat: Tensor, attended: Tensor, layer: _Layer) -> Tensor:
-        flat = flat + self._linear(attended, layer.out, None)
-        gate, up = self._linear(self._normed(flat, layer.mlp_norm), layer.gate_up, None).chunk(2, dim=-1)
-        return flat + self._linear(functional.silu(gate) * up, layer.down, None)
+        flat = flat + layer.out(attended)
+        gate, up = layer.gate_up(self._normed(flat, layer.mlp_norm)).chunk(2, dim=-1)
+        return flat + layer.down(functional.silu(gate) * up)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         wide = x.float()
@@ -187,14 +191,28 @@ class LeanLayers:
         per_head = [attention.q_norm.weight.expand(self._heads, -1)]
         per_head.append(attention.k_norm.weight.expand(self._kv_heads, -1))
         return _Layer(
-            qkv=fused([attention.q_proj, attention.k_proj, attention.v_proj]),
-            out=attention.o_proj.weight,
-            gate_up=fused([mlp.gate_proj, mlp.up_proj]),
-            down=mlp.down_proj.weight,
+            qkv=self._product_of([attention.q_proj, attention.k_proj, attention.v_proj]),
+            out=self._product_of([attention.o_proj]),
+            gate_up=self._product_of([mlp.gate_proj, mlp.up_proj]),
+            down=self._product_of([mlp.down_proj]),
             input_norm=layer.input_layernorm.weight,
-            qk_norm=torch.cat(per_head).detach(),
+            qk_norm=self._placed(torch.cat(per_head).detach()),
             mlp_norm=layer.post_attention_layernorm.weight,
         )
+
+    def _product_of(self, linears: Sequence[nn.Linear]) -> Product:
+        if self._quantiser is not None:
+            product = self._quantiser.product(torch.cat([linear.weight.detach() for linear in linears]))
+            for module in linears:
+                module.weight.data = module.weight.data.new_empty(0)  # held once, in FP8
+            return product
+        # A single one's parameter itself, so that another tensor in its place is seen.
+        weight = fused(linears) if len(linears) > 1 else linears[0].weight
+        by = self._linear
+        return lambda x: by(x, weight, None)
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return tensor if self._quantiser is None else tensor.to(self._quantiser.device)
 
 
 def fused(linears: Sequence[nn.Linear]) -> Tensor:

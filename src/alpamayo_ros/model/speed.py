@@ -1,8 +1,8 @@
 """What makes plans faster without changing them, each switch by itself.
 
-All is on unless switched off; benchmarks/model measures what each one buys. None changes tokens, and
-waypoints stay within rounding of the plain way through the library's layers (1e-3 m is promised, tests hold
-1e-4 m).
+All but `fp8` is on unless switched off; benchmarks/model measures what each one buys. None but `fp8` changes
+tokens, and waypoints stay within rounding of the plain way through the library's layers (1e-3 m is promised,
+tests hold 1e-4 m).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from alpamayo_ros.types import InvalidInput
 
 GRAPHS = ("auto", "off", "buffers")
 ATTENTIONS = ("auto", "rule", "measured")
+FP8_WAYS = ("off", "on", "emulated")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class SpeedOptions:
             runs on the graphs' fixed buffers without capturing, on any device. Of lean layers alone.
         attention: "measured" tries each way at loading and takes the fastest for each phase, "rule" goes by
             what was measured once; "auto" measures on a GPU. Of lean layers alone.
+        fp8: "on" holds the text layers' weights in FP8, for GPUs that have it: other plans (deviation.py says
+            how far off). "emulated" rounds the same values on any device, and is slow. Of lean layers alone.
     """
 
     lean: bool = True
@@ -38,14 +41,17 @@ class SpeedOptions:
     speculation: bool = True
     graphs: str = "auto"
     attention: str = "auto"
+    fp8: str = "off"
 
     def __post_init__(self) -> None:
         for name in ("vision_cache_images", "vision_cache_bytes"):
             if getattr(self, name) < 0:
                 raise InvalidInput(f"{name}: expected zero or more, got {getattr(self, name)}")
-        for name, known in (("graphs", GRAPHS), ("attention", ATTENTIONS)):
+        for name, known in (("graphs", GRAPHS), ("attention", ATTENTIONS), ("fp8", FP8_WAYS)):
             if getattr(self, name) not in known:
                 raise InvalidInput(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if self.fp8 != "off" and not self.lean:
+            raise InvalidInput(f"fp8: expected off without lean layers, got {self.fp8}")
 
     @classmethod
     def plain(cls) -> SpeedOptions:
