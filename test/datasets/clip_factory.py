@@ -123,9 +123,10 @@ def pixels(camera: str, time_s: float) -> NDArray[np.float64]:
 
 
 def picture(camera: str, time_s: float) -> NDArray[np.uint8]:
-    """RGB [H, W, 3]: discs of the landmarks' colours on grey."""
-    image = np.full((HEIGHT, WIDTH, 3), BACKGROUND, np.uint8)
+    """RGB [H, W, 3]: discs of the landmarks' colours on grey waves, which move as a picture must."""
     v, u = np.mgrid[:HEIGHT, :WIDTH]
+    waves = 16 * np.sin(u / 11 + 9 * time_s) * np.cos(v / 17)
+    image = np.clip(np.array(BACKGROUND) + waves[..., None], 0, 255).astype(np.uint8)
     for colour, (x, y) in zip(COLOURS, pixels(camera, time_s), strict=True):
         if np.isfinite(x):
             image[(u - x) ** 2 + (v - y) ** 2 <= RADIUS_PX**2] = colour

@@ -254,6 +254,16 @@ def test_a_broken_video_leaves_nothing_behind(clip: Clip, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interruption_leaves_nothing_behind(clip: Clip, tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        if done == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_bag(clip, tmp_path / "clip", progress=interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_pictures_of_another_size_than_the_lens_are_refused(clip: Clip, tmp_path: Path) -> None:
     camera = clip.cameras[1]
     other = replace(camera, lens=camera.lens.scaled_to(640, 360))

@@ -131,6 +131,20 @@ def test_whole_chunks_serve_all_their_clips(
     assert not (cache / "subsetcache").exists()  # read out of the archive, not unpacked beside it
 
 
+def test_a_clip_is_not_fetched_beside_the_chunk_that_holds_it(hub: LoopbackHub, cache: Path) -> None:
+    assert main([*FETCH, "--chunks"]) == 0
+    hub.requests.clear()
+    assert main(FETCH) == 0
+    assert not hub.bytes_of(".zip") and not (cache / "subsetcache").exists()
+
+
+def test_a_chunk_that_lacks_the_clip_is_refused(
+    hub: LoopbackHub, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    err = refused(capsys, "dataset", "fetch", NO_TELE, "--cameras", "front_wide")
+    assert f"expected an archive with the files of clip {NO_TELE}, got" in err
+
+
 def test_clips_are_chosen_by_what_the_tables_tell(
     hub: LoopbackHub, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

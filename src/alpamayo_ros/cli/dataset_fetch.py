@@ -11,6 +11,8 @@ import argparse
 from alpamayo_ros.cli.dataset_list import add_cameras, add_filter, add_source, clip_filter, usual_cameras
 from alpamayo_ros.types import InvalidInput
 
+EXIT_INTERRUPTED = 130
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `alpamayo dataset fetch` takes."""
@@ -67,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"clip           {clip_id}")
     if arguments.dry_run:
         return 0
-    fetch.require_space(dataset, missing)
+    fetch.require_space(dataset, parts, missing_bytes=missing)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -76,6 +78,11 @@ def run(arguments: argparse.Namespace) -> int:
         def tell(done: int, of: int, what: str) -> None:
             bar.update(task, completed=done, total=of, description=what or "fetching")
 
-        size = fetch.fetch(dataset, parts, progress=tell)
+        try:
+            size = fetch.fetch(dataset, parts, progress=tell)
+        except KeyboardInterrupt:
+            bar.stop()
+            print("interrupted    the same command goes on with what is missing")
+            return EXIT_INTERRUPTED
     print(f"here now       {size / 1e6:.1f} MB; `alpamayo dataset to-bag {clips[0]}` makes a bag of it")
     return 0

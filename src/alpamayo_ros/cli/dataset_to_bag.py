@@ -10,6 +10,7 @@ import argparse
 import time
 from pathlib import Path
 
+from alpamayo_ros.cli.dataset_fetch import EXIT_INTERRUPTED
 from alpamayo_ros.cli.dataset_list import add_cameras, add_source, usual_cameras
 from alpamayo_ros.types import CAMERA_NAMES, InvalidInput
 
@@ -68,13 +69,18 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("writing", total=None)
-        written = write_bag(
-            clip,
-            out,
-            rig_file=arguments.rig_out,
-            settings=settings,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+        try:
+            written = write_bag(
+                clip,
+                out,
+                rig_file=arguments.rig_out,
+                settings=settings,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        except KeyboardInterrupt:
+            bar.stop()
+            print("interrupted    nothing of the bag is left")
+            return EXIT_INTERRUPTED
     size = sum(file.stat().st_size for file in written.bag.iterdir())
     look = written.bag / "look.jpg"
     try:

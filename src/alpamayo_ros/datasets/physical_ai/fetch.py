@@ -21,10 +21,12 @@ from alpamayo_ros.datasets.physical_ai.names import (
     camera_feature,
 )
 from alpamayo_ros.datasets.physical_ai.package import explained
-from alpamayo_ros.datasets.physical_ai.source import require_clip
+from alpamayo_ros.datasets.physical_ai.source import DAMAGED_ARCHIVE, require_clip
 
 _SPARE_BYTES = 2 * 2**30
 """Disk space to leave free."""
+_FEATURE_BYTES = 25 * 10**6
+"""What one camera of one clip takes at most, as far as is known before it is fetched."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,15 @@ def bytes_to_fetch(dataset: Any, parts: Sequence[Part]) -> tuple[int, int]:
     return sum(sizes.values()), sum(size for file, size in sizes.items() if not dataset.is_file_cached(file))
 
 
-def require_space(dataset: Any, needed_bytes: int) -> None:
-    """Raise DatasetError unless the disk of the hub's cache has room for so much and some to spare."""
+def require_space(dataset: Any, parts: Sequence[Part], *, missing_bytes: int) -> None:
+    """Raise DatasetError unless the disk of the hub's cache has room for the parts, and some to spare.
+
+    Args:
+        dataset: of source.open_hub.
+        parts: what is to be fetched.
+        missing_bytes: of the whole files among them, of bytes_to_fetch.
+    """
+    needed_bytes = missing_bytes + _FEATURE_BYTES * sum(1 for part in parts if part.clip_id)
     place = Path(dataset.cache_dir or huggingface_hub.constants.HF_HUB_CACHE)
     there = next(folder for folder in (place, *place.parents) if folder.is_dir())
     free = shutil.disk_usage(there).free
@@ -127,15 +136,27 @@ def fetch(
     for done, part in enumerate(parts):
         progress(done, len(parts), f"{part.feature or Path(part.file).name} {part.clip_id[:8]}".strip())
         with explained(part.file):
-            if part.clip_id:
-                paths = dataset.get_clip_feature_paths(
-                    part.clip_id, part.feature, members=list(part.aliases), maybe_stream=True
-                )
-                size += sum(path.stat().st_size for path in paths.values())
-            else:
-                size += Path(dataset.download_file(part.file)).stat().st_size
+            size += _fetch_files_of_clip(dataset, part) if part.clip_id else _fetch_file(dataset, part.file)
     progress(len(parts), len(parts), "")
     return size
+
+
+def _fetch_file(dataset: Any, file: str) -> int:
+    return Path(dataset.download_file(file)).stat().st_size
+
+
+def _fetch_files_of_clip(dataset: Any, part: Part) -> int:
+    if dataset.is_file_cached(part.file):
+        return 0  # they are read out of the whole file, which is here
+    try:
+        paths = dataset.get_clip_feature_paths(
+            part.clip_id, part.feature, members=list(part.aliases), maybe_stream=True
+        )
+    except (KeyError, *DAMAGED_ARCHIVE) as error:
+        raise DatasetError(
+            f"{part.file}: expected an archive with the files of clip {part.clip_id}, got {error}"
+        ) from error
+    return sum(path.stat().st_size for path in paths.values())
 
 
 def _has_reasoning(dataset: Any) -> bool:

@@ -75,7 +75,7 @@ def matching_clips(dataset: Any, wanted: ClipFilter) -> Any:
         span = getattr(wanted, name)
         if span is not None:
             first, last = span
-            numbers = _column(table, column).astype(int)
+            numbers = _column(table, column)
             inside = (numbers >= first, numbers <= last)
             chosen &= (inside[0] & inside[1]) if first <= last else (inside[0] | inside[1])
     for camera_id in wanted.camera_ids:

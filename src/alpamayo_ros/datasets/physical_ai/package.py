@@ -55,6 +55,8 @@ def explained(doing: str) -> Iterator[None]:
         if getattr(error.response, "status_code", 0) in (401, 403):
             raise DatasetError(_unknown_login(doing)) from error
         raise DatasetError(f"{doing}: expected an answer of the hub, got {_line(error)}") from error
+    except FileNotFoundError as error:  # of the hub's file system
+        raise DatasetError(f"{doing}: expected a file of {REPOSITORY}, got none: {_line(error)}") from error
     except Exception as error:
         if not type(error).__module__.startswith(_HTTP_LIBRARIES):
             raise

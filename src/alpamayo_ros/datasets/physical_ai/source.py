@@ -6,7 +6,8 @@ Imports the optional package: import this module behind package.require_package(
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Collection, Iterator
+import zlib
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from physical_ai_av import PhysicalAIAVDatasetInterface
 from alpamayo_ros.datasets.errors import DatasetError
 from alpamayo_ros.datasets.physical_ai.names import INDEX_FILE, REPOSITORY
 from alpamayo_ros.datasets.physical_ai.package import explained
+
+DAMAGED_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError)
+"""What reading an archive that is cut off or damaged leads to."""
 
 
 class _Fetched(PhysicalAIAVDatasetInterface):
@@ -55,11 +59,15 @@ def open_hub(*, revision: str = "main", cache: Path | None = None) -> PhysicalAI
     Raises:
         DatasetError: without a login that accepted the licence, a connection, or such a revision.
     """
-    with explained("the data set's index"):
-        commit = huggingface_hub.HfApi().repo_info(REPOSITORY, repo_type="dataset", revision=revision).sha
-        return PhysicalAIAVDatasetInterface(
-            revision=commit, cache_dir=cache, confirm_download_threshold_gb=float("inf")
-        )
+
+    def make() -> PhysicalAIAVDatasetInterface:
+        with explained("the data set's index"):
+            commit = huggingface_hub.HfApi().repo_info(REPOSITORY, repo_type="dataset", revision=revision).sha
+            return PhysicalAIAVDatasetInterface(
+                revision=commit, cache_dir=cache, confirm_download_threshold_gb=float("inf")
+            )
+
+    return _opened(make, f"{REPOSITORY}, revision {revision}")
 
 
 def open_fetched(*, revision: str = "", cache: Path | None = None) -> PhysicalAIAVDatasetInterface:
@@ -84,7 +92,7 @@ def open_fetched(*, revision: str = "", cache: Path | None = None) -> PhysicalAI
             f"{REPOSITORY}: expected {wanted} in the hub's cache {place}, got {have}; "
             "`alpamayo dataset fetch CLIP` fetches"
         )
-    return _opened(lambda: _Fetched(revision=chosen[-1], cache_dir=cache), snapshots / chosen[-1])
+    return _opened(lambda: _Fetched(revision=chosen[-1], cache_dir=cache), str(snapshots / chosen[-1]))
 
 
 def open_folder(root: Path) -> PhysicalAIAVDatasetInterface:
@@ -95,13 +103,15 @@ def open_folder(root: Path) -> PhysicalAIAVDatasetInterface:
     """
     if not (root / INDEX_FILE).is_file():
         raise DatasetError(f"{root}: expected a folder with the data set's {INDEX_FILE}, got none in it")
-    return _opened(lambda: _Folder(root), root)
+    return _opened(lambda: _Folder(root), str(root))
 
 
-def _opened(make: Any, place: Path) -> PhysicalAIAVDatasetInterface:
+def _opened(make: Callable[[], PhysicalAIAVDatasetInterface], place: str) -> PhysicalAIAVDatasetInterface:
     """Return what `make` makes; the package raises whatever missing or damaged metadata leads it to."""
     try:
         return make()
+    except DatasetError:
+        raise
     except Exception as error:
         raise DatasetError(
             f"{place}: expected the data set's metadata (features.csv, {INDEX_FILE}, metadata/*.parquet), "
@@ -148,7 +158,7 @@ def read_members(
         raise _not_here(clip_id, feature) from error
     except KeyError as error:
         raise DatasetError(f"{archive}: expected the files of clip {clip_id}, got none: {error}") from error
-    except (zipfile.BadZipFile, OSError) as error:
+    except (*DAMAGED_ARCHIVE, OSError) as error:
         raise DatasetError(
             f"{archive}: expected a whole archive, got {error}; remove it and fetch it again"
         ) from error
