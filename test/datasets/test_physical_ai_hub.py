@@ -131,6 +131,19 @@ def test_whole_chunks_serve_all_their_clips(
     assert not (cache / "subsetcache").exists()  # read out of the archive, not unpacked beside it
 
 
+def test_a_chunk_that_breaks_off_is_gone_on_with(
+    hub: LoopbackHub, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+    hub.broken.add(TELE)
+    err = refused(capsys, *FETCH, "--chunks")
+    assert "files of the data set: expected a connection to the hub, got" in err
+    assert not list(cache.rglob("camera_front_tele*.zip"))
+    hub.broken.clear()
+    assert main([*FETCH, "--chunks"]) == 0
+    assert list(cache.rglob("camera_front_tele*.zip"))
+
+
 def test_a_clip_is_not_fetched_beside_the_chunk_that_holds_it(hub: LoopbackHub, cache: Path) -> None:
     assert main([*FETCH, "--chunks"]) == 0
     hub.requests.clear()

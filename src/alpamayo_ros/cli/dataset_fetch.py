@@ -72,17 +72,17 @@ def run(arguments: argparse.Namespace) -> int:
     fetch.require_space(dataset, parts, missing_bytes=missing)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("fetching", total=len(parts))
+    try:
+        size = fetch.fetch_files(dataset, parts, bars=console.is_terminal)
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("fetching", total=None)
 
-        def tell(done: int, of: int, what: str) -> None:
-            bar.update(task, completed=done, total=of, description=what or "fetching")
+            def tell(done: int, of: int, what: str) -> None:
+                bar.update(task, completed=done, total=of, description=what or "fetching")
 
-        try:
-            size = fetch.fetch(dataset, parts, progress=tell)
-        except KeyboardInterrupt:
-            bar.stop()
-            print("interrupted    the same command goes on with what is missing")
-            return EXIT_INTERRUPTED
+            size += fetch.fetch_clips(dataset, parts, progress=tell)
+    except KeyboardInterrupt:
+        print("interrupted    the same command goes on with what is missing")
+        return EXIT_INTERRUPTED
     print(f"here now       {size / 1e6:.1f} MB; `alpamayo dataset to-bag {clips[0]}` makes a bag of it")
     return 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ _SPARE_BYTES = 2 * 2**30
 """Disk space to leave free."""
 _FEATURE_BYTES = 25 * 10**6
 """What one camera of one clip takes at most, as far as is known before it is fetched."""
+_FILES_A_QUESTION = 200
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def parts_of(
 def fetch_reasoning(dataset: Any) -> None:
     """Fetch the reasoning table, if the revision has one; raises DatasetError without a connection."""
     if _has_reasoning(dataset):
-        fetch(dataset, [Part(REASONING_FILE)])
+        fetch_files(dataset, [Part(REASONING_FILE)])
 
 
 def bytes_to_fetch(dataset: Any, parts: Sequence[Part]) -> tuple[int, int]:
@@ -117,12 +119,34 @@ def require_space(dataset: Any, parts: Sequence[Part], *, missing_bytes: int) ->
         )
 
 
-def fetch(
+def fetch_files(dataset: Any, parts: Sequence[Part], *, bars: bool = False) -> int:
+    """Fetch the whole files among the parts that are not here yet; return the bytes of all of them.
+
+    Several at a time, by the package. What arrived whole stays.
+
+    Args:
+        dataset: of source.open_hub.
+        parts: what to fetch.
+        bars: whether the hub's client draws its own progress bars, by bytes.
+
+    Raises:
+        DatasetError: without access or connection.
+    """
+    files = [part.file for part in parts if not part.clip_id]
+    missing = [file for file in files if not dataset.is_file_cached(file)]
+    if missing:
+        with explained(f"{len(missing)} files of the data set"), _progress_bars(shown=bars):
+            dataset.download_files(missing)
+    with explained("files of the data set"):
+        return sum(Path(dataset.download_file(file)).stat().st_size for file in files)
+
+
+def fetch_clips(
     dataset: Any, parts: Sequence[Part], *, progress: Callable[[int, int, str], None] = lambda *_: None
 ) -> int:
-    """Fetch parts that are not here yet, and return the bytes of all of them, those here before included.
+    """Fetch the clips' own files among the parts that are not here yet; return the bytes of all of them.
 
-    What arrived whole stays, so that the same call later goes on from there.
+    Those whose whole file is here are not fetched: they are read out of it.
 
     Args:
         dataset: of source.open_hub.
@@ -130,33 +154,45 @@ def fetch(
         progress: told how many parts are done, of how many, and what comes next.
 
     Raises:
-        DatasetError: without access or connection.
+        DatasetError: without access or connection, or for an archive that lacks the clip.
     """
+    own = [part for part in parts if part.clip_id]
     size = 0
-    for done, part in enumerate(parts):
-        progress(done, len(parts), f"{part.feature or Path(part.file).name} {part.clip_id[:8]}".strip())
+    for done, part in enumerate(own):
+        progress(done, len(own), f"{part.feature} {part.clip_id[:8]}")
+        if dataset.is_file_cached(part.file):
+            continue
         with explained(part.file):
-            size += _fetch_files_of_clip(dataset, part) if part.clip_id else _fetch_file(dataset, part.file)
-    progress(len(parts), len(parts), "")
+            try:
+                paths = dataset.get_clip_feature_paths(
+                    part.clip_id, part.feature, members=list(part.aliases), maybe_stream=True
+                )
+            except (KeyError, *DAMAGED_ARCHIVE) as error:
+                raise DatasetError(
+                    f"{part.file}: expected an archive with the files of clip {part.clip_id}, got {error}"
+                ) from error
+        size += sum(path.stat().st_size for path in paths.values())
+    progress(len(own), len(own), "")
     return size
 
 
-def _fetch_file(dataset: Any, file: str) -> int:
-    return Path(dataset.download_file(file)).stat().st_size
+@contextmanager
+def _progress_bars(*, shown: bool) -> Iterator[None]:
+    """Show or hide the bars of the hub's client, which is asked for them for the whole process alone."""
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
-
-def _fetch_files_of_clip(dataset: Any, part: Part) -> int:
-    if dataset.is_file_cached(part.file):
-        return 0  # they are read out of the whole file, which is here
+    if shown or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
     try:
-        paths = dataset.get_clip_feature_paths(
-            part.clip_id, part.feature, members=list(part.aliases), maybe_stream=True
-        )
-    except (KeyError, *DAMAGED_ARCHIVE) as error:
-        raise DatasetError(
-            f"{part.file}: expected an archive with the files of clip {part.clip_id}, got {error}"
-        ) from error
-    return sum(path.stat().st_size for path in paths.values())
+        yield
+    finally:
+        enable_progress_bars()
 
 
 def _has_reasoning(dataset: Any) -> bool:
@@ -166,7 +202,8 @@ def _has_reasoning(dataset: Any) -> bool:
 
 def _sizes(dataset: Any, files: Sequence[str]) -> dict[str, int]:
     """Return file -> bytes of those that the repository has."""
-    if not files:
-        return {}
-    found = dataset.api.get_paths_info(paths=list(files), **dataset.repo_snapshot_info)
+    found: list[Any] = []
+    for first in range(0, len(files), _FILES_A_QUESTION):
+        some = list(files[first : first + _FILES_A_QUESTION])
+        found += dataset.api.get_paths_info(paths=some, **dataset.repo_snapshot_info)
     return {info.path: int(info.size) for info in found if getattr(info, "size", None) is not None}
