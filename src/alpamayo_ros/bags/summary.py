@@ -129,9 +129,9 @@ def _displacement_errors(run: Run) -> dict[str, float]:
 
 def _inputs(run: Run) -> dict[str, dict[str, float | str]]:
     """Return the planner's own last word on each camera and the odometry."""
-    if not run.diagnostics:
-        return {}
-    last = run.diagnostics[-1].values
+    last: dict[str, dict[str, str]] = next(
+        (r.values for r in reversed(run.diagnostics) if "inference" in r.values), {}
+    )
     return {
         name: {key: _number(value) for key, value in values.items()}
         for name, values in last.items()

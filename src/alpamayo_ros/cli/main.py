@@ -15,6 +15,8 @@ COMMANDS: dict[str, str] = {
     "replay": "play a bag through the planner over real topics and sum up the result",
     "run": "compose our nodes in one process (for those without `ros2 launch`)",
     "view": "show the live graph or a recording in Foxglove, or on a web page",
+    "record": "record topics to an MCAP bag, and keep the last seconds to be saved on demand",
+    "record save": "have a running recorder save its last seconds",
     "bag": "make a synthetic driving bag, list what a bag holds, or repair one",
     "checkpoint": "make a random-weight checkpoint, or describe one",
     "dataset": "take NVIDIA's driving data into bags",

@@ -63,6 +63,17 @@ def requested_when_recorded(offered: Iterable[QoSProfile]) -> QoSProfile:
     )
 
 
+def is_kept_for_latecomers(profile: QoSProfile) -> bool:
+    """Whether a publisher keeps its last messages for late subscribers, for as long as it lives.
+
+    /rosout is transient local, too, but its lines expire.
+    """
+    lifespan_ns = profile.lifespan.nanoseconds
+    return profile.durability == DurabilityPolicy.TRANSIENT_LOCAL and not (
+        0 < lifespan_ns < _LONGEST_FINITE_NS
+    )
+
+
 def to_recorded(profile: QoSProfile) -> Qos:
     """Return a publisher's profile as bags store it (discovery tells no history: 'unknown', depth 0)."""
     return Qos(

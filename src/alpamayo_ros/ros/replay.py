@@ -365,7 +365,7 @@ class _Session:
                 plan_topic=f"{NAMESPACE}/plan",
                 odometry_topic=self._odometry,
                 sent=dict(player.published),
-                dropped=dict(self._recorder.recording.dropped),
+                dropped=dict(self._recorder.dropped),
                 skipped=dict(player.skipped),
                 bag_s=(player.end_ns - player.start_ns) * 1e-9,
                 wall_s=time.monotonic() - self._began_s,
