@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
+import shlex
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,6 +31,21 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return err
 
 
+def commands_of_the_page() -> list[list[str]]:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "DATASETS.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    return [words for words in lines if words[:1] == ["alpamayo"]]
+
+
+@pytest.mark.parametrize("words", commands_of_the_page(), ids=" ".join)
+def test_command_lines_of_the_page_are_taken(words: list[str]) -> None:
+    module = import_module(f"alpamayo_ros.cli.{words[1]}")
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    module.add_arguments(parser)
+    parser.parse_args(words[2:])
+
+
 def test_ci_has_the_package() -> None:
     """All other tests of the data set are skipped without it."""
     if os.environ.get("CI") and sys.version_info >= (3, 11):
@@ -38,7 +57,19 @@ def test_without_the_package_the_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(package, "find_spec", lambda name: None)
-    assert "pip install 'alpamayo_ros[dataset]'" in refused(capsys, *words)
+    err = refused(capsys, *words)
+    assert "extra `dataset`" in err and "pip install 'physical_ai_av>=0.2.3,<0.3' 'scipy>=1.16'" in err
+
+
+def test_an_older_package_or_scipy_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(package, "find_spec", lambda name: name)
+    monkeypatch.setattr(package, "version", lambda name: "0.1.9")
+    assert "expected physical_ai_av 0.2.3 or newer, got 0.1.9" in refused(capsys, "to-bag", CLIP)
+    monkeypatch.setattr(package, "version", lambda name: "0.2.10")
+    monkeypatch.delattr("scipy.spatial.transform.RigidTransform", raising=False)
+    assert "expected scipy 1.16 or newer" in refused(capsys, "to-bag", CLIP)
 
 
 def test_help_needs_no_package(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,6 +118,15 @@ def test_training_samples_are_made_of_it(
 
 
 @pytest.mark.long
+def test_the_bag_is_evaluated(written: WrittenBag, checkpoint: Path, tmp_path: Path) -> None:
+    words = ["evaluate", str(written.bag), "--rig", str(written.rig_file), "--checkpoint", str(checkpoint)]
+    options = ["--samples", "2", "--plan-options", "max_reasoning_tokens=4", "--out", str(tmp_path / "out")]
+    assert main([*words, *options]) == 0
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())
+
+
+@pytest.mark.long
 def test_the_bag_is_replayed_through_the_planner(
     written: WrittenBag, checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
+
+import scipy.spatial.transform
 
 from alpamayo_ros.datasets.errors import DatasetError
 from alpamayo_ros.datasets.physical_ai.names import PAGE, REPOSITORY
 
+_OLDEST = (0, 2, 3)
+_REMEDY = (
+    "the extra `dataset` of alpamayo_ros brings it: pip install 'physical_ai_av>=0.2.3,<0.3' 'scipy>=1.16' "
+    "(Python 3.11 or newer)"
+)
 _HTTP_LIBRARIES = ("httpx", "httpcore", "requests", "urllib3")
 """Whose errors (by the beginning of their module's name) the hub's client lets through, by its version."""
 
 
 def require_package() -> None:
-    """Raise DatasetError unless physical_ai_av is installed."""
+    """Raise DatasetError unless physical_ai_av is there, new enough, beside a scipy that it works with."""
     if find_spec("physical_ai_av") is None:
+        raise DatasetError(f"expected NVIDIA's package physical_ai_av, got none; {_REMEDY}")
+    found = version("physical_ai_av")
+    if tuple(int(part) for part in re.findall(r"\d+", found)[:3]) < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        raise DatasetError(f"expected physical_ai_av {oldest} or newer, got {found}; {_REMEDY}")
+    if not hasattr(scipy.spatial.transform, "RigidTransform"):
         raise DatasetError(
-            "expected NVIDIA's package physical_ai_av, got none: it comes with the extra `dataset`: "
-            "pip install 'alpamayo_ros[dataset]' (Python 3.11 or newer)"
+            f"expected scipy 1.16 or newer, which physical_ai_av needs, got {scipy.__version__}; {_REMEDY}"
         )
 
 
