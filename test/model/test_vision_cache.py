@@ -63,6 +63,36 @@ def test_plans_of_a_drive_are_the_same_bit_by_bit(cached: Alpamayo, uncached: Al
     assert uncached.vision_statistics.hits == uncached.vision_statistics.images == 0
 
 
+def test_frames_that_were_encoded_ahead_give_the_same_plans_bit_by_bit(
+    cached: Alpamayo, uncached: Alpamayo
+) -> None:
+    for observation in drive(3):
+        seen = zip(observation.camera_ids, observation.frame_stamps_ns, observation.frames, strict=True)
+        for camera_id, stamps_ns, frames in seen:
+            for stamp_ns, frame in zip(stamps_ns, frames, strict=True):
+                # As a decoder gives it, interleaved in memory, not as the observation holds it.
+                told = np.ascontiguousarray(frame.transpose(1, 2, 0)).transpose(2, 0, 1)
+                cached.encode_ahead(camera_id, int(stamp_ns), told)
+        assert_same(cached.plan(observation, OPTIONS), uncached.plan(observation, OPTIONS))
+    statistics = cached.vision_statistics
+    assert (statistics.hits, statistics.misses, statistics.ahead) == (3 * 16, 0, 16 + 2 * 4)
+    frame = observation.frames[0][0]
+    assert not cached.encode_ahead(observation.camera_ids[0], int(observation.frame_stamps_ns[0, 0]), frame)
+    assert not uncached.encode_ahead(0, 1, frame), "where nothing is kept it would be for nothing"
+    assert uncached.vision_statistics.ahead == 0
+
+
+def test_a_picture_that_changed_after_it_was_encoded_ahead_is_encoded_anew(
+    cached: Alpamayo, uncached: Alpamayo
+) -> None:
+    observation = drive(1)[0]
+    camera_id, stamp_ns = observation.camera_ids[1], int(observation.frame_stamps_ns[1, 2])
+    cached.encode_ahead(camera_id, stamp_ns, observation.frames[1][2])
+    observation.frames[1][2, :, 8:24] ^= 255
+    assert_same(cached.plan(observation, OPTIONS), uncached.plan(observation, OPTIONS))
+    assert (cached.vision_statistics.hits, cached.vision_statistics.misses) == (0, 16)
+
+
 def test_a_changed_picture_under_an_old_stamp_is_encoded_anew(cached: Alpamayo, uncached: Alpamayo) -> None:
     observation = drive(1)[0]
     before = cached.plan(observation, OPTIONS)

@@ -25,6 +25,7 @@ from alpamayo_ros.model.runners import runner_of
 from alpamayo_ros.model.sampling import MaskedTokens, TokenSampler, fresh_seed, initial_noise
 from alpamayo_ros.model.speculation import Drafter
 from alpamayo_ros.model.speed import SpeedOptions
+from alpamayo_ros.model.static_runner import StaticStatistics
 from alpamayo_ros.model.stopwatch import Stopwatch
 from alpamayo_ros.model.texts import GeneratedTexts
 from alpamayo_ros.model.vision_cache import VisionCache, VisionStatistics, joined, weakly
@@ -200,6 +201,11 @@ class Alpamayo:
         with self._lock:
             self._require_engine()
             return self._vision.encode_ahead(camera_id, stamp_ns, frame)
+
+    @property
+    def graph_statistics(self) -> StaticStatistics | None:
+        """How many passes ran on fixed buffers, and how many did not; None where none does."""
+        return None if self._engine is None else self._engine.static_statistics
 
     @property
     def image_preparer(self) -> ImagePreparer:

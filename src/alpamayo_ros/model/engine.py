@@ -26,6 +26,7 @@ from alpamayo_ros.model.network import AlpamayoNetwork, VelocityFunction, Visual
 from alpamayo_ros.model.prompt_layout import PromptLayouts
 from alpamayo_ros.model.sampling import TokenSampler
 from alpamayo_ros.model.speculation import Drafter
+from alpamayo_ros.model.static_runner import StaticRunner, StaticStatistics
 from alpamayo_ros.types import NUM_WAYPOINTS
 
 TokenIds = tuple[int, ...]
@@ -98,6 +99,11 @@ class Engine:
         self._runner: Runner = runner or network
         self._layouts = PromptLayouts(network.device, image_token_id=image_token_id, kept=kept_layouts)
         self._future_start_id = future_start_id
+
+    @property
+    def static_statistics(self) -> StaticStatistics | None:
+        """What ran on fixed buffers; None where the runner has none."""
+        return self._runner.statistics if isinstance(self._runner, StaticRunner) else None
 
     def look(self, pixel_values: Tensor, grid_thw: Tensor) -> VisualFeatures:
         """Encode images: float32 patches [N, 1536], int64 patch grids [images, 3]."""

@@ -57,6 +57,7 @@ class CudaGraphs:
         self._device = device
         self._api: Any = torch.cuda if api is None else api
         self._pool: Any = None
+        self._side: Any = None  # one for all: every stream has a workspace of its own
 
     def capture(self, function: Callable[[], Outputs]) -> Callable[[], Outputs]:
         """Warm up on a stream beside the current one, capture, and return the replay.
@@ -67,7 +68,7 @@ class CudaGraphs:
         api = self._api
         try:
             current = api.current_stream(self._device)
-            side = api.Stream(self._device)
+            side = self._side = self._side or api.Stream(self._device)
             side.wait_stream(current)
             with api.stream(side):
                 for _ in range(WARM_UPS):
