@@ -234,11 +234,14 @@ def change_egomotion(root: Path, change: Any) -> None:
     [
         (lambda t: t.drop(columns="qw"), "egomotion: expected the column qw, got timestamp, qx"),
         (lambda t: t.assign(qx=0.0, qy=0.0, qz=0.0, qw=0.0), "egomotion: expected rotations, got"),
+        (lambda t: t.drop(columns="curvature"), "egomotion: expected the column curvature, got timestamp"),
         (lambda t: t.assign(x=np.nan), "egomotion: expected finite values"),
+        (lambda t: t.assign(vx="fast"), "egomotion: expected numbers, got"),
+        (lambda t: t.assign(timestamp=np.nan), "egomotion: expected finite values"),
         (lambda t: pd.concat([t, t]), "egomotion: timestamps: expected rising ones, got"),
         (lambda t: t.head(1), "egomotion: timestamps: expected at least 2, got 1"),
     ],
-    ids=["column", "quaternion", "nan", "order", "one pose"],
+    ids=["column", "quaternion", "other column", "nan", "text", "no time", "order", "one pose"],
 )
 def test_egomotion_that_is_none_is_refused(copy: Path, change: Any, problem: str) -> None:
     change_egomotion(copy, change)

@@ -91,6 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
         clip.facts[name] for name in ("country", "platform_class", "split") if name in clip.facts
     )
     print(f"clip           {clip.clip_id} ({facts}), revision {clip.revision}")
+    if clip.facts.get("clip_is_valid") == "False":
+        print("note           the data set itself marks this clip as invalid")
     for name, count in written.pictures.items():
         of = next(len(c.stamps_us) for c in clip.cameras if c.camera_id == CAMERA_NAMES.index(name))
         print(f"{name:<14} {count} of {of} pictures, JPEG quality {settings.jpeg_quality}")

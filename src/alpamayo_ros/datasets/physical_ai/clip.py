@@ -30,7 +30,10 @@ from alpamayo_ros.types import CAMERA_NAMES, InvalidInput, camera_name, require_
 FloatArray = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 
-_EGOMOTION_COLUMNS = ("timestamp", "qx", "qy", "qz", "qw", "x", "y", "z", "vx", "vy", "vz", "ax", "ay", "az")
+_EGOMOTION_COLUMNS = (
+    *("qx", "qy", "qz", "qw", "x", "y", "z"),
+    *("vx", "vy", "vz", "ax", "ay", "az", "curvature"),
+)
 _DROPPED_CONSTANT_PX = 0.01
 
 
@@ -248,28 +251,27 @@ def _camera(dataset: Any, clip_id: str, camera_id: int, intrinsics: Any, extrins
             raise DatasetError(f"{table}: expected {feature}, got {', '.join(sorted(entries)) or 'none'}")
     files = read_members(dataset, clip_id, feature, aliases=(VIDEO, FRAME_TIMESTAMPS))
     what = f"camera {camera_name(camera_id)}: frame timestamps"
-    stamps = _table(what, files[FRAME_TIMESTAMPS])
-    _require_columns(what, stamps, ("timestamp",))
+    stamps_us = _stamps_us(what, _table(what, files[FRAME_TIMESTAMPS]))
     try:
         lens = lens_of(intrinsics.camera_models[feature])
     except InvalidInput as error:
         raise DatasetError(f"camera_intrinsics of {feature}: {error}") from error
     pose = np.asarray(extrinsics.sensor_poses[feature].as_matrix(), np.float64)
-    return ClipCamera(camera_id, lens, pose, stamps["timestamp"].to_numpy(np.int64, copy=True), files[VIDEO])
+    return ClipCamera(camera_id, lens, pose, stamps_us, files[VIDEO])
 
 
 def _egomotion(dataset: Any, clip_id: str) -> Egomotion:
     from physical_ai_av.egomotion import EgomotionState
 
     table = _table(EGOMOTION, read_members(dataset, clip_id, EGOMOTION, aliases=(EGOMOTION,))[EGOMOTION])
-    _require_columns(EGOMOTION, table, _EGOMOTION_COLUMNS)
-    require_finite(EGOMOTION, table[list(_EGOMOTION_COLUMNS)].to_numpy(np.float64))
+    stamps_us = _stamps_us(EGOMOTION, table)
+    require_finite(EGOMOTION, _numbers(EGOMOTION, table, _EGOMOTION_COLUMNS))
     try:
         state = EgomotionState.from_egomotion_df(table)
     except ValueError as error:
         raise DatasetError(f"{EGOMOTION}: expected rotations, got: {error}") from error
     return Egomotion(
-        table["timestamp"].to_numpy(np.int64, copy=True),
+        stamps_us,
         np.asarray(state.pose.as_matrix(), np.float64),
         np.asarray(state.velocity, np.float64),
     )
@@ -300,6 +302,21 @@ def _table(what: str, data: bytes) -> Any:
         raise DatasetError(
             f"{what}: expected a parquet table, got {type(error).__name__}: {error}"
         ) from error
+
+
+def _stamps_us(what: str, table: Any) -> Int64Array:
+    stamps = _numbers(what, table, ("timestamp",))[:, 0]
+    require_finite(what, stamps)
+    return np.asarray(table["timestamp"].to_numpy(np.int64, copy=True), np.int64)
+
+
+def _numbers(what: str, table: Any, columns: tuple[str, ...]) -> FloatArray:
+    """Return columns of a table, float64 [N, C]; raises DatasetError where they are missing or no numbers."""
+    _require_columns(what, table, columns)
+    try:
+        return np.asarray(table[list(columns)].to_numpy(np.float64), np.float64)
+    except (ValueError, TypeError) as error:
+        raise DatasetError(f"{what}: expected numbers, got: {error}") from error
 
 
 def _require_columns(what: str, table: Any, names: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 import shutil
 import tempfile
 from collections import deque
@@ -38,7 +39,7 @@ REASONING_TOPIC = "/dataset/reasoning"
 RIG_FILE = "rig.yaml"
 """Where the rig file goes within the bag's folder, unless it is wanted elsewhere."""
 
-_ENCODERS = 2
+_ENCODERS = max(2, min(8, os.cpu_count() or 2))
 _AHEAD = 24
 """Messages in the making: the pictures among them are what memory holds, some 6 MB each at full size."""
 
@@ -55,7 +56,7 @@ class BagSettings:
 
     Attributes:
         rate_hz: pictures a second of each camera, 1 ... 30; None: all that there are (30 a second).
-        jpeg_quality: 1 ... 100. At 95 the coder's error is below that of the video's own coding.
+        jpeg_quality: 1 ... 100; 95 is what AlpaSim asks of its renderer, too.
 
     Raises:
         InvalidInput: for values out of range.
@@ -144,6 +145,8 @@ def write_bag(
         writing.write(made, progress)
         write_rig_file(rig, rig_file or made / RIG_FILE, notes=_notes(clip))
         made.rename(path)
+    except OSError as error:
+        raise BagError(f"bag {path}: expected a folder that can be written, got {error}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return WrittenBag(
