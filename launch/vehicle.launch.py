@@ -1,6 +1,7 @@
 """The planner on a vehicle, configured and activated, and the watchdog that stops it if the planner dies.
 
 ros2 launch alpamayo_ros vehicle.launch.py checkpoint:=nvidia/Alpamayo-1.5-10B rig:=rig.yaml vehicle:=shuttle
+record:=true records the drive, ring:=30 saves the last 30 s at a disengagement: see docs/RECORDING.md.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from launch import LaunchContext, LaunchDescription
 
 # Given on the command line they win over the parameter file; empty, they leave it alone.
 PLANNER_PARAMETERS = ("rig", "checkpoint", "backbone", "device")
+RECORDED = "drive_%Y%m%dT%H%M%SZ"
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Declare the arguments and start planner and watchdog."""
+    """Declare the arguments and start planner, watchdog and recorder."""
     return LaunchDescription(
         [
             DeclareLaunchArgument(
@@ -65,6 +67,22 @@ def generate_launch_description() -> LaunchDescription:
                 description="Parameters of the watchdog as YAML.",
             ),
             DeclareLaunchArgument(
+                "record",
+                default_value="",
+                description="Folder to record all topics to, strftime's fields allowed; true for drive_TIME "
+                "in the working folder; empty records none.",
+            ),
+            DeclareLaunchArgument(
+                "ring",
+                default_value="0.0",
+                description="Seconds kept in memory, saved at a disengagement or by save_recording; 0: none.",
+            ),
+            DeclareLaunchArgument(
+                "ring_output",
+                default_value="",
+                description="Folder for what is saved of the ring; empty for one beside `record`, or ./ring.",
+            ),
+            DeclareLaunchArgument(
                 "namespace", default_value="alpamayo", description="Namespace of the nodes."
             ),
             DeclareLaunchArgument(
@@ -86,6 +104,7 @@ def generate_launch_description() -> LaunchDescription:
             OpaqueFunction(function=_shared_memory),
             OpaqueFunction(function=_planner),
             OpaqueFunction(function=_watchdog),
+            OpaqueFunction(function=_recorder),
         ]
     )
 
@@ -143,6 +162,35 @@ def _watchdog(context: LaunchContext) -> list[Any]:
             ros_arguments=["--log-level", LaunchConfiguration("log_level")],
             respawn=True,
             respawn_delay=1.0,
+            output="screen",
+        )
+    ]
+
+
+def _recorder(context: LaunchContext) -> list[Any]:
+    record, ring, ring_output = (
+        str(LaunchConfiguration(name).perform(context)) for name in ("record", "ring", "ring_output")
+    )
+    record = {"true": RECORDED, "false": ""}.get(record.lower(), record)
+    if not record and not float(ring) > 0:
+        return []
+    return [
+        Node(
+            package="alpamayo_ros",
+            executable="recorder",
+            name="recorder",
+            namespace=LaunchConfiguration("namespace"),
+            parameters=[
+                {
+                    "output": ParameterValue(record or "ring", value_type=str),
+                    "continuous": bool(record),
+                    "split_s": 300.0,
+                    "ring_s": float(ring),
+                    "ring_output": ParameterValue(ring_output, value_type=str),
+                    "use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool),
+                }
+            ],
+            ros_arguments=["--log-level", LaunchConfiguration("log_level")],
             output="screen",
         )
     ]

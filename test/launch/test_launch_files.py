@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 VEHICLE = {"rig", "checkpoint", "backbone", "device", "params_file", "namespace", "use_sim_time", "log_level"}
 REPLAY = {*VEHICLE, "bag", "rate", "out"}
-GUARDED = {*VEHICLE, "vehicle", "watchdog", "watchdog_params_file"}
+GUARDED = {*VEHICLE, "vehicle", "watchdog", "watchdog_params_file", "record", "ring", "ring_output"}
 SIM = {*VEHICLE - {"use_sim_time"}, "scenarios", "planner", "renderer", "rollouts", "out", "rviz", "record"}
 ALPASIM = {
     *VEHICLE - {"use_sim_time"},
@@ -119,7 +119,7 @@ def test_executables_and_parameters_exist(name: str) -> None:
 def test_planner_and_watchdog_of_a_vehicle_share_what_they_must() -> None:
     tree = parse("vehicle.launch.py")
     nodes = {ast.literal_eval(words["executable"]): words for words in map(keywords, calls(tree, "Node"))}
-    assert set(nodes) == {"planner", "watchdog"}
+    assert set(nodes) == {"planner", "watchdog", "recorder"}
     for name in ("namespace", "remappings"):
         assert ast.dump(nodes["planner"][name]) == ast.dump(nodes["watchdog"][name]), name
     assert ast.literal_eval(nodes["watchdog"]["respawn"]) is True
