@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -264,3 +266,11 @@ def test_the_errors_of_a_rig_built_in_code() -> None:
             cameras=(CameraConfig(camera_id=1, topic="/x"),),
             rig_from_child={"imu": np.diag([1.0, 1.0, -1.0, 1.0])},
         )
+
+
+def test_a_rig_goes_to_other_processes() -> None:
+    rig = load_rig("sim")
+    placed = replace(rig, rig_from_child={"imu": np.diag([-1.0, -1.0, 1.0, 1.0])})
+    again = pickle.loads(pickle.dumps(placed))
+    assert repr(again) == repr(placed)
+    np.testing.assert_array_equal(again.rig_from_child["imu"], placed.rig_from_child["imu"])

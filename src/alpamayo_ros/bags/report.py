@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alpamayo_ros.bags.pictures import pictures_at
 from alpamayo_ros.bags.reader import BagReader
 from alpamayo_ros.bags.run import FloatArray, PlanRecord, Run
 from alpamayo_ros.bags.views import recorded_views
-from alpamayo_ros.sensing.images import decode_compressed, decode_image
 from alpamayo_ros.sensing.rig import CameraConfig, Rig
 from alpamayo_ros.sensing.view import View
-from alpamayo_ros.types import NUM_WAYPOINTS, WAYPOINT_INTERVAL_S, InvalidInput
+from alpamayo_ros.types import NUM_WAYPOINTS, WAYPOINT_INTERVAL_S
 from alpamayo_ros.viz.colours import rgb
 from alpamayo_ros.viz.drawing import PlanDrawing
 from alpamayo_ros.viz.overlay import OverlayStyle, draw_plan_overlay
@@ -63,7 +63,6 @@ _OVERLAY = OverlayStyle(
     labels=False,
 )
 _TEXT_WIDTH = 132
-_NEAREST_NS = 60_000_000
 
 
 def draw_report(path: str | Path, run: Run, rig: Rig, *, summary: Mapping[str, Any]) -> None:
@@ -83,7 +82,7 @@ def draw_report(path: str | Path, run: Run, rig: Rig, *, summary: Mapping[str, A
 
     moments = choose_moments(run.plans, MOMENTS)
     with BagReader(run.path) as bag:
-        images = _images(bag, rig, moments)
+        images = pictures_at(bag, rig, [plan.t0_ns for plan in moments])
         views = recorded_views(bag, rig)
     rows = max(len(moments), 1)
     figure = Figure(figsize=(17.0, 2.1 + 3.25 * rows + 3.0), facecolor="white")
@@ -111,43 +110,6 @@ def choose_moments(plans: Sequence[PlanRecord], number: int) -> list[PlanRecord]
     wanted = np.linspace(stamps[0], stamps[-1], number + 2)[1:-1] if len(plans) > number else stamps
     chosen = {min(bisect_left(stamps, int(stamp)), len(plans) - 1) for stamp in wanted}
     return [plans[i] for i in sorted(chosen)]
-
-
-def _images(bag: BagReader, rig: Rig, moments: Sequence[PlanRecord]) -> dict[int, dict[int, Any]]:
-    """Return t0 -> camera id -> image [H, W, 3] nearest to t0, of each camera."""
-    best: dict[tuple[int, int], tuple[int, Any, str]] = {}
-    by_topic = {camera.topic: camera for camera in rig.cameras}
-    for plan in moments:
-        # Recorded after their stamps: by transport, and by waiting for a slow executor.
-        start_ns, stop_ns = plan.t0_ns - 2 * _NEAREST_NS, plan.t0_ns + 10 * _NEAREST_NS
-        for message in bag.messages(by_topic, start_ns=start_ns, stop_ns=stop_ns):
-            content = bag.decode(message)
-            stamp = content.header.stamp
-            distance_ns = abs(stamp.sec * 10**9 + stamp.nanosec - plan.t0_ns)
-            key = (plan.t0_ns, by_topic[message.topic].camera_id)
-            if distance_ns <= _NEAREST_NS and (key not in best or distance_ns < best[key][0]):
-                best[key] = (distance_ns, content, by_topic[message.topic].transport)
-    images: dict[int, dict[int, Any]] = {}
-    for (t0_ns, camera_id), (_, content, transport) in best.items():
-        try:
-            images.setdefault(t0_ns, {})[camera_id] = _decode(content, transport)
-        except InvalidInput:
-            continue  # the planner has refused it too, and counted it
-    return images
-
-
-def _decode(content: Any, transport: str) -> Any:
-    if transport == "compressed":
-        return decode_compressed(bytes(content.data), format=content.format).transpose(1, 2, 0)
-    frame = decode_image(
-        bytes(content.data),
-        encoding=content.encoding,
-        height=content.height,
-        width=content.width,
-        step=content.step,
-        is_bigendian=bool(content.is_bigendian),
-    )
-    return frame.transpose(1, 2, 0)
 
 
 def _draw_header(figure: Figure, cell: Any, summary: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from alpamayo_ros.sim.world import ProceduralWorld
 
 RANDOM_NOTICE = "The weights are RANDOM: plans and reasoning mean nothing; everything else is real."
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 class SeededPlanner:
@@ -58,7 +61,8 @@ class CheckpointSource:
     def __post_init__(self) -> None:
         object.__setattr__(self, "checkpoint", or_shipped(self.checkpoint))
         folder = Path(self.checkpoint).expanduser()
-        if not (folder / "config.json").is_file() and (folder.exists() or "/" not in self.checkpoint):
+        is_hub_id = not folder.exists() and _HUB_ID.fullmatch(self.checkpoint) is not None
+        if not (folder / "config.json").is_file() and not is_hub_id:
             others = "expert, constant, " if self.option == "--planner" else ""
             raise InvalidInput(
                 f"{self.option}: expected {others}a checkpoint's folder with config.json or a hub id "

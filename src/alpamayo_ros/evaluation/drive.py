@@ -31,6 +31,7 @@ NAMESPACE = "/alpamayo"
 
 LEAST_APART_NS = 95 * NS_PER_MS
 """Samples are 0.1 s apart, however fast the cameras; a little less, for frames jitter."""
+_IMAGE_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 _LEAD_NS = 3000 * NS_PER_MS
 """So long before the first observation that is wanted images are decoded: a history and all waits."""
 
@@ -57,12 +58,16 @@ class BagDrive:
         timing: TimingConfig | None = None,
     ) -> None:
         wanted = [*(camera.topic for camera in rig.cameras), rig.odometry_topic]
-        missing = [topic for topic in wanted if topic not in bag.topics]
+        missing = [topic for topic in wanted if topic not in bag.topics or not bag.topics[topic].count]
         if missing:
             raise BagError(
                 f"bag {bag.path}: expected the rig's topics, got no {', '.join(missing)}; "
                 f"it has {', '.join(sorted(bag.topics))}"
             )
+        for camera in rig.cameras:
+            expected, found = _IMAGE_TYPES[camera.transport], bag.topics[camera.topic].type_name
+            if found != expected:
+                raise BagError(f"bag {bag.path}: expected {expected} on {camera.topic}, got {found}")
         self._bag, self._rig = bag, rig
         self._timing = timing or TimingConfig()
         self._parents = recorded_parents(bag)

@@ -65,7 +65,7 @@ def recorded_plans(bag: BagReader, topic: str, *, left_out: Counter[str]) -> Ite
     found: dict[int, RecordedPlan] = {}
     for message in bag.messages([topic, rejected]):
         content = bag.decode(message)
-        status = _STATUS.get(int(content.status), f"status {content.status}")
+        status = _STATUS.get(int(content.status), "unknown")
         if status == STOP:
             left_out["a stop in the place of a plan"] += 1
             continue

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,21 @@ def run_evaluation(
         raise InvalidInput(f"jobs: expected at least 1, got {jobs}")
     identities = {work.name: check_bag(work, rig, settings) for work in bags}
     _take_up(out, {"settings": settings.as_dict(), "bags": identities})
+    with _alone(out):
+        return _run(bags, rig, settings, out=out, about=about, policy=policy, jobs=jobs, progress=progress)
+
+
+def _run(
+    bags: Sequence[BagWork],
+    rig: Rig,
+    settings: EvaluationSettings,
+    *,
+    out: Path,
+    about: Mapping[str, Any],
+    policy: Policy | None,
+    jobs: int,
+    progress: Progress,
+) -> dict[str, Any]:
     results = sorted(
         _evaluate_all(bags, rig, settings, out=out, policy=policy, jobs=jobs, progress=progress),
         key=lambda result: [work.name for work in bags].index(result.name),
@@ -150,6 +167,17 @@ def _take_up(out: Path, run: dict[str, Any]) -> None:
         raise InvalidInput(f"--out {out}: expected a run of version {VERSION}, got {before.get('version')}")
 
 
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep another process from writing the same run; raises InvalidInput where one does already."""
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InvalidInput(f"--out {out}: expected nobody else at work there, got another run") from error
+        yield
+
+
 def _evaluate_all(
     bags: Sequence[BagWork],
     rig: Rig,
@@ -176,6 +204,11 @@ def _evaluate_all(
             try:
                 for future in as_completed(futures):
                     yield future.result()
+            except BrokenProcessPool as error:
+                raise InvalidInput(
+                    "--jobs: expected processes that live, got one that was killed (out of memory?); "
+                    "call it again, perhaps with fewer, to go on where it stood"
+                ) from error
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

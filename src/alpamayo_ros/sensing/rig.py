@@ -174,6 +174,11 @@ class Rig:
         object.__setattr__(self, "reference_camera_id", reference)
         object.__setattr__(self, "rig_from_child", MappingProxyType(poses))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Go to other processes by the arguments that make it: a read-only mapping cannot be pickled."""
+        others = (self.reference_camera_id, self.rig_frame, self.odometry_topic, dict(self.rig_from_child))
+        return Rig, (self.name, self.cameras, *others)
+
     @property
     def camera_ids(self) -> tuple[int, ...]:
         """The cameras' ids, ascending."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def horizons_chart(content: Mapping[str, Any], titles: Mapping[str, str]) -> UIn
         axes.set_xlabel("horizon, s", fontsize=8, color=FAINT)
         axes.set_xticks(list(HORIZONS_S))
         axes.set_ylim(bottom=0)
-    figure.axes[0].legend(fontsize=8, frameon=False, loc="upper left")
+    _legend(figure, loc="upper left")
     return _picture(figure)
 
 
@@ -68,7 +68,7 @@ def spread_chart(rows: Sequence[Row], metrics: Sequence[str], titles: Mapping[st
                 )
         axes.set_ylim(0, 1.02)
         axes.set_xlim(left=0)
-    figure.axes[0].legend(fontsize=8, frameon=False, loc="lower right")
+    _legend(figure, loc="lower right")
     return _picture(figure)
 
 
@@ -91,7 +91,7 @@ def kinds_chart(content: Mapping[str, Any], metric: str, titles: Mapping[str, st
         labels = [f"{kind}\n{each['n']}" for kind, each in kinds.items()]
         axes.set_xticks(np.arange(len(kinds)), labels, fontsize=7.5)
         axes.grid(axis="x", visible=False)
-    figure.axes[0].legend(fontsize=8, frameon=False)
+    _legend(figure, loc="best")
     return _picture(figure)
 
 
@@ -122,7 +122,8 @@ def drive_chart(rows: Sequence[Row], track: DriveTrack, metric: str, titles: Map
         if row.said is not None and row.said.agreement == Agreement.CONTRADICTS.value:
             axes.axvline((row.t0_ns - start_ns) * 1e-9, color=WARN, linewidth=0.8, alpha=0.5)
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=7.5, frameon=False, loc="upper left", ncol=3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7.5, frameon=False, loc="upper left", ncol=3)
     below = figure.add_subplot(grid[1, 1], sharex=axes)
     style_axes(below, "speed, m/s")
     below.plot(
@@ -188,6 +189,14 @@ def _line_over_horizons(
 def _metric_title(metric: str) -> str:
     name, _, horizon = metric.partition("@")
     return f"{ {'ade': 'ADE', 'min_ade': 'minADE', 'fde': 'FDE'}.get(name, name) }@{horizon}, m,"
+
+
+def _legend(figure: Figure, *, loc: Literal["lower right", "upper left", "best"]) -> None:
+    """Say in the first panel that shows something which line is whose."""
+    for axes in figure.axes:
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=8, frameon=False, loc=loc)
+            return
 
 
 def _figure(width_in: float, height_in: float) -> Figure:

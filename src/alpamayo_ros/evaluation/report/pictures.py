@@ -33,7 +33,7 @@ _STYLE = OverlayStyle(
     labels=False,
 )
 
-_ABOVE = replace(LIGHT, labels=False, future=DRIVEN_RGB)
+_ABOVE = replace(LIGHT, future=DRIVEN_RGB)
 
 
 def drawing_of(moment: Moment) -> PlanDrawing:
@@ -41,7 +41,7 @@ def drawing_of(moment: Moment) -> PlanDrawing:
     here = np.zeros((1, 3))
     return PlanDrawing.of_plan(
         moment.plan,
-        status="UNCHECKED",
+        status=moment.row.status.upper() or "UNCHECKED",
         future=np.concatenate([here, moment.driven.xyz_in_rig_t0.astype(np.float64)]),
         history=moment.history.xyz_in_rig_t0.astype(np.float64),
     )

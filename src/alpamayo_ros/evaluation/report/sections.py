@@ -51,24 +51,23 @@ def cards(content: Mapping[str, Any]) -> str:
     mine = figures[first]
     found = []
     if first == POLICY:
-        found.append(_estimate_card(f"minADE_{k}@6.4s", mine[HEADLINE], " m"))
-        found.append(_estimate_card("ADE@6.4s of the chosen plan", mine["ade@6.4s"], " m"))
+        found.append(_estimate_card(f"minADE_{k}@6.4s", mine[HEADLINE], " m", note="the best candidate"))
+        found.append(_estimate_card("ADE@6.4s", mine["ade@6.4s"], " m", note="the chosen candidate"))
     for name in BASELINES:
-        found.append(_estimate_card(f"{name}, ADE@6.4s", figures[name]["ade@6.4s"], " m"))
-    found.append(
-        _estimate_card(f"{titles[first]}, missed@6.4s", mine["miss@6.4s"], " %", factor=100.0, form=".0f")
-    )
+        found.append(_estimate_card(name, figures[name]["ade@6.4s"], " m", note="ADE@6.4s"))
+    missed = f"further than {content['settings']['miss_m']:g} m off by 3 s"
+    found.append(_estimate_card("missed@3s", mine["miss@3s"], " %", factor=100.0, form=".0f", note=missed))
     reasoning = content["reasoning"]
     if reasoning and reasoning["contradicted"] is not None:
         agreement = reasoning["agreement"]
         judged = agreement["agrees"] + agreement["contradicts"]
-        note = f"of {judged} texts that announce something"
-        found.append(card("contradict their own plan", f"{100 * reasoning['contradicted']:.0f} %", note))
+        note = f"contradict their plan, of {judged} that can be judged"
+        found.append(card("texts", f"{100 * reasoning['contradicted']:.0f} %", note))
     latency = content["latency_ms"] or {}
     took = latency.get("wall") or latency.get("total")
     if took and took.get("p50"):
-        note = f"p90 {took['p90']:.0f}, p99 {took['p99']:.0f} ms"
-        found.append(card("time for a plan, median", f"{took['p50']:.0f} ms", note))
+        note = f"median; p90 {took['p90']:.0f}, p99 {took['p99']:.0f} ms"
+        found.append(card("time for a plan", f"{took['p50']:.0f} ms", note))
     known = counts["known_until"]["6.4s"]
     note = f"of {counts['bags']} bag{'s' * (counts['bags'] != 1)}; {known} known until 6.4 s"
     found.append(card("instants", str(counts["instants"]), note))
@@ -298,13 +297,19 @@ def _section(title: str, body: str) -> str:
 
 
 def _estimate_card(
-    label: str, estimate: Mapping[str, Any], unit: str, *, factor: float = 1.0, form: str = ".2f"
+    label: str,
+    estimate: Mapping[str, Any],
+    unit: str,
+    *,
+    factor: float = 1.0,
+    form: str = ".2f",
+    note: str = "",
 ) -> str:
     value, ci95 = estimate["value"], estimate["ci95"]
     if value is None:
         return card(label, "unknown", "no drive is known so far")
-    note = "" if ci95 is None else f"95 %: {ci95[0] * factor:{form}} … {ci95[1] * factor:{form}}"
-    return card(label, f"{value * factor:{form}}{unit}", note)
+    interval = "" if ci95 is None else f"95 %: {ci95[0] * factor:{form}} … {ci95[1] * factor:{form}}"
+    return card(label, f"{value * factor:{form}}{unit}", "; ".join(filter(None, (note, interval))))
 
 
 def _estimate_cell(estimate: Mapping[str, Any], *, factor: float = 1.0, form: str = "") -> str:
