@@ -39,7 +39,7 @@ def decoded_frames(
             for frame in container.decode(stream):
                 if index < count:
                     if frame.is_corrupt:
-                        raise DatasetError(f"video: expected whole frames, got a damaged one: the {index}th")
+                        raise DatasetError(f"video: expected whole frames, got a damaged one: frame {index}")
                     if wanted is None or wanted[index]:
                         yield index, frame.to_ndarray(format="rgb24")
                 index += 1
