@@ -47,7 +47,7 @@ def test_a_plan_is_stamped_and_anchored_at_t0(tmp_path):
             assert position.x == pytest.approx(x + ahead * np.cos(yaw), abs=0.01)
             assert position.y == pytest.approx(y + ahead * np.sin(yaw), abs=0.01)
         names = {m.ns for m in world.received["markers"][0].markers}
-        assert names == {"path", "footprint", "reasoning"}
+        assert names == {"path", "ribbon", "footprint", "footprints", "reasoning"}
         assert world.received["reasoning"][0].data == "Keep the lane."
         # The frames: green from the raw camera, red from the JPEG one, as RGB.
         observation = planner.observations[0]
@@ -98,7 +98,8 @@ def test_inference_takes_the_newest_observation_only(tmp_path):
     with active(tmp_path, planner, max_plan_age=60.0) as (world, node):
         world.drive(lambda: planner.observations, what="a first observation")
         world.drive(lambda: node.statistics["superseded"] >= 5, what="observations that pass unplanned")
-        last_ns = node.statistics.newest_t0_ns
+        last_ns = world.now_ns
+        wait_for(lambda: node.statistics.newest_t0_ns == last_ns, "the last tick's observation")
         planner.gate.set()
         wait_for(lambda: len(world.plans) >= 2, "both plans")
         assert [o.t0_ns for o in planner.observations][1:] == [last_ns]

@@ -14,7 +14,7 @@ from visualization_msgs.msg import Marker
 
 from alpamayo_ros.ros import autoware
 from alpamayo_ros.ros.conversions import pose_to_matrix, stamp_to_ns
-from alpamayo_ros.ros.markers import plan_to_markers
+from alpamayo_ros.ros.markers import delete_all, plan_to_markers
 from alpamayo_ros.ros.plan_conversions import PlanStatus
 from alpamayo_ros.types import InvalidInput
 from alpamayo_ros.viz.footprint import Footprint
@@ -38,7 +38,9 @@ def test_markers_show_the_plan_where_it_is(make_plan, pose):
         ("candidates", 0),
         ("candidates", 1),
         ("path", 0),
+        ("ribbon", 0),
         ("footprint", 0),
+        ("footprints", 0),
         ("reasoning", 0),
     }
     for marker in array.markers:
@@ -69,6 +71,39 @@ def test_markers_show_the_plan_where_it_is(make_plan, pose):
 def test_a_vehicle_that_cannot_be_is_refused(sizes):
     with pytest.raises(InvalidInput, match="footprint: expected positive length and width"):
         Footprint(*sizes)
+
+
+def test_the_ribbon_is_as_wide_as_the_vehicle_and_footprints_mark_the_seconds(make_plan, pose):
+    length = np.arange(1, 65) * 0.5
+    xyz = np.zeros((1, 64, 3), np.float32)
+    xyz[0, :, 0] = length
+    plan = make_plan(
+        samples=1,
+        xyz_in_rig_t0=xyz,
+        rot_in_rig_t0=np.tile(np.eye(3, dtype=np.float32), (1, 64, 1, 1)),
+        speed_mps=np.linspace(0.0, 15.0, 65, dtype=np.float32)[None],
+    )
+    array = plan_to_markers(plan, pose, odometry_frame="odom", footprint=CAR, lifetime_ns=10**9)
+    by_name = {m.ns: m for m in array.markers}
+    ribbon = by_name["ribbon"]
+    assert ribbon.type == Marker.TRIANGLE_LIST
+    assert len(ribbon.points) == len(ribbon.colors) == 6 * 63
+    corners = np.array([(p.x, p.y, p.z) for p in ribbon.points])
+    # The vehicle heads along odom's y: the ribbon is 1.9 m wide in x, and as long as the plan in y.
+    assert (corners[:, 0].min(), corners[:, 0].max()) == pytest.approx((100 - 0.95, 100 + 0.95))
+    assert (corners[:, 1].min(), corners[:, 1].max()) == pytest.approx((200.5, 232.0))
+    a, b, c = corners[0], corners[1], corners[2]
+    assert np.cross(b - a, c - a)[2] > 0  # its upper side is the front
+    assert ribbon.colors[0].r > ribbon.colors[-1].r and ribbon.colors[-1].g > ribbon.colors[0].g
+    boxes = by_name["footprints"]
+    assert boxes.type == Marker.LINE_LIST
+    assert len(boxes.points) == 6 * 8
+    assert {round(p.x, 3) for p in boxes.points[:8]} == {5.0 - 1.0, 5.0 + 3.9}
+
+
+def test_all_markers_can_be_taken_away():
+    (marker,) = delete_all().markers
+    assert marker.action == Marker.DELETEALL
 
 
 def test_autoware_is_asked_for_only_where_it_is(monkeypatch):
@@ -111,7 +146,7 @@ def test_the_trajectory_is_what_is_left_of_the_plan(make_plan, pose, monkeypatch
     assert first.heading_rate_rps == pytest.approx(plan.curvature_per_m[1, 3] * plan.speed_mps[1, 4])
 
 
-def test_a_stop_is_red_and_says_why_and_what_nobody_checked_is_grey(make_plan):
+def test_a_stop_is_red_and_says_why_and_what_nobody_checked_is_blue(make_plan):
     plan = make_plan()
     options = {"odometry_frame": "odom", "footprint": CAR, "lifetime_ns": 10**9}
 
@@ -123,6 +158,6 @@ def test_a_stop_is_red_and_says_why_and_what_nobody_checked_is_grey(make_plan):
     assert path.color.r > 0.9 and path.color.g < 0.3 and not path.colors
     assert text.text == "Stopping: no valid plan for 1100 ms"
     path, text = path_and_text(status=PlanStatus.UNCHECKED)
-    assert path.color.r == path.color.g == path.color.b and not path.colors
+    assert path.color.b > path.color.g > path.color.r and not path.colors
     path, text = path_and_text(status=PlanStatus.VALID)
     assert len(path.colors) == 64 and text.text == plan.reasoning[plan.chosen]

@@ -15,6 +15,7 @@ NODES: dict[str, str] = {
     "sim_bridge": "alpamayo_ros.ros.sim_parameters",
     "alpasim_driver": "alpamayo_ros.ros.driver_parameters",
     "watchdog": "alpamayo_ros.ros.watchdog_parameters",
+    "visualizer": "alpamayo_ros.ros.visualizer_parameters",
 }
 """Node -> module whose PARAMETERS it declares."""
 

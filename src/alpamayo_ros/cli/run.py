@@ -12,7 +12,7 @@ import yaml
 
 from alpamayo_ros.types import InvalidInput
 
-NODES = ("planner", "player", "recorder", "sim_bridge", "watchdog")
+NODES = ("planner", "player", "recorder", "sim_bridge", "watchdog", "visualizer")
 SIMULATION = "sim"
 """Stands for the bridge, and a planner beside it where the bridge hosts none."""
 
@@ -98,8 +98,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
     parameters = _parameters(arguments)
     if "sim_bridge" in names:
-        parameters["planner"].setdefault("use_sim_time", True)
-        parameters["planner"].setdefault("rig", parameters["sim_bridge"].setdefault("rig", "sim"))
+        rig = parameters["sim_bridge"].setdefault("rig", "sim")
+        for name in ("planner", "visualizer"):
+            parameters[name].setdefault("use_sim_time", True)
+            parameters[name].setdefault("rig", rig)
     ros = ros_arguments(
         namespace=arguments.namespace,
         remaps=_remaps(arguments),
@@ -171,6 +173,7 @@ def _parameters(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
         "player": {"bag": arguments.bag, "rate": arguments.rate, "loop": arguments.loop or None},
         "recorder": {"output": arguments.record},
         "watchdog": {"rig": arguments.rig},
+        "visualizer": {"rig": arguments.rig},
         "sim_bridge": {
             "scenarios": arguments.scenarios,
             "planner": arguments.planner,

@@ -17,7 +17,9 @@ from alpamayo_ros.ros.conversions import (
 from alpamayo_ros.ros.plan_conversions import PlanStatus
 from alpamayo_ros.sensing.rigid import Matrix4
 from alpamayo_ros.types import Plan
+from alpamayo_ros.viz.colours import STATUS_COLOURS, speed_colours
 from alpamayo_ros.viz.footprint import Footprint
+from alpamayo_ros.viz.ribbon import edges
 
 if TYPE_CHECKING:
     from std_msgs.msg import ColorRGBA
@@ -27,13 +29,8 @@ _PATH_WIDTH_M = 0.35
 _CANDIDATE_WIDTH_M = 0.08
 _TEXT_HEIGHT_M = 0.8
 _TEXT_ABOVE_M = 3.0
-_FAST_MPS = 15.0
-_STATUS_RGB = {
-    PlanStatus.FALLBACK: np.array([0.95, 0.15, 0.1]),
-    PlanStatus.REJECTED: np.array([0.6, 0.2, 0.2]),
-    PlanStatus.UNCHECKED: np.array([0.65, 0.65, 0.65]),
-}
-_SLOW_RGB, _FAST_RGB = np.array([1.0, 0.55, 0.0]), np.array([0.1, 0.8, 0.3])
+_RIBBON_ALPHA = 0.45
+_WHOLE_SECONDS = slice(9, None, 10)
 
 
 def plan_to_markers(
@@ -48,9 +45,10 @@ def plan_to_markers(
 ) -> MarkerArray:
     """Return the markers of a plan in the odometry frame; they vanish by themselves after `lifetime_ns`.
 
-    The chosen path of a valid plan is coloured by speed (orange slow, green at 15 m/s); that of a stop is
-    red, that of a plan that nobody has checked grey. The candidates are thin lines, the footprint is where
-    the vehicle stood at t0, and the text is the chosen candidate's reasoning, or why the vehicle stops.
+    The chosen path of a valid plan is coloured by speed (viz.colours), line and ribbon of the vehicle's width
+    alike; that of a stop is red, that of a plan that nobody has checked blue. The candidates are thin lines,
+    the footprint is where the vehicle stood at t0, the footprints where it will be at each whole second, and
+    the text is the chosen candidate's reasoning, or why the vehicle stops.
     """
     from geometry_msgs.msg import Pose
     from visualization_msgs.msg import Marker, MarkerArray
@@ -78,14 +76,35 @@ def plan_to_markers(
         array.markers.append(line)
 
     xyz, _ = chosen_in_odom(plan, odom_from_rig_t0)
+    status_rgb = np.array(STATUS_COLOURS[status.name]) / 255
+    by_speed = status is PlanStatus.VALID
+    speed_rgb = speed_colours(plan.speed_mps[plan.chosen, 1:]) / 255
     path = marker("path", 0, Marker.LINE_STRIP)
     path.scale.x = _PATH_WIDTH_M
     path.points = _points(xyz)
-    colour = _STATUS_RGB.get(status)
-    if colour is None:
-        path.colors = [_speed_colour(v) for v in plan.speed_mps[plan.chosen, 1:].tolist()]
-    path.color = _colour(_FAST_RGB if colour is None else colour)
+    path.color = _colour(status_rgb)
+    if by_speed:
+        path.colors = [_colour(rgb) for rgb in speed_rgb]
     array.markers.append(path)
+
+    ribbon = marker("ribbon", 0, Marker.TRIANGLE_LIST)
+    ribbon.scale.x = ribbon.scale.y = ribbon.scale.z = 1.0
+    ribbon.color = _colour(status_rgb, alpha=_RIBBON_ALPHA)
+    ribbon.points = _points(_triangles(*edges(xyz, width_m=footprint.width_m)))
+    if by_speed:
+        # Each piece between two waypoints has the colour of its end: two triangles, six corners.
+        ribbon.colors = [c for rgb in speed_rgb[1:] for c in [_colour(rgb, alpha=_RIBBON_ALPHA)] * 6]
+    array.markers.append(ribbon)
+
+    places = footprint.corners_at(
+        plan.xyz_in_rig_t0[plan.chosen, _WHOLE_SECONDS].astype(np.float64),
+        plan.rot_in_rig_t0[plan.chosen, _WHOLE_SECONDS].astype(np.float64),
+    )
+    along = marker("footprints", 0, Marker.LINE_LIST, rig_pose)
+    along.scale.x = _CANDIDATE_WIDTH_M
+    along.color = _colour(status_rgb, alpha=0.8)
+    along.points = _points(np.stack([places[:, :-1], places[:, 1:]], axis=2).reshape(-1, 3))
+    array.markers.append(along)
 
     outline = marker("footprint", 0, Marker.LINE_STRIP, rig_pose)
     outline.scale.x = _CANDIDATE_WIDTH_M
@@ -97,7 +116,7 @@ def plan_to_markers(
     above[2, 3] += _TEXT_ABOVE_M
     text = marker("reasoning", 0, Marker.TEXT_VIEW_FACING, pose_from_matrix(above))
     text.scale.z = _TEXT_HEIGHT_M
-    text.color = _colour(np.array([1.0, 1.0, 1.0]) if colour is None else colour)
+    text.color = _colour(np.array([1.0, 1.0, 1.0]) if by_speed else status_rgb)
     stops = status is PlanStatus.FALLBACK
     text.text = text_to_ros(f"Stopping: {reason}" if stops else plan.reasoning[plan.chosen])
     array.markers.append(text)
@@ -117,6 +136,14 @@ def _colour(rgb: NDArray[np.float64], *, alpha: float = 1.0) -> ColorRGBA:
     return ColorRGBA(r=r, g=g, b=b, a=alpha)
 
 
-def _speed_colour(speed_mps: float) -> ColorRGBA:
-    share = min(max(speed_mps / _FAST_MPS, 0.0), 1.0)
-    return _colour(_SLOW_RGB + share * (_FAST_RGB - _SLOW_RGB))
+def _triangles(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the corners [6 (N - 1), 3] of the triangles between two edges [N, 3], seen from above."""
+    quads = [left[:-1], right[:-1], right[1:], left[:-1], right[1:], left[1:]]
+    return np.stack(quads, axis=1).reshape(-1, 3)
+
+
+def delete_all() -> MarkerArray:
+    """Return the message that takes all markers of its topic off the screens."""
+    from visualization_msgs.msg import Marker, MarkerArray
+
+    return MarkerArray(markers=[Marker(action=Marker.DELETEALL)])

@@ -107,6 +107,13 @@ class EgoHistory:
             )
         return _relative_to_last(poses)
 
+    def pose_at(self, stamp_ns: int) -> Matrix4 | None:
+        """Return the rig's pose [4, 4] in the odometry frame, None where it is not between two near poses."""
+        before, after = self.buffer.around(stamp_ns)
+        if before is None or after is None or after - before > self._timing.odometry_max_gap_ms * NS_PER_MS:
+            return None
+        return np.asarray(self._interpolate(np.array([stamp_ns], dtype=np.int64))[0])
+
     def sources(self, t0_ns: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return stamps [N] and poses [N, 4, 4] of the rig that the history up to t0 is interpolated from.
 

@@ -143,7 +143,7 @@ def _layers(drawing: PlanDrawing, style: OverlayStyle) -> _Layers:
     return _Layers(
         Ribbons.along([drawing.history], width_m=style.track_width_m),
         Ribbons.along([drawing.future], width_m=style.track_width_m),
-        Ribbons.along(drawing.candidates, width_m=style.candidate_width_m),
+        Ribbons.along(drawing.candidates if style.candidate_opacity else (), width_m=style.candidate_width_m),
         Ribbons.along([drawing.path], width_m=style.vehicle_width_m),
     )
 
