@@ -26,7 +26,7 @@ from alpamayo_ros.ros.conversions import text_to_ros
 from alpamayo_ros.ros.diagnostics import to_message
 from alpamayo_ros.ros.message_types import message_class
 from alpamayo_ros.ros.parameters import declare, values
-from alpamayo_ros.ros.qos import output_qos
+from alpamayo_ros.ros.qos import SubscriptionEventCallbacks, output_qos
 from alpamayo_ros.ros.recorded_qos import is_kept_for_latecomers, requested_when_recorded, to_recorded
 from alpamayo_ros.ros.recorder_parameters import NEVER_RECORDED, PARAMETERS, recorder_settings
 from alpamayo_ros.ros.recorder_status import RecorderReporter
@@ -61,6 +61,7 @@ class RecorderNode(Node):
         recording: the bag that is written all the time; None where the ring alone is kept.
         ring, snapshots: the last seconds, and what saves them; None without a ring.
         ignored: topic -> why it cannot be recorded.
+        lost: topic -> messages that the middleware lost on their way here.
 
     Raises:
         InvalidInput: for parameters that do not fit together.
@@ -88,6 +89,7 @@ class RecorderNode(Node):
         self._reporter = RecorderReporter()
         self._reported_s: float | None = None
         self.ignored: dict[str, str] = {}
+        self.lost: Counter[str] = Counter()
         self.ring: Ring | None = None
         self.snapshots: Snapshots | None = None
         self.recording: BagRecording | None = None
@@ -179,6 +181,7 @@ class RecorderNode(Node):
             ring=self.ring,
             snapshots=self.snapshots,
             ignored=self.ignored,
+            lost=self.lost,
             queue_bytes=self.settings.queue_bytes,
             running_s=0.0 if self._first_ns is None else (now_ns - self._first_ns) * 1e-9,
         )
@@ -235,8 +238,15 @@ class RecorderNode(Node):
             for bags in (self.recording, self.snapshots):
                 if bags is not None:
                     bags.add(added)
-        receive = partial(self._receive, topic)
-        self._inputs[topic] = (self.create_subscription(kind, topic, receive, wanted, raw=True), wanted)
+        subscription = self.create_subscription(
+            kind,
+            topic,
+            partial(self._receive, topic),
+            wanted,
+            raw=True,
+            event_callbacks=SubscriptionEventCallbacks(message_lost=partial(self._on_lost, topic)),
+        )
+        self._inputs[topic] = (subscription, wanted)
 
     def _receive(self, topic: str, data: bytes) -> None:
         stamp_ns = self._now_ns()
@@ -245,6 +255,9 @@ class RecorderNode(Node):
             return
         self._put_untimed(stamp_ns)
         self._put(topic, stamp_ns, data)
+
+    def _on_lost(self, topic: str, event: Any) -> None:
+        self.lost[topic] += int(event.total_count_change)
 
     def _put_untimed(self, stamp_ns: int) -> None:
         for topic, data in self._untimed:

@@ -32,6 +32,7 @@ class RecorderReporter:
         ring: Ring | None,
         snapshots: Snapshots | None,
         ignored: Mapping[str, str],
+        lost: Mapping[str, int],
         queue_bytes: int,
         running_s: float,
     ) -> Status:
@@ -42,6 +43,7 @@ class RecorderReporter:
             ring: the last seconds, None for none.
             snapshots: what saves them, None without a ring.
             ignored: topic -> why it cannot be recorded.
+            lost: topic -> messages that the middleware lost on their way here.
             queue_bytes: limit on what waits for the disk.
             running_s: how long messages have come, by their stamps.
         """
@@ -50,6 +52,7 @@ class RecorderReporter:
             dropped[topic] = dropped.get(topic, 0) + count
         values: dict[str, object] = {"dropped": sum(dropped.values())}
         values |= {f"dropped/{topic}": count for topic, count in sorted(dropped.items()) if count}
+        values |= {f"lost/{topic}": count for topic, count in sorted(lost.items()) if count}
         values |= {f"ignored/{topic}": why for topic, why in sorted(ignored.items())}
         if recording is not None:
             values |= {
