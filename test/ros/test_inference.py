@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alpamayo_ros.ros.inference import InferenceWorker, PlanOutcome
+from alpamayo_ros.ros.inference import MAX_WAITING_FRAMES, InferenceWorker, PlanOutcome
 from alpamayo_ros.ros.inference_health import (
     RETRY_PERIOD_S,
     FailureKind,
@@ -69,6 +69,16 @@ class Scripted:
 
 class Backend(PlannerBackend):
     freed = 0
+
+    def __init__(self, planner: Any) -> None:
+        super().__init__(planner)
+        self.done: list[str] = []
+        self.unlike: set[int] = set()
+
+    def encode(self, camera_id: int, stamp_ns: int, frame: np.ndarray) -> None:
+        if stamp_ns in self.unlike:
+            raise RuntimeError("no kernel image")
+        self.done.append(f"frame {camera_id} {stamp_ns}")
 
     def free_memory(self) -> None:
         self.freed += 1
@@ -209,3 +219,79 @@ def test_the_error_state_by_its_own_clock() -> None:
     assert health.view.failures_in_row == 2
     health.succeeded()
     assert health.may_try() and health.view.last_error == ""
+
+
+FRAME = np.zeros((3, 2, 2), np.uint8)
+
+
+def test_frames_are_encoded_while_there_is_nothing_else_to_do() -> None:
+    """A plan that is offered meanwhile goes first; frames keep their order."""
+    go, begun = threading.Event(), threading.Event()
+
+    def slow(observed: Observation) -> Plan:
+        begun.set()
+        assert go.wait(10)
+        backend.done.append(f"plan {observed.t0_ns - T0}")
+        return plan(observed)
+
+    with working(Scripted(slow)) as (worker, backend, outcomes):
+        worker.offer(observation(0))
+        assert begun.wait(10)
+        for stamp_ns in (5, 6):
+            worker.look_ahead(1, stamp_ns, FRAME)
+        worker.offer(observation(1))
+        go.set()
+        until(lambda: len(backend.done) == 4)
+        assert backend.done == ["plan 0", "plan 100000000", "frame 1 5", "frame 1 6"]
+        until(lambda: not worker.busy)
+        worker.look_ahead(2, 7, FRAME)
+        until(lambda: backend.done[-1] == "frame 2 7")
+    assert len(outcomes) == 2
+
+
+def test_of_too_many_frames_the_oldest_are_left_to_their_plan() -> None:
+    go, begun = threading.Event(), threading.Event()
+
+    def slow(observed: Observation) -> Plan:
+        begun.set()
+        assert go.wait(10)
+        return plan(observed)
+
+    with working(Scripted(slow)) as (worker, backend, _):
+        worker.offer(observation(0))
+        assert begun.wait(10)
+        for stamp_ns in range(MAX_WAITING_FRAMES + 3):
+            worker.look_ahead(0, stamp_ns, FRAME)
+        go.set()
+        until(lambda: len(backend.done) == MAX_WAITING_FRAMES)
+        assert backend.done[0] == "frame 0 3"
+
+
+def test_a_frame_that_cannot_be_encoded_is_counted_and_stops_nothing() -> None:
+    with working(Scripted()) as (worker, backend, outcomes):
+        backend.unlike.add(1)
+        worker.look_ahead(0, 1, FRAME)
+        worker.look_ahead(0, 2, FRAME)
+        until(lambda: backend.done == ["frame 0 2"])
+        assert (worker.frames_failed, worker.frame_error) == (1, "RuntimeError: no kernel image")
+        assert one(worker, outcomes).error is None
+        assert worker.health.view.failures_in_row == 0
+
+
+def test_frames_that_wait_are_forgotten_with_the_observation() -> None:
+    go, begun = threading.Event(), threading.Event()
+
+    def slow(observed: Observation) -> Plan:
+        begun.set()
+        assert go.wait(10)
+        return plan(observed)
+
+    with working(Scripted(slow)) as (worker, backend, outcomes):
+        worker.offer(observation(0))
+        assert begun.wait(10)
+        worker.look_ahead(0, 1, FRAME)
+        worker.clear()
+        go.set()
+        until(lambda: outcomes)
+        one(worker, outcomes, 1)
+    assert backend.done == []

@@ -27,6 +27,8 @@ from alpamayo_ros.types import InvalidInput, PlanOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULTS = {spec.name: spec.default for spec in PARAMETERS}
+BY_CHECKPOINT = {spec.name for spec in PARAMETERS if spec.by_checkpoint}
+FIXED = {name: value for name, value in DEFAULTS.items() if name not in BY_CHECKPOINT}
 
 
 def test_the_shipped_file_is_the_declarations():
@@ -36,7 +38,12 @@ def test_the_shipped_file_is_the_declarations():
 
 
 def test_the_file_holds_every_default_with_its_type():
-    loaded = yaml.safe_load(yaml_file(PARAMETERS, node="planner"))["/**"]["planner"]["ros__parameters"]
+    text = yaml_file(PARAMETERS, node="planner")
+    loaded = yaml.safe_load(text)["/**"]["planner"]["ros__parameters"]
+    assert loaded == FIXED, "a checkpoint's recommendation would never be heeded"
+    for name in BY_CHECKPOINT:
+        text = text.replace(f"      # {name}: ", f"      {name}: ")
+    loaded = yaml.safe_load(text)["/**"]["planner"]["ros__parameters"]
     assert loaded == DEFAULTS
     for name, value in loaded.items():
         assert type(value) is type(TABLE[name].default), name
@@ -48,7 +55,9 @@ def test_the_file_is_taken_by_ros(tmp_path):
     from rclpy.node import Node
 
     file = tmp_path / "planner.yaml"
-    file.write_text(yaml_file(PARAMETERS, node="planner").replace("flow_steps: 10", "flow_steps: 4"), "utf-8")
+    file.write_text(
+        yaml_file(PARAMETERS, node="planner").replace("# flow_steps: 10", "flow_steps: 4"), "utf-8"
+    )
     context = Context()
     rclpy.init(args=[], context=context, domain_id=41)
     node = Node(
@@ -59,11 +68,11 @@ def test_the_file_is_taken_by_ros(tmp_path):
         automatically_declare_parameters_from_overrides=True,
     )
     try:
-        values = {name: node.get_parameter(name).value for name in DEFAULTS}
+        values = {name: node.get_parameter(name).value for name in (*FIXED, "flow_steps")}
     finally:
         node.destroy_node()
         context.try_shutdown()
-    assert values == {**DEFAULTS, "flow_steps": 4}
+    assert values == {**FIXED, "flow_steps": 4}
 
 
 def test_the_table_names_every_parameter(capsys):

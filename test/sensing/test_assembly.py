@@ -22,7 +22,8 @@ from sensing_events import (
     ticks,
 )
 
-from alpamayo_ros.sensing.assembly import BackwardJump, ObservationAssembler, stack_frames
+from alpamayo_ros.sensing.assembly import BackwardJump, ObservationAssembler
+from alpamayo_ros.sensing.frame_stack import stack_frames
 from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.sensing.rigid import invert
 from alpamayo_ros.sensing.stamped_buffer import Added

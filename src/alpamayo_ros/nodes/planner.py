@@ -37,6 +37,7 @@ from alpamayo_ros.ros.planner_parts import PartsListener, PlannerParts, Prepared
 from alpamayo_ros.ros.planner_status import PlannerView, blind_cameras, planner_statuses
 from alpamayo_ros.ros.qos import output_qos
 from alpamayo_ros.ros.questions import QuestionDesk
+from alpamayo_ros.ros.recommended import RecommendedSampling
 from alpamayo_ros.ros.runner import run_node
 from alpamayo_ros.ros.safety_parameters import safety_settings
 from alpamayo_ros.ros.sensor_feed import FeedListener
@@ -101,6 +102,7 @@ class PlannerNode(BackgroundLifecycleNode):
         self.statistics = PlanStatistics()
 
         parameters.declare(self, PARAMETERS)
+        self._recommended = RecommendedSampling(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", output_qos())
         self.create_service(Ask, "ask", self._on_ask, callback_group=ReentrantCallbackGroup())
@@ -139,6 +141,7 @@ class PlannerNode(BackgroundLifecycleNode):
         return lambda: Prepared(settings, timing, rig, self._load(settings, options))
 
     def configure(self, prepared: Prepared) -> None:
+        self._recommended.apply(prepared.backend.recommended)
         values = parameters.values(self, PARAMETERS)
         self._parts = PlannerParts(
             self,
@@ -350,6 +353,7 @@ class PlannerNode(BackgroundLifecycleNode):
             options, safety = plan_options(values), safety_settings(values)
         except InvalidInput as error:
             return SetParametersResult(successful=False, reason=str(error))
+        self._recommended.changed(change.name for change in changes)
         if self._parts is not None:
             self._parts.backend.set_options(options)
             self._parts.change(safety, values, changed={change.name: change.value for change in changes})
@@ -373,6 +377,7 @@ class PlannerNode(BackgroundLifecycleNode):
             engagement=self._engagement.reason,
             now_ns=now_ns,
             clock_stands_s=self._clock_stands_s(now_ns),
+            recommended=self._recommended.in_force,
             watched=self.count_publishers("plan") > (0 if parts is None else 1),
         )
         statuses = planner_statuses(view)

@@ -48,16 +48,13 @@ class KeyedPool(Generic[T]):
         self._closed = False
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
-    def submit(self, key: int, item: T) -> int:
-        """Hand over an item; returns how many older ones of its key were dropped for it (0 or 1)."""
+    def submit(self, key: int, item: T) -> T | None:
+        """Hand over an item; returns the oldest one of its key if that was dropped for it, else None."""
         with self._lock:
             if self._closed:
-                return 0
+                return None
             queue = self._waiting[key]
-            dropped = 0
-            if len(queue) == self._queue_length:
-                queue.popleft()
-                dropped = 1
+            dropped = queue.popleft() if len(queue) == self._queue_length else None
             queue.append(item)
             if key not in self._scheduled:
                 self._scheduled.add(key)

@@ -50,7 +50,10 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         "Who plans: empty for Alpamayo with `checkpoint`, or constant for constant velocity, a baseline.",
         choices=PLANNERS,
     ),
-    *(replace(PLANNER_TABLE[name], changes=Changes.START) for name in (*_MODEL, *_SAMPLING)),
+    *(
+        replace(PLANNER_TABLE[name], changes=Changes.START, by_checkpoint=False)
+        for name in (*_MODEL, *_SAMPLING)
+    ),
     _start(
         "seed",
         -1,

@@ -1,4 +1,8 @@
-"""The thread in which the model runs: newest observation only, one at most waiting, questions in between."""
+"""The thread in which the model runs: newest observation only, one at most waiting, questions in between.
+
+While it has neither it encodes frames that have arrived for the plans to come, one at a time, so that a plan
+waits for one of them at the most.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,10 @@ from typing import Any
 
 from alpamayo_ros.ros.inference_health import FailureKind, InferenceHealth
 from alpamayo_ros.ros.planner_backend import BackendAnswer, PlannerBackend
-from alpamayo_ros.types import InvalidInput, Observation, Plan, PlanOptions, StageTimes
+from alpamayo_ros.types import InvalidInput, Observation, Plan, PlanOptions, StageTimes, UInt8Array
 
 MAX_WAITING_QUESTIONS = 4
+MAX_WAITING_FRAMES = 32
 _NO_ANSWER = BackendAnswer("", complete=False)
 
 
@@ -67,6 +72,13 @@ class _Question:
     on_answer: Callable[[AnswerOutcome], None]
 
 
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    camera_id: int
+    stamp_ns: int
+    pixels: UInt8Array
+
+
 class InferenceWorker:
     """Runs a planner in a thread of its own.
 
@@ -77,6 +89,7 @@ class InferenceWorker:
 
     Attributes:
         health: failures in a row, memory that ran out.
+        frames_failed: frames that could not be encoded on arrival; `frame_error` says why the last could not.
     """
 
     def __init__(
@@ -88,6 +101,9 @@ class InferenceWorker:
         self._offered: _Offer | None = None
         self._began_s: float | None = None
         self._questions: deque[_Question] = deque()
+        self._frames: deque[_Frame] = deque(maxlen=MAX_WAITING_FRAMES)
+        self.frames_failed = 0
+        self.frame_error = ""
         self._answered_last = False
         self._running = False
         self._closed = False
@@ -115,6 +131,16 @@ class InferenceWorker:
             self._changed.notify()
             return superseded
 
+    def look_ahead(self, camera_id: int, stamp_ns: int, frame: UInt8Array) -> None:
+        """Encode a frame, uint8 [3, H, W] as observations will hold it, when there is nothing else to do.
+
+        Of more than MAX_WAITING_FRAMES the oldest are left to the plan that needs them.
+        """
+        with self._changed:
+            if not self._closed:
+                self._frames.append(_Frame(camera_id, stamp_ns, frame))
+                self._changed.notify()
+
     def ask(self, text: str, observation: Observation, *, on_answer: Callable[[AnswerOutcome], None]) -> None:
         """Queue a question; `on_answer` is called in the thread.
 
@@ -132,9 +158,10 @@ class InferenceWorker:
             self._changed.notify()
 
     def clear(self) -> None:
-        """Forget the observation that waits."""
+        """Forget the observation and the frames that wait."""
         with self._changed:
             self._offered = None
+            self._frames.clear()
 
     def close(self, *, timeout_s: float) -> bool:
         """End the thread and close the planner; returns False if a plan is still running after `timeout_s`.
@@ -144,6 +171,7 @@ class InferenceWorker:
         with self._changed:
             self._closed = True
             self._offered = None
+            self._frames.clear()
             waiting = list(self._questions)
             self._questions.clear()
             self._changed.notify()
@@ -157,9 +185,13 @@ class InferenceWorker:
         while True:
             with self._changed:
                 self._running = False
-                self._changed.wait_for(lambda: self._closed or self._offered or self._questions)
+                self._changed.wait_for(
+                    lambda: self._closed or self._offered or self._questions or self._frames
+                )
                 if self._closed:
                     break
+                idle = not self._offered and not self._questions
+                frame = self._frames.popleft() if idle else None
                 # Turn about, so that neither plans nor questions keep the other waiting for ever.
                 asks = bool(self._questions) and not (self._answered_last and self._offered)
                 self._answered_last = asks
@@ -167,13 +199,24 @@ class InferenceWorker:
                 offered = None
                 if not asks:
                     offered, self._offered = self._offered, None
-                self._running = True
-            if question is not None:
+                self._running = frame is None
+            if frame is not None:
+                self._look(frame)
+                frame = None
+            elif question is not None:
                 self._answer(question)
             elif offered is not None:
                 self._plan(offered)
                 offered = None  # else its frames would be kept until the next
         self._backend.close()
+
+    def _look(self, frame: _Frame) -> None:
+        try:
+            self._backend.encode(frame.camera_id, frame.stamp_ns, frame.pixels)
+        except Exception as error:  # the plan will meet it again, and judge it
+            self.frames_failed += 1
+            self.frame_error = f"{type(error).__name__}: {error}"
+            traceback.clear_frames(error.__traceback__)
 
     def _plan(self, offer: _Offer) -> None:
         if not self.health.may_try():

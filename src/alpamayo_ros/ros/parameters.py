@@ -45,6 +45,7 @@ class ParameterSpec:
         minimum, maximum: closed range of a number; None = no limit.
         choices: the strings that are allowed; empty = any.
         changes: when it may be changed.
+        by_checkpoint: a checkpoint may recommend another value than the default; one that is set wins.
 
     Raises:
         InvalidInput: if the default is not within the range or the choices.
@@ -57,6 +58,7 @@ class ParameterSpec:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     changes: Changes = Changes.CONFIGURE
+    by_checkpoint: bool = False
 
     def __post_init__(self) -> None:
         if type(self.default) not in _TYPE_NAMES:
@@ -139,6 +141,13 @@ def declare(node: Node, specs: Iterable[ParameterSpec]) -> None:
         spec.check(parameter.value)
 
 
+def given(node: Node, specs: Iterable[ParameterSpec]) -> set[str]:
+    """Return the names of those that were set when the node was started, by a file or an argument."""
+    # rclpy has no public way to tell an override from a default.
+    overrides: Mapping[str, object] = getattr(node, "_parameter_overrides", {})
+    return {spec.name for spec in specs if spec.name in overrides}
+
+
 def values(node: Node, specs: Iterable[ParameterSpec]) -> dict[str, Any]:
     """Return the present values by name, each checked against its declaration."""
     return {spec.name: spec.check(node.get_parameter(spec.name).value) for spec in specs}
@@ -185,7 +194,10 @@ def yaml_file(specs: Sequence[ParameterSpec], *, node: str, table: str = "") -> 
     for spec in specs:
         lines += [f"      # {spec.description}"]
         notes = [text for text in (spec.range_text, f"changes {spec.changes.value}") if text]
-        lines += [f"      # ({'; '.join(notes)})", f"      {spec.name}: {_yaml_value(spec.default)}"]
+        if spec.by_checkpoint:
+            notes.append("as the checkpoint recommends unless set")
+        mark = "# " if spec.by_checkpoint else ""
+        lines += [f"      # ({'; '.join(notes)})", f"      {mark}{spec.name}: {_yaml_value(spec.default)}"]
     return "\n".join(lines) + "\n"
 
 

@@ -70,6 +70,23 @@ class PlannerBackend:
         """Sample plans from now on with `options`; a planner without sampling has no use for them."""
 
     @property
+    def recommended(self) -> PlanOptions | None:
+        """How the planner's makers sample it; None for a planner that does not sample."""
+        return None
+
+    @property
+    def encodes_ahead(self) -> bool | None:
+        """Whether it pays to `encode` frames on arrival; None for a planner that does not encode frames."""
+        return None
+
+    def encode(self, camera_id: int, stamp_ns: int, frame: UInt8Array) -> None:
+        """Look at a frame, prepared, that a plan may be made from; called in the thread that plans."""
+
+    def cache_values(self) -> Mapping[str, object]:
+        """Return what the planner keeps between plans, for diagnostics."""
+        return {}
+
+    @property
     def options(self) -> PlanOptions | None:
         """What the newest plan was sampled with; None for a planner that does not sample."""
         return None
@@ -105,16 +122,19 @@ class PlannerBackend:
 
 
 class AlpamayoBackend(PlannerBackend):
-    """An Alpamayo checkpoint with the options to sample with.
+    """An Alpamayo checkpoint with the options to sample with, and those that it comes with.
 
     From its beginning to its end the garbage collector leaves alone what the process holds by then.
     """
 
-    def __init__(self, model: Alpamayo, options: PlanOptions) -> None:
+    def __init__(
+        self, model: Alpamayo, options: PlanOptions, *, recommended: PlanOptions | None = None
+    ) -> None:
         super().__init__(self, model_id=model.model_id, device=str(model.device))
         self._model = model
         self._options = options
         self._used = options
+        self._recommended = recommended
         settle_collector()
 
     def plan(self, observation: Observation) -> Plan:
@@ -156,6 +176,31 @@ class AlpamayoBackend(PlannerBackend):
     def set_options(self, options: PlanOptions) -> None:
         """Sample the next plan with `options`."""
         self._options = options
+
+    @property
+    def recommended(self) -> PlanOptions | None:
+        """What the checkpoint's plan_options.json says."""
+        return self._recommended
+
+    @property
+    def encodes_ahead(self) -> bool:
+        """On a GPU: on a CPU, encoding would take the cores that decode the other cameras' frames."""
+        return self._model.device.type == "cuda"
+
+    def encode(self, camera_id: int, stamp_ns: int, frame: UInt8Array) -> None:
+        """Encode a frame into the vision cache, where the plan that needs it finds it."""
+        self._model.encode_ahead(camera_id, stamp_ns, frame)
+
+    def cache_values(self) -> Mapping[str, object]:
+        """Return the vision cache's counts and size."""
+        statistics = self._model.vision_statistics
+        return {
+            "vision_hits": statistics.hits,
+            "vision_misses": statistics.misses,
+            "vision_ahead": statistics.ahead,
+            "vision_images": statistics.images,
+            "vision_mib": statistics.held_bytes / _MIB,
+        }
 
     def check_instruction(self, text: str) -> None:
         """Raise InvalidInput for navigation text that no model, or this one, may be given."""
@@ -202,6 +247,7 @@ def load_alpamayo(settings: PlannerSettings, options: PlanOptions) -> PlannerBac
             f"checkpoint: expected a folder or a hub id, got ''; set the parameter `checkpoint`{small}"
         )
     from alpamayo_ros.model import Alpamayo
+    from alpamayo_ros.model.plan_options import recommended_options
     from alpamayo_ros.model.threads import use_cpu_threads
 
     model = Alpamayo.from_pretrained(
@@ -212,4 +258,9 @@ def load_alpamayo(settings: PlannerSettings, options: PlanOptions) -> PlannerBac
     )
     if model.device.type == "cpu":
         use_cpu_threads(settings.cpu_threads)
-    return AlpamayoBackend(model, options)
+    try:
+        recommended = recommended_options(model.folder)
+    except InvalidInput:
+        model.close()
+        raise
+    return AlpamayoBackend(model, options, recommended=recommended)

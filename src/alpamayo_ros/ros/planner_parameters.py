@@ -12,7 +12,7 @@ from alpamayo_ros.sensing.timing import TimingConfig
 from alpamayo_ros.types import InvalidInput, PlanOptions
 
 _OPTIONS = PlanOptions()
-_TIMING = TimingConfig()
+_TIMING = TimingConfig(t0_interval_ms=100.0)
 
 PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec("rig", "default", "Cameras and odometry: a rig file, or the name of one in config/rigs."),
@@ -94,6 +94,13 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
                 "A stamp further back than this is a clock that jumped: every buffer is cleared, ms.",
             ),
             (
+                "t0_interval_ms",
+                0.0,
+                10_000.0,
+                "Usual time from one observation to the next: of faster cameras only the frames that those "
+                "need are decoded; 0 takes every frame of the reference camera, ms.",
+            ),
+            (
                 "max_speed_mps",
                 0.1,
                 1000.0,
@@ -119,12 +126,20 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         maximum=64,
     ),
     ParameterSpec(
+        "encode_on_arrival",
+        "auto",
+        "Encode each frame when it arrives and no plan is being made, not in the plan that needs it; auto is "
+        "on a GPU alone, as on a CPU that takes the cores which decode the other cameras' frames.",
+        choices=("auto", "on", "off"),
+    ),
+    ParameterSpec(
         "num_samples",
         _OPTIONS.num_samples,
         "Plans drawn from one observation; the one nearest to the others is chosen.",
         minimum=1,
         maximum=64,
         changes=Changes.LIVE,
+        by_checkpoint=True,
     ),
     ParameterSpec(
         "temperature",
@@ -133,6 +148,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         minimum=0.001,
         maximum=100.0,
         changes=Changes.LIVE,
+        by_checkpoint=True,
     ),
     ParameterSpec(
         "top_p",
@@ -141,6 +157,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         minimum=0.001,
         maximum=1.0,
         changes=Changes.LIVE,
+        by_checkpoint=True,
     ),
     ParameterSpec(
         "top_k",
@@ -149,6 +166,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         minimum=0,
         maximum=1_000_000,
         changes=Changes.LIVE,
+        by_checkpoint=True,
     ),
     ParameterSpec(
         "max_reasoning_tokens",
@@ -157,6 +175,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         minimum=1,
         maximum=4096,
         changes=Changes.LIVE,
+        by_checkpoint=True,
     ),
     ParameterSpec(
         "flow_steps",
@@ -165,6 +184,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         minimum=1,
         maximum=1000,
         changes=Changes.LIVE,
+        by_checkpoint=True,
     ),
     ParameterSpec(
         "guidance_weight",
@@ -173,6 +193,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         minimum=0.0,
         maximum=20.0,
         changes=Changes.LIVE,
+        by_checkpoint=True,
     ),
     ParameterSpec(
         "noise_temperature",
@@ -181,6 +202,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         minimum=0.0,
         maximum=10.0,
         changes=Changes.LIVE,
+        by_checkpoint=True,
     ),
     ParameterSpec(
         "seed",
@@ -246,6 +268,7 @@ class PlannerSettings:
     max_plan_age: float
     plan_period_ms: float
     decode_threads: int
+    encode_on_arrival: str
     safety_gate: bool
     refuse_blind_cameras: bool
     odometry_twist: str
@@ -299,6 +322,20 @@ def plan_options(values: Mapping[str, Any]) -> PlanOptions:
         noise_temperature=values["noise_temperature"],
         seed=None if values["seed"] < 0 else values["seed"],
     )
+
+
+def sampling_values(options: PlanOptions) -> dict[str, int | float]:
+    """Return the parameters by which `plan_options` gives these options; all but the seed."""
+    return {
+        "num_samples": options.num_samples,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": options.top_k or 0,
+        "max_reasoning_tokens": options.max_reasoning_tokens,
+        "flow_steps": options.flow_steps,
+        "guidance_weight": 1.0 if options.guidance_weight is None else options.guidance_weight,
+        "noise_temperature": options.noise_temperature,
+    }
 
 
 def check_change(name: str, value: object, *, unconfigured: bool) -> None:

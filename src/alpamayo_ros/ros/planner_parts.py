@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -117,7 +117,7 @@ class PlannerParts:
             prepare_frame=prepared.backend.prepare_frame,
             decode_threads=self.settings.decode_threads,
             now_ns=listener.now_ns,
-            listener=listener.feed,
+            listener=self._seeing(listener.feed),
         )
         self._made.append(self.feed.close)
         motion = EgoMotion(
@@ -146,6 +146,13 @@ class PlannerParts:
             refuse=listener.refuse,
             audit=self.audit,
         )
+
+    def _seeing(self, feed: FeedListener) -> FeedListener:
+        """Return the listener, with frames told to the inference too where they are encoded on arrival."""
+        wanted = self.settings.encode_on_arrival
+        able = self.backend.encodes_ahead
+        self.encodes_on_arrival = able is not None and (able if wanted == "auto" else wanted == "on")
+        return replace(feed, decoded=self.worker.look_ahead) if self.encodes_on_arrival else feed
 
     def restart(self) -> None:
         """Forget everything that is on its way: frames, poses, observations, plans."""

@@ -28,6 +28,7 @@ class PlannerView:
         engaged, engagement: whether the planner is engaged, and what led to it.
         now_ns: of the messages' clock.
         clock_stands_s: for how long, by wall time, that clock has not moved.
+        recommended: which sampling parameters are the checkpoint's own.
         watched: whether somebody else publishes on `plan` too, as the watchdog does when the planner dies.
     """
 
@@ -39,6 +40,7 @@ class PlannerView:
     engagement: str
     now_ns: int
     clock_stands_s: float = 0.0
+    recommended: str = ""
     watched: bool = False
 
     @property
@@ -135,7 +137,18 @@ def _model(view: PlannerView) -> Status:
     }
     if backend is not None:
         values |= backend.memory_mib()
+        values["sampling_by_checkpoint"] = view.recommended
+        values |= _encoding(view.parts)
     return Status("model", level, message, values)
+
+
+def _encoding(parts: PlannerParts | None) -> dict[str, object]:
+    if parts is None or parts.backend.encodes_ahead is None:
+        return {}
+    values = {"encode_on_arrival": parts.encodes_on_arrival, **parts.backend.cache_values()}
+    if parts.worker.frames_failed:
+        values |= {"frames_failed": parts.worker.frames_failed, "frame_error": parts.worker.frame_error}
+    return values
 
 
 def _gate(view: PlannerView) -> Status:
@@ -247,6 +260,7 @@ def _camera(view: PlannerView, feed: SensorFeed, camera: CameraConfig) -> Status
         "received": statistics["received"],
         "decoded": statistics["decoded"],
         "decode_errors": statistics["decode_errors"],
+        "not_needed": statistics["announced"] - statistics["asked"],
         "dropped": statistics["dropped"],
         "duplicates": assembled.duplicates,
         "out_of_order": assembled.out_of_order,

@@ -5,6 +5,9 @@ has a frame within the tolerance; frames are those nearest to t0 - 0.3, 0.2, 0.1
 interpolated at t0 - 1.5 ... 0 s. What has not arrived yet is waited for, what cannot come any more is
 refused, once for each t0, with a reason.
 
+Frames may be added decoded, or announced as they arrive: then `demands` says which of them to decode. What
+is chosen is the same either way.
+
 No ROS and no clock of its own: stamps come with the inputs, and `now_ns` (of any clock, used for
 differences only) with each call of take. Any thread may call anything.
 """
@@ -20,26 +23,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alpamayo_ros.sensing.ego_history import EgoHistory
-from alpamayo_ros.sensing.frame_matching import FrameBuffer
-from alpamayo_ros.sensing.input_statistics import InputCounters, InputStatistics
+from alpamayo_ros.sensing.frame_demand import Announced, Demand, FrameDemands
+from alpamayo_ros.sensing.frame_matching import FrameBuffer, decoded_frame
+from alpamayo_ros.sensing.frame_stack import stack_frames
+from alpamayo_ros.sensing.input_statistics import (
+    ODOMETRY,
+    InputCounters,
+    InputStatistics,
+    missing_inputs,
+)
 from alpamayo_ros.sensing.odometry_frames import OdometryFrames
 from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.sensing.rigid import Matrix4, require_rigid
 from alpamayo_ros.sensing.stamped_buffer import Added, StampedBuffer
 from alpamayo_ros.sensing.t0_state import NoT0, Ready, T0State, Waiting, judge_t0
 from alpamayo_ros.sensing.timing import (
-    FRAME_OFFSETS_NS,
-    HISTORY_OFFSETS_NS,
     NS_PER_MS,
-    NS_PER_S,
     ObservationRefused,
     TimingConfig,
     require_stamp,
 )
 from alpamayo_ros.types import InvalidInput, Observation, UInt8Array, require_array
-
-ODOMETRY = "odometry"
-"""The name of odometry among the inputs; cameras go by their names."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class ObservationAssembler:
         self._lock = threading.RLock()
         span_ns = round(self.timing.frame_buffer_ms * NS_PER_MS)
         self._frames = {camera_id: FrameBuffer(span_ns) for camera_id in rig.camera_ids}
+        self._demands = FrameDemands(self._frames, reference_id=rig.reference_camera_id, timing=self.timing)
         self._ego = EgoHistory(self.timing)
         self._odometry_frames = OdometryFrames(rig)
         self._counters = InputCounters([camera.name for camera in rig.cameras] + [ODOMETRY])
@@ -97,6 +102,7 @@ class ObservationAssembler:
         self._started_ns: int | None = None  # the first t0 that had enough of everything
         self._closed: set[int] = set()  # t0s after it that were refused or passed over
         self._pending: dict[int, _Pending] = {}
+        self._demands.clear(self._epoch)
 
     # --- inputs ----------------------------------------------------------------------------------
 
@@ -115,7 +121,7 @@ class ObservationAssembler:
     def add_frame(
         self, camera_id: int, stamp_ns: int, frame: UInt8Array, *, epoch: int | None = None
     ) -> Added | None:
-        """Add a frame, uint8 RGB [3, H, W].
+        """Add a frame, uint8 RGB [3, H, W], or put it in the place of the one that was announced.
 
         Args:
             camera_id: a camera of the rig.
@@ -140,9 +146,57 @@ class ObservationAssembler:
             if epoch is not None and epoch != self._epoch:
                 self._counters.stale(name)
                 return None
-            added, jump = self._add(name, self._frames[camera_id], stamp_ns, frame)
+            buffer = self._frames[camera_id]
+            if stamp_ns in buffer and isinstance(buffer.at(stamp_ns), Announced):
+                buffer.replace(stamp_ns, frame)
+                return Added.KEPT
+            added, jump = self._add(name, buffer, stamp_ns, frame)
         self._report(jump)
         return added
+
+    def announce(
+        self, camera_id: int, stamp_ns: int, payload: object, *, epoch: int | None = None
+    ) -> Added | None:
+        """Add a frame that is not decoded yet; `demands` gives `payload` back when it is to be.
+
+        `add_frame` with its stamp then puts the frame in its place, `withdraw` takes it away.
+
+        Arguments and errors are those of add_frame.
+        """
+        name = self.rig.camera(camera_id).name
+        with self._lock:
+            try:
+                stamp_ns = require_stamp(f"stamp of {name}", stamp_ns)
+            except InvalidInput:
+                self._counters.rejected(name)
+                raise
+            if epoch is not None and epoch != self._epoch:
+                self._counters.stale(name)
+                return None
+            buffer = self._frames[camera_id]
+            added, jump = self._add(name, buffer, stamp_ns, Announced(payload))
+            if added is Added.KEPT and stamp_ns in buffer:
+                self._demands.announced(camera_id, stamp_ns)
+        self._report(jump)
+        return added
+
+    def withdraw(self, camera_id: int, stamp_ns: int, *, epoch: int | None = None) -> None:
+        """Take away an announced frame that cannot be decoded, as if it had never come."""
+        buffer = self._frames[self.rig.camera(camera_id).camera_id]
+        with self._lock:
+            if epoch is not None and epoch != self._epoch:
+                return
+            if stamp_ns in buffer and isinstance(buffer.at(stamp_ns), Announced):
+                buffer.remove(stamp_ns)
+
+    def demands(self) -> list[Demand]:
+        """Return the announced frames that are to be decoded now, each once, in the order of their asking.
+
+        They come about with `announce` (what a plan is going to use, as far as is known) and with `take`
+        (what one needs after all), and are to be fetched after both.
+        """
+        with self._lock:
+            return self._demands.pop()
 
     def add_odometry(self, stamp_ns: int, pose_of_child_in_odom: Matrix4, *, child_frame: str) -> Added:
         """Add a pose [4, 4] of a body frame in the odometry frame; it is brought to the rig frame.
@@ -236,6 +290,8 @@ class ObservationAssembler:
                 state = self._resolve(t0_ns, now_ns)
                 if isinstance(state, Ready):
                     return self._make(t0_ns, state)
+                if self._demands.waiting:
+                    return None  # all of it is there: it goes first, once decoded
                 refusal = state or refusal
             if refusal is not None:
                 self._closed.add(refusal.t0_ns)
@@ -257,7 +313,8 @@ class ObservationAssembler:
         stamps = self._frames[self.rig.reference_camera_id].stamps
         self._closed.intersection_update(stamps)
         self._pending = {t0: pending for t0, pending in self._pending.items() if t0 >= stamps[0]}
-        return [s for s in reversed(stamps) if s > self._taken_ns and s not in self._closed]
+        open_ns = [s for s in reversed(stamps) if s > self._taken_ns and s not in self._closed]
+        return [s for s in open_ns if self._demands.may_be_t0(s)]
 
     def _resolve(self, t0_ns: int, now_ns: int) -> Ready | ObservationRefused | None:
         """Return what a t0 has become by now; None while it is waited for, or if it was passed over."""
@@ -270,9 +327,14 @@ class ObservationAssembler:
             state = self._judge(t0_ns)
         if isinstance(state, Waiting):
             pending.waiting, pending.version = state, state.on.version
-            if now_ns - pending.first_seen_ns < state.wait_ms * NS_PER_MS:
+            waited_ns = now_ns - pending.first_seen_ns
+            if waited_ns < state.wait_ms * NS_PER_MS:
                 return None
             state = state.otherwise or self._judge(t0_ns, good_enough=True)
+            if isinstance(state, Waiting):  # frames that are good enough, but only now needed
+                if waited_ns < 2 * state.wait_ms * NS_PER_MS:
+                    return None
+                state = state.otherwise
         if isinstance(state, NoT0):
             self._closed.add(t0_ns)
             return None
@@ -290,11 +352,16 @@ class ObservationAssembler:
         )
         if self._started_ns is None and not (isinstance(state, NoT0) and state.starting):
             self._started_ns = t0_ns
+        for camera_id, stamp_ns in state.undecoded if isinstance(state, Waiting) else ():
+            self._demands.ask(camera_id, stamp_ns)
+        fate = state.otherwise if isinstance(state, Waiting) else state
+        if isinstance(fate, NoT0) and not fate.starting:
+            self._demands.passed_over()
         return state
 
     def _make(self, t0_ns: int, ready: Ready) -> Observation:
         ids = self.rig.camera_ids
-        frames = [[self._frames[i].at(stamp) for stamp in ready.stamps_ns[i]] for i in ids]
+        frames = [[decoded_frame(self._frames[i], stamp) for stamp in ready.stamps_ns[i]] for i in ids]
         observation = Observation(
             t0_ns=t0_ns,
             camera_ids=ids,
@@ -306,6 +373,7 @@ class ObservationAssembler:
             instruction=self._instruction,
         )
         self._taken_ns = t0_ns
+        self._demands.taken(t0_ns)
         self._newest_observation = observation
         return observation
 
@@ -314,22 +382,7 @@ class ObservationAssembler:
     def waiting_for(self) -> list[str]:
         """Return which inputs are missing or behind, one line each; empty when all run."""
         with self._lock:
-            inputs = list(self._inputs())
-            latest_ns = max((b.newest_ns for _, b, _ in inputs if b.newest_ns is not None), default=0)
-            lines = []
-            for name, buffer, topic in inputs:
-                newest_ns, first_ns = buffer.newest_ns, buffer.first_ns
-                need_ns = -(HISTORY_OFFSETS_NS if name == ODOMETRY else FRAME_OFFSETS_NS)[0]
-                if newest_ns is None or first_ns is None:
-                    lines.append(f"{name}: expected {need_ns / NS_PER_S:g} s, got nothing yet on {topic}")
-                elif latest_ns - newest_ns > NS_PER_S:
-                    behind_s = (latest_ns - newest_ns) / NS_PER_S
-                    hint = "; do the clocks agree?" if behind_s > 3600 else ""
-                    lines.append(f"{name}: expected it to go on, got none for {behind_s:.1f} s{hint}")
-                elif newest_ns - first_ns < need_ns - self.timing.sync_tolerance_ns:
-                    have_s = (newest_ns - first_ns) / NS_PER_S
-                    lines.append(f"{name}: expected {need_ns / NS_PER_S:g} s, got {have_s:.2f} s so far")
-            return lines
+            return missing_inputs(list(self._inputs()), timing=self.timing)
 
     def _inputs(self) -> list[tuple[str, StampedBuffer[Any], str]]:
         """Return name, buffer and topic of every input."""
@@ -348,22 +401,3 @@ class ObservationAssembler:
         """Return the statistics of odometry."""
         with self._lock:
             return self._counters.of(ODOMETRY, self._ego.buffer)
-
-
-def stack_frames(frames: list[list[UInt8Array]]) -> UInt8Array | tuple[UInt8Array, ...]:
-    """Return frames [C][T] of [3, H, W] as one array [C, T, 3, H, W], or a tuple where sizes differ.
-
-    Pixels stay in memory as the first frame has them: interleaved ([.., H, W, 3]) as decoders give them,
-    which the model resizes faster, or in planes as the model gives back what it has resized. Changing that
-    takes thirty times as long as copying.
-    """
-    if len({camera[0].shape for camera in frames}) > 1:
-        return tuple(_stacked([camera])[0] for camera in frames)
-    return _stacked(frames)
-
-
-def _stacked(frames: list[list[UInt8Array]]) -> UInt8Array:
-    if frames[0][0].flags.c_contiguous:
-        return np.array(frames)
-    interleaved = np.array([[frame.transpose(1, 2, 0) for frame in camera] for camera in frames])
-    return interleaved.transpose(0, 1, 4, 2, 3)

@@ -5,11 +5,21 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+from alpamayo_ros.sensing.frame_demand import Announced
 from alpamayo_ros.sensing.stamped_buffer import StampedBuffer
 from alpamayo_ros.sensing.timing import FRAME_OFFSETS_NS, NS_PER_MS, NS_PER_S, TimingConfig
 from alpamayo_ros.types import UInt8Array
 
-FrameBuffer = StampedBuffer[UInt8Array]
+FrameBuffer = StampedBuffer[UInt8Array | Announced]
+"""Frames of a camera, decoded or not; which ones match is a question of their stamps alone."""
+
+
+def decoded_frame(buffer: FrameBuffer, stamp_ns: int) -> UInt8Array:
+    """Return a frame of the buffer; KeyError where it is not there, RuntimeError where it is not decoded."""
+    frame = buffer.at(stamp_ns)
+    if isinstance(frame, Announced):
+        raise RuntimeError(f"frame at {stamp_ns} ns: expected it decoded")
+    return frame
 
 
 @dataclass(frozen=True)

@@ -210,6 +210,14 @@ def compressed_size(data: Buffer) -> tuple[int, int]:
     raise InvalidInput(_truncated("JPEG", "a frame header", buffer))
 
 
+def check_complete(data: Buffer, *, format: str = "") -> None:
+    """Raise InvalidInput unless a compressed image's data is JPEG or PNG and neither end is missing.
+
+    What can be told without decoding it; decode_compressed checks it too.
+    """
+    _check_complete(_byte_view(data), format)
+
+
 def _check_complete(buffer: UInt8Array, format: str) -> None:
     """Raise InvalidInput unless the data begins and ends as a JPEG or PNG file does."""
     head = buffer[: len(_PNG_START)].tobytes()

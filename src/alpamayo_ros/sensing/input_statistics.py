@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from alpamayo_ros.sensing.stamped_buffer import Added, StampedBuffer
+from alpamayo_ros.sensing.timing import FRAME_OFFSETS_NS, HISTORY_OFFSETS_NS, NS_PER_S, TimingConfig
+
+ODOMETRY = "odometry"
+"""The name of odometry among the inputs; cameras go by their names."""
 
 
 @dataclass(frozen=True)
@@ -64,3 +68,24 @@ class InputCounters:
     def of(self, name: str, buffer: StampedBuffer[Any]) -> InputStatistics:
         """Return the statistics of an input whose messages are in `buffer`."""
         return replace(self._counts[name], newest_ns=buffer.newest_ns, rate_hz=buffer.rate_hz())
+
+
+def missing_inputs(
+    inputs: Sequence[tuple[str, StampedBuffer[Any], str]], *, timing: TimingConfig
+) -> list[str]:
+    """Return which inputs, each a name, a buffer and a topic, are missing or behind, one line each."""
+    latest_ns = max((b.newest_ns for _, b, _ in inputs if b.newest_ns is not None), default=0)
+    lines = []
+    for name, buffer, topic in inputs:
+        newest_ns, first_ns = buffer.newest_ns, buffer.first_ns
+        need_ns = -(HISTORY_OFFSETS_NS if name == ODOMETRY else FRAME_OFFSETS_NS)[0]
+        if newest_ns is None or first_ns is None:
+            lines.append(f"{name}: expected {need_ns / NS_PER_S:g} s, got nothing yet on {topic}")
+        elif latest_ns - newest_ns > NS_PER_S:
+            behind_s = (latest_ns - newest_ns) / NS_PER_S
+            hint = "; do the clocks agree?" if behind_s > 3600 else ""
+            lines.append(f"{name}: expected it to go on, got none for {behind_s:.1f} s{hint}")
+        elif newest_ns - first_ns < need_ns - timing.sync_tolerance_ns:
+            have_s = (newest_ns - first_ns) / NS_PER_S
+            lines.append(f"{name}: expected {need_ns / NS_PER_S:g} s, got {have_s:.2f} s so far")
+    return lines

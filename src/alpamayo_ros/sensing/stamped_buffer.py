@@ -28,7 +28,7 @@ class StampedBuffer(Generic[Item]):
 
     Attributes:
         first_ns: the oldest stamp since the last clear (it may have left the buffer), None before any.
-        version: rises whenever an item is kept.
+        version: rises whenever an item is kept, replaced or removed.
     """
 
     def __init__(self, span_ns: int) -> None:
@@ -78,12 +78,40 @@ class StampedBuffer(Generic[Item]):
             del self._items[:keep_from]
         return Added.KEPT
 
+    def __contains__(self, stamp_ns: int) -> bool:
+        index = bisect_left(self._stamps, stamp_ns)
+        return index < len(self._stamps) and self._stamps[index] == stamp_ns
+
     def at(self, stamp_ns: int) -> Item:
         """Return the item of a stamp that is in the buffer; KeyError if it is not."""
+        return self._items[self._index(stamp_ns)]
+
+    def replace(self, stamp_ns: int, item: Item) -> None:
+        """Put another item in the place of one that is in the buffer; KeyError if it is not."""
+        self._items[self._index(stamp_ns)] = item
+        self.version += 1
+
+    def remove(self, stamp_ns: int) -> None:
+        """Take an item away as if it had never come; KeyError if it is not in the buffer."""
+        index = self._index(stamp_ns)
+        del self._stamps[index], self._items[index]
+        self.version += 1
+        if stamp_ns == self.first_ns:
+            self.first_ns = self._stamps[0] if self._stamps else None
+        if stamp_ns in self._recent:
+            self._recent.remove(stamp_ns)
+            self._interval_ns = _usual_interval(self._recent)
+
+    def neighbours(self, stamp_ns: int) -> list[int]:
+        """Return a stamp of the buffer with those right before and after it; KeyError if it is not there."""
+        index = self._index(stamp_ns)
+        return self._stamps[max(0, index - 1) : index + 2]
+
+    def _index(self, stamp_ns: int) -> int:
         index = bisect_left(self._stamps, stamp_ns)
         if index == len(self._stamps) or self._stamps[index] != stamp_ns:
             raise KeyError(stamp_ns)
-        return self._items[index]
+        return index
 
     def around(self, instant_ns: int) -> tuple[int | None, int | None]:
         """Return the newest stamp not after an instant and the oldest not before it (equal if it is hit)."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alpamayo_ros.sensing.ego_history import EgoHistory, History, NotArrived, NotStarted, Unusable
+from alpamayo_ros.sensing.frame_demand import Announced
 from alpamayo_ros.sensing.frame_matching import FrameBuffer, Matched, Missing, Starting, match_frames
 from alpamayo_ros.sensing.stamped_buffer import StampedBuffer
 from alpamayo_ros.sensing.timing import NS_PER_S, ObservationRefused, TimingConfig, seconds
@@ -43,11 +44,13 @@ class Waiting:
         on: the buffer that it would arrive in; until then, nothing changes.
         wait_ms: how long after the t0 was first seen it is given up.
         otherwise: what the t0 is then; None if what is there is good enough.
+        undecoded: frames, camera ids and stamps, that are all there and only need to be decoded.
     """
 
     on: StampedBuffer[Any]
     wait_ms: float
     otherwise: ObservationRefused | NoT0 | None
+    undecoded: tuple[tuple[int, int], ...] = ()
 
 
 T0State = Ready | Waiting | NoT0 | ObservationRefused
@@ -100,7 +103,8 @@ def judge_t0(
         if match.may_improve and not good_enough:
             return Waiting(frames[camera_id], timing.frame_wait_ms, None)
         stamps_ns[camera_id] = match.stamps_ns
-    return _complete(t0_ns, stamps_ns, frames, ego)
+    undecoded = _undecoded(t0_ns, stamps_ns, frames, timing)
+    return undecoded or _complete(t0_ns, stamps_ns, frames, ego)
 
 
 def _judge_missing(
@@ -113,12 +117,38 @@ def _judge_missing(
     return _refuse(t0_ns, f"camera_{match.kind}/{name}", f"{name}: {match.problem}")
 
 
+def _undecoded(
+    t0_ns: int,
+    stamps_ns: Mapping[int, tuple[int, ...]],
+    frames: Mapping[int, FrameBuffer],
+    timing: TimingConfig,
+) -> Waiting | None:
+    """Return the wait for chosen frames that are not decoded yet, None if all are."""
+    undecoded = tuple(
+        (camera_id, stamp_ns)
+        for camera_id, stamps in stamps_ns.items()
+        for stamp_ns in stamps
+        if isinstance(frames[camera_id].at(stamp_ns), Announced)
+    )
+    if not undecoded:
+        return None
+    camera_id = undecoded[0][0]
+    name = camera_name(camera_id)
+    problem = (
+        f"{name}: expected its frames decoded within {timing.frame_wait_ms:g} ms, "
+        f"got {len(undecoded)} that are not"
+    )
+    refusal = _refuse(t0_ns, f"camera_undecoded/{name}", problem)
+    return Waiting(frames[camera_id], timing.frame_wait_ms, refusal, undecoded)
+
+
 def _complete(
     t0_ns: int, stamps_ns: Mapping[int, tuple[int, ...]], frames: Mapping[int, FrameBuffer], ego: EgoHistory
 ) -> Ready | ObservationRefused:
     """Return the t0 with its history, if frames and history hold what they promise."""
     for camera_id, stamps in stamps_ns.items():
-        sizes = {frames[camera_id].at(stamp).shape[1:] for stamp in stamps}
+        items = [frames[camera_id].at(stamp) for stamp in stamps]
+        sizes = {item.shape[1:] for item in items if not isinstance(item, Announced)}
         if len(sizes) > 1:
             name, shown = camera_name(camera_id), " and ".join(f"{w}x{h}" for h, w in sorted(sizes))
             problem = f"{name}: expected four frames of one size, got {shown}"

@@ -33,7 +33,7 @@ class ObservationRefused(InvalidInput):
         reason: a stable slug to count by. camera_missing/NAME (it has stopped, or is late),
             camera_dropped/NAME (frames are missing in between), camera_too_slow/NAME,
             camera_out_of_step/NAME (free-running cameras in a phase that the tolerance does not reach),
-            camera_size/NAME (its frames changed size);
+            camera_size/NAME (its frames changed size), camera_undecoded/NAME (decoding is too slow);
             odometry_late, odometry_gap, odometry_jump, odometry_frame/NAME (unknown body frame);
             frames_behind_odometry.
         t0_ns: the t0 that is refused (for an odometry message that is refused, its stamp).
@@ -58,6 +58,8 @@ class TimingConfig:
         odometry_max_gap_ms: the longest stretch that odometry is interpolated over.
         max_out_of_order_ms: a stamp further than this behind its input's newest is a backward jump of
             the clock (a bag that starts again), which clears everything; a smaller step is disorder.
+        t0_interval_ms: the usual time from one t0 to the next, for cameras that are faster: of theirs, one
+            frame each interval is a t0. 0: every frame of the reference camera may be one.
         max_speed_mps: a history that moves faster is a jump of the odometry, and refused.
         frame_buffer_ms, odometry_buffer_ms: how much of each input is kept.
 
@@ -70,6 +72,7 @@ class TimingConfig:
     odometry_wait_ms: float = 120.0
     odometry_max_gap_ms: float = 250.0
     max_out_of_order_ms: float = 250.0
+    t0_interval_ms: float = 0.0
     max_speed_mps: float = 100.0
     frame_buffer_ms: float = 1000.0
     odometry_buffer_ms: float = 5000.0
@@ -103,6 +106,11 @@ class TimingConfig:
     def sync_tolerance_ns(self) -> int:
         """The sync tolerance in ns."""
         return round(self.sync_tolerance_ms * NS_PER_MS)
+
+    @property
+    def t0_interval_ns(self) -> float:
+        """The usual time from one t0 to the next in ns."""
+        return self.t0_interval_ms * NS_PER_MS
 
     @property
     def slowest_camera_hz(self) -> float:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from alpamayo_ros.safety.fallback import VehicleState
-from alpamayo_ros.sensing.assembly import stack_frames
 from alpamayo_ros.sensing.ego_history import EgoHistory
 from alpamayo_ros.sensing.ego_motion import EgoMotion, Motion, Twist
-from alpamayo_ros.sensing.frame_matching import FrameBuffer
+from alpamayo_ros.sensing.frame_matching import FrameBuffer, decoded_frame
 from alpamayo_ros.sensing.frame_pipeline import FramePipeline
+from alpamayo_ros.sensing.frame_stack import stack_frames
 from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.sensing.rigid import Matrix4, invert
 from alpamayo_ros.sensing.stamped_buffer import Added, StampedBuffer
@@ -321,7 +321,7 @@ class SessionInputs:
 
     def _stack(self, ready: Ready) -> UInt8Array | tuple[UInt8Array, ...]:
         return stack_frames(
-            [[self._frames[i].at(stamp) for stamp in ready.stamps_ns[i]] for i in self._rig.camera_ids]
+            [[decoded_frame(self._frames[i], s) for s in ready.stamps_ns[i]] for i in self._rig.camera_ids]
         )
 
     def _make(self, assembled: _Assembled, instruction: str) -> Observation:
