@@ -24,6 +24,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from alpamayo_ros.ros.driver_graph import driver_places, planner_parameters
 from alpamayo_ros.ros.runner import apply_shared_memory_profile, profile_variable, shared_file
+from alpamayo_ros.ros.visualize_launch import rviz_node, visualizer_node
 from launch import LaunchContext, LaunchDescription
 
 # Given on the command line they win over the parameter file; empty, they leave it alone.
@@ -102,6 +103,11 @@ def generate_launch_description() -> LaunchDescription:
                 "rviz", default_value="false", description="Start RViz with our layout: true or false."
             ),
             DeclareLaunchArgument(
+                "visualize",
+                default_value="false",
+                description="Start the visualizer, which draws plans into camera pictures: true or false.",
+            ),
+            DeclareLaunchArgument(
                 "params_file",
                 default_value=str(shared_file("config/alpasim.yaml")),
                 description="Parameters of the drivers as YAML.",
@@ -119,7 +125,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             OpaqueFunction(function=_shared_memory),
             OpaqueFunction(function=_drivers),
-            OpaqueFunction(function=_rviz),
+            OpaqueFunction(function=_shown),
         ]
     )
 
@@ -225,20 +231,22 @@ def _recorder(folder: str, common: dict[str, Any]) -> Node:
     )
 
 
-def _rviz(context: LaunchContext) -> list[Any]:
-    """Return RViz, looking at the session that is watched, in its time, of the first driver."""
-    if not _is_true(context, "rviz"):
-        return []
+def _shown(context: LaunchContext) -> list[Any]:
+    """Return what looks at the session that is watched, in its time, of the first driver."""
     corner = driver_places(_text(context, "namespace"), int(_text(context, "drivers")))[0].corner
     clock = "/clock" if _is_true(context, "through_topics") else f"{corner.namespace}/watched/clock"
-    return [
-        Node(
-            package="rviz2",
-            executable="rviz2",
-            namespace=corner.namespace,
-            remappings=list({**corner.remaps, "/clock": clock}.items()),
-            arguments=["-d", str(shared_file("config/rviz/alpasim.rviz"))],
-            parameters=[{"use_sim_time": True}],
-            output="log",
+    common: dict[str, Any] = {"remaps": {**corner.remaps, "/clock": clock}, "use_sim_time": True}
+    nodes: list[Any] = []
+    if _is_true(context, "visualize"):
+        nodes.append(
+            visualizer_node(
+                namespace=f"{corner.namespace}/watched",
+                rig=_text(context, "rig") or "sim",
+                rig_frame="watched/base_link",
+                log_level=_text(context, "log_level"),
+                **common,
+            )
         )
-    ]
+    if _is_true(context, "rviz"):
+        nodes.append(rviz_node("alpasim", namespace=corner.namespace, **common))
+    return nodes

@@ -33,6 +33,8 @@ PASSED_ON = (
     ("namespace", "alpamayo", "Namespace of the nodes."),
     ("odometry", "/odom", "The bag's nav_msgs/Odometry, for rigs that name it `odometry`."),
     ("use_sim_time", "true", "Take the time from the bag: true or false."),
+    ("rviz", "false", "Start RViz with our layout: true or false."),
+    ("visualize", "false", "Start the visualizer, which draws plans into camera pictures: true or false."),
     ("log_level", "info", "debug, info, warn, error or fatal."),
 )
 

@@ -25,6 +25,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from alpamayo_ros.ros.runner import apply_shared_memory_profile, profile_variable, shared_file
 from alpamayo_ros.ros.sim_graph import corners
+from alpamayo_ros.ros.visualize_launch import is_true, rviz_node, visualizer_node
 from launch import LaunchContext, LaunchDescription
 
 # Given on the command line they win over the parameter file; empty, they leave it alone.
@@ -101,6 +102,11 @@ def generate_launch_description() -> LaunchDescription:
                 "rviz", default_value="false", description="Start RViz with our layout: true or false."
             ),
             DeclareLaunchArgument(
+                "visualize",
+                default_value="false",
+                description="Start the visualizer, which draws plans into camera pictures: true or false.",
+            ),
+            DeclareLaunchArgument(
                 "params_file",
                 default_value=str(shared_file("config/sim.yaml")),
                 description="Parameters of the bridge as YAML.",
@@ -118,7 +124,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             OpaqueFunction(function=_shared_memory),
             OpaqueFunction(function=_rollouts),
-            OpaqueFunction(function=_rviz),
+            OpaqueFunction(function=_shown),
         ]
     )
 
@@ -214,20 +220,17 @@ def _recorder(folder: str, common: dict[str, Any]) -> Node:
     )
 
 
-def _rviz(context: LaunchContext) -> list[Any]:
-    """Return RViz, looking at the first rollout."""
-    if LaunchConfiguration("rviz").perform(context).lower() != "true":
-        return []
-    count = int(LaunchConfiguration("rollouts").perform(context))
-    corner = corners(LaunchConfiguration("namespace").perform(context), count)[0]
-    return [
-        Node(
-            package="rviz2",
-            executable="rviz2",
-            namespace=corner.namespace,
-            remappings=list(corner.remaps.items()),
-            arguments=["-d", str(shared_file("config/rviz/sim.rviz"))],
-            parameters=[{"use_sim_time": True}],
-            output="log",
-        )
-    ]
+def _shown(context: LaunchContext) -> list[Any]:
+    """Return the visualizer and RViz, where they are asked for, looking at the first rollout."""
+
+    def text(name: str) -> str:
+        return str(LaunchConfiguration(name).perform(context))
+
+    corner = corners(text("namespace"), int(text("rollouts")))[0]
+    common: dict[str, Any] = {"namespace": corner.namespace, "remaps": corner.remaps, "use_sim_time": True}
+    nodes: list[Any] = []
+    if is_true(text("visualize")):
+        nodes.append(visualizer_node(rig=text("rig"), log_level=text("log_level"), **common))
+    if is_true(text("rviz")):
+        nodes.append(rviz_node("sim", **common))
+    return nodes

@@ -15,6 +15,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from alpamayo_ros.ros.runner import apply_shared_memory_profile, profile_variable, shared_file
 from alpamayo_ros.ros.vehicle_file import find_vehicle_file
+from alpamayo_ros.ros.visualize_launch import is_true, rviz_node, visualizer_node
 from launch import LaunchContext, LaunchDescription
 
 # Given on the command line they win over the parameter file; empty, they leave it alone.
@@ -99,12 +100,21 @@ def generate_launch_description() -> LaunchDescription:
                 description="true configures and activates the planner; false leaves it to others.",
             ),
             DeclareLaunchArgument(
+                "rviz", default_value="false", description="Start RViz with our layout: true or false."
+            ),
+            DeclareLaunchArgument(
+                "visualize",
+                default_value="false",
+                description="Start the visualizer, which draws plans into camera pictures: true or false.",
+            ),
+            DeclareLaunchArgument(
                 "log_level", default_value="info", description="debug, info, warn, error or fatal."
             ),
             OpaqueFunction(function=_shared_memory),
             OpaqueFunction(function=_planner),
             OpaqueFunction(function=_watchdog),
             OpaqueFunction(function=_recorder),
+            OpaqueFunction(function=_shown),
         ]
     )
 
@@ -194,3 +204,22 @@ def _recorder(context: LaunchContext) -> list[Any]:
             output="screen",
         )
     ]
+
+
+def _shown(context: LaunchContext) -> list[Any]:
+    """Return the visualizer and RViz, where they are asked for."""
+
+    def text(name: str) -> str:
+        return str(LaunchConfiguration(name).perform(context))
+
+    common: dict[str, Any] = {
+        "namespace": text("namespace"),
+        "use_sim_time": is_true(text("use_sim_time")),
+        "remaps": {"odometry": text("odometry")},
+    }
+    nodes: list[Any] = []
+    if is_true(text("visualize")):
+        nodes.append(visualizer_node(rig=text("rig"), log_level=text("log_level"), **common))
+    if is_true(text("rviz")):
+        nodes.append(rviz_node("alpamayo", **common))
+    return nodes

@@ -13,9 +13,10 @@ from alpamayo_ros.cli.parameters import node_parameters
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 VEHICLE = {"rig", "checkpoint", "backbone", "device", "params_file", "namespace", "use_sim_time", "log_level"}
-REPLAY = {*VEHICLE, "bag", "rate", "out"}
-GUARDED = {*VEHICLE, "vehicle", "watchdog", "watchdog_params_file", "record", "ring", "ring_output"}
-SIM = {*VEHICLE - {"use_sim_time"}, "scenarios", "planner", "renderer", "rollouts", "out", "rviz", "record"}
+SHOWN = {"rviz", "visualize"}
+REPLAY = {*VEHICLE, *SHOWN, "bag", "rate", "out"}
+GUARDED = {*VEHICLE, *SHOWN, "vehicle", "watchdog", "watchdog_params_file", "record", "ring", "ring_output"}
+SIM = {*VEHICLE - {"use_sim_time"}, "scenarios", "planner", "renderer", "rollouts", "out", *SHOWN, "record"}
 ALPASIM = {
     *VEHICLE - {"use_sim_time"},
     "planner",
@@ -23,14 +24,16 @@ ALPASIM = {
     "host",
     "port",
     "through_topics",
-    "rviz",
+    *SHOWN,
     "record",
 }
+VISUALIZE = {*VEHICLE - {"checkpoint", "backbone", "device", "params_file"}, "rviz", "layout", "fixed_frame"}
 ARGUMENTS = {
     "alpasim.launch.py": ALPASIM,
     "replay.launch.py": REPLAY,
     "sim.launch.py": SIM,
     "vehicle.launch.py": GUARDED,
+    "visualize.launch.py": VISUALIZE,
 }
 
 
@@ -94,8 +97,6 @@ def test_executables_and_parameters_exist(name: str) -> None:
     for call in calls(parse(name), "Node"):
         words = {k.arg: k.value for k in call.keywords}
         executable = ast.literal_eval(words["executable"])
-        if executable == "rviz2":
-            continue
         assert ast.literal_eval(words["package"]) == "alpamayo_ros"
         if executable != "sim_bridge":  # whose process may hold a planner too, which must keep its name
             assert ast.literal_eval(words["name"]) == executable
@@ -131,6 +132,26 @@ def test_planner_and_watchdog_of_a_vehicle_share_what_they_must() -> None:
         for node in ast.walk(parse("replay.launch.py"))
         if isinstance(node, ast.Tuple) and all(isinstance(part, ast.Constant) for part in node.elts)
     ]
+
+
+def test_visualizer_and_rviz_are_started_by_one_helper_alone() -> None:
+    helper = ast.parse((ROOT / "src" / "alpamayo_ros" / "ros" / "visualize_launch.py").read_text())
+    nodes = {ast.literal_eval(words["executable"]): words for words in map(keywords, calls(helper, "Node"))}
+    assert set(nodes) == {"visualizer", "rviz2"}
+    known = {spec.name for spec in node_parameters("visualizer")}
+    assert {"rig", "rig_frame"} <= known
+    assert ast.literal_eval(nodes["visualizer"]["name"]) == "visualizer"
+    layouts = {path.stem for path in (ROOT / "config" / "rviz").glob("*.rviz")}
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        started = {ast.literal_eval(keywords(call)["executable"]) for call in calls(tree, "Node")}
+        assert not started & {"visualizer", "rviz2"}, path.name
+        if path.name == "replay.launch.py":  # by way of vehicle.launch.py
+            continue
+        for call in calls(tree, "rviz_node"):
+            named = call.args[0]
+            assert not isinstance(named, ast.Constant) or named.value in layouts, path.name
+        assert calls(tree, "rviz_node") and calls(tree, "visualizer_node"), path.name
 
 
 def keywords(call: ast.Call) -> dict[str | None, ast.expr]:
