@@ -60,6 +60,15 @@ def copy_with_plans(source: Path, target: Path, store: PlanStore, *, statuses: l
             writer.write_message(
                 PLANS, plan.t0_ns + 80_000_000, message_of(types, plan, status, instruction, stamp)
             )
+        # Three that are no plans of the model: of an instant that is taken, without candidates, of no length.
+        first, instruction, _ = next(store.plans())
+        stamp = types["builtin_interfaces/msg/Time"](first.t0_ns // 10**9, first.t0_ns % 10**9)
+        later = types["builtin_interfaces/msg/Time"](first.t0_ns // 10**9, first.t0_ns % 10**9 + 1)
+        again, empty, flat = (message_of(types, first, 2, instruction, at) for at in (stamp, later, later))
+        empty.candidates.clear()
+        flat.candidates[0].waypoints[3].pose.orientation.w = 5.0
+        for message in (again, empty, flat):
+            writer.write_message(PLANS, first.t0_ns + 90_000_000, message)
 
 
 def message_of(types, plan, status: int, instruction: str, stamp):  # type: ignore[no-untyped-def]
@@ -148,7 +157,10 @@ def test_recorded_plans_are_judged_as_those_made_here(
     assert main(["evaluate", str(recorded), "--rig", str(rig), "--all", "--out", str(out)]) == 0
     content, rows = read_evaluation(out)
     assert content["settings"]["mode"] == "recorded"
-    assert content["bags"][0]["left_out"]["a stop in the place of a plan"] == 1
+    left_out = content["bags"][0]["left_out"]
+    assert left_out["a stop in the place of a plan"] == left_out["a second plan of the same t0"] == 1
+    assert left_out["a plan that cannot be read (candidates)"] == 1
+    assert left_out["a plan that cannot be read (waypoints)"] == 1
     assert content["bags"][0]["status"]["rejected"] == 1
     assert content["latency_ms"]["publish"]["p50"] == 80.0 and content["latency_ms"]["denoise"]["p99"] == 4.0
     _, made = read_evaluation(planned)

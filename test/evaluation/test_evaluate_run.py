@@ -193,7 +193,8 @@ def test_instants_do_not_depend_on_where_one_begins() -> None:
         ({"start_s": -1.0}, "start_s: expected zero or more"),
         ({"duration_s": 0.0}, "duration_s: expected over 0"),
         ({"miss_m": 0.0}, "miss_m: expected a number above zero"),
-        ({"block_s": float("nan")}, "block_s: expected a number above zero"),
+        ({"block_s": float("nan")}, "block_s: expected at least 6.4 s"),
+        ({"block_s": 5.0}, "block_s: expected at least 6.4 s, which two plans may share, got 5.0"),
     ],
 )
 def test_settings_out_of_range_are_refused(change: dict[str, Any], message: str) -> None:

@@ -82,6 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, report, print; return the exit code."""
+    from rich.console import Console
+
     from alpamayo_ros.bags.summary import versions
     from alpamayo_ros.evaluation.machine import machine
     from alpamayo_ros.evaluation.report import ReportOptions, write_report
@@ -140,7 +142,13 @@ def run(arguments: argparse.Namespace) -> int:
     print(describe(content))
     made = ["evaluation.json", "rows.jsonl"]
     if not arguments.no_report:
-        write_report(arguments.out, rig, options=ReportOptions(worst=arguments.worst))
+        with Console(stderr=True).status("report") as status:
+            write_report(
+                arguments.out,
+                rig,
+                options=ReportOptions(worst=arguments.worst),
+                progress=lambda name: status.update(f"report: {name}"),
+            )
         made.append("report.html")
     if earlier is not None:
         _compare(arguments.compare, arguments.out)

@@ -20,7 +20,7 @@ def blocks_of(instants: Iterable[tuple[str, int]], *, block_s: float) -> dict[tu
 
     Args:
         instants: all that there are; a bag's first block begins with its first instant.
-        block_s: length of a block. It should be longer than the 6.4 s that two plans may share.
+        block_s: length of a block; longer than the 6.4 s that two plans may share.
     """
     every = sorted(set(instants))
     first: dict[str, int] = {}

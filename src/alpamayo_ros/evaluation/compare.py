@@ -135,6 +135,9 @@ def comparison_page(compared: Mapping[str, Any]) -> str:
     heads = ["what", *titles, "B - A", "ratio", "B better in", "verdict"]
     shown = table(heads, rows, left=("what",))
     parts = [f'<div class="cards">{top}</div>']
+    if not counts["intervals"]:
+        few = f"No intervals, no verdicts: {counts['blocks']} blocks are too few to say how sure a figure is."
+        parts.append(f'<section class="notice">{few}</section>')
     parts.append(f"<section><h2>Plan by plan</h2>{shown}<p class='faint'>{esc(note)}</p></section>")
     for key in ("by_manoeuvre", "by_speed"):
         kinds = [

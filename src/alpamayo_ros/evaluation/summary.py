@@ -40,7 +40,7 @@ def describe(content: Mapping[str, Any]) -> str:
     known = counts["known_until"]
     horizons = ", ".join(f"{count} until {horizon}" for horizon, count in known.items())
     lines.append(
-        f"instants       {counts['instants']} of {counts['bags']} bags; the drive is known for {horizons}"
+        f"instants       {counts['instants']} in {counts['bags']} bags; their drive is known: {horizons}"
     )
     if not counts["intervals"]:
         lines.append(f"intervals      none: {counts['blocks']} {counts['drawn']} are too few to draw from")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
-from alpamayo_ros.evaluation.displacement import MISS_M
+from alpamayo_ros.evaluation.displacement import HORIZONS_S, MISS_M
 from alpamayo_ros.types import InvalidInput, Observation, Plan, PrepareFrame
 
 Mode: TypeAlias = Literal["checkpoint", "recorded", "baselines"]
@@ -77,9 +77,10 @@ class EvaluationSettings:
         check("start_s", math.isfinite(self.start_s) and self.start_s >= 0, "zero or more seconds")
         duration = self.duration_s
         check("duration_s", duration is None or (math.isfinite(duration) and duration > 0), "over 0 seconds")
-        for name in ("miss_m", "block_s"):
-            value = getattr(self, name)
-            check(name, math.isfinite(value) and value > 0, "a number above zero")
+        check("miss_m", math.isfinite(self.miss_m) and self.miss_m > 0, "a number above zero")
+        # Of shorter blocks two would share a drive that both are held against.
+        enough = math.isfinite(self.block_s) and self.block_s >= HORIZONS_S[-1]
+        check("block_s", enough, f"at least {HORIZONS_S[-1]:g} s, which two plans may share")
 
     @property
     def period_ns(self) -> int:

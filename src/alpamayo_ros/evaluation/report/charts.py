@@ -121,7 +121,7 @@ def drive_chart(rows: Sequence[Row], track: DriveTrack, metric: str, titles: Map
     for row in mine:
         if row.said is not None and row.said.agreement == Agreement.CONTRADICTS.value:
             axes.axvline((row.t0_ns - start_ns) * 1e-9, color=WARN, linewidth=0.8, alpha=0.5)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.25 * axes.get_ylim()[1])  # room for the legend
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7.5, frameon=False, loc="upper left", ncol=3)
     below = figure.add_subplot(grid[1, 1], sharex=axes)

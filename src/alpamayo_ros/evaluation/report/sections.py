@@ -174,9 +174,7 @@ def comfort_section(content: Mapping[str, Any]) -> str:
     gaps = [bag["apart_s"] for bag in content["bags"] if bag["apart_s"]]
     note = "Means over the plans. Each quantity is the most that the 6.4 s of a plan ask for. "
     if gaps:
-        note += (
-            f"Consecutive plans, {min(gaps):.2g} s apart, are compared where they are about the same time."
-        )
+        note += f"Consecutive plans, {min(gaps):.2g} s apart, are compared over the time that both are about."
 
     heads = ["of the chosen plan", *columns]
     return _section(
@@ -237,7 +235,7 @@ def latency_section(content: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     about = content["about"]
-    note = f"On {about['cores']} cores of {about['processor']}, {about.get('device', 'recorded elsewhere')}."
+    note = f"On {about['cores']} cores of {about['processor']}, device {about.get('device', 'unknown')}."
     if "publish" in latency:
         note = "As recorded; publish: from t0 to the recording."
     heads = ["stage", "median", "p90", "p99", "most"]
@@ -258,8 +256,9 @@ def bags_section(content: Mapping[str, Any]) -> str:
             + "".join(cell(each[HEADLINE].get(planner), ".2f") for planner in titles)
             + f'<td class="text">{esc(left_out)}</td>'
         )
-    heads = ["bag", "s", "m", "instants", *(f"{title}: minADE@6.4s" for title in titles.values()), "left out"]
-    return _section("Bags", table(heads, rows, left=("bag", "left out"), sortable=True))
+    heads = ["bag", "s", "m", "instants", *titles.values(), "left out"]
+    shown = table(heads, rows, left=("bag", "left out"), sortable=True)
+    return _section("Bags", f'{shown}<p class="faint">Of each planner its minADE@6.4s, m.</p>')
 
 
 def about_section(content: Mapping[str, Any]) -> str:
