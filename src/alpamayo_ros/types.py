@@ -69,10 +69,11 @@ def require_array(name: str, array: object, shape: tuple[int | None, ...], dtype
 
 def require_finite(name: str, array: NDArray[np.floating]) -> None:
     """Raise InvalidInput if `array` has a NaN or an infinity, naming the first one's index."""
-    bad = np.argwhere(~np.isfinite(array))
-    if len(bad):
-        index = tuple(int(i) for i in bad[0])
-        raise InvalidInput(f"{name}: expected finite values, got {array[index]} at index {list(index)}")
+    finite = np.isfinite(array)
+    if finite.all():
+        return
+    index = tuple(int(i) for i in np.argwhere(~finite)[0])
+    raise InvalidInput(f"{name}: expected finite values, got {array[index]} at index {list(index)}")
 
 
 def require_rotation(name: str, rotation: NDArray[np.floating]) -> None:

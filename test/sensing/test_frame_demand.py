@@ -290,3 +290,21 @@ def test_of_several_stamps_one_stands_for_an_instant_or_none_yet(stamps, instant
     assert all(abs(s - instant) == nearest for s in standing)
     if max(stamps) >= instant or len(stamps) < 4:
         assert standing == [min(stamps, key=lambda s: (abs(s - instant), s))]
+
+
+def test_who_is_waited_for_is_known() -> None:
+    """Without odometry up to t0 it is odometry that a message is looked at for, and no camera's."""
+    assembler = ObservationAssembler(make_rig((0, 1)), every_100_ms())
+    assert assembler.waits_on(None) and assembler.waits_on(0), "nothing is known yet"
+    started(assembler, until_s=2.0)
+    observation = assembler.take(START_NS + 2 * S)
+    assert observation is not None
+    assert not assembler.waits_on(None) and not assembler.waits_on(1)
+    newest_ns = ticks(30, 2.2)[-3]
+    for camera_id in (0, 1):
+        for stamp_ns in [s for s in ticks(30, 2.2) if 0 < s - observation.t0_ns <= 200 * MS]:
+            assembler.announce(camera_id, stamp_ns, (camera_id, stamp_ns))
+    Decoder(assembler).work()
+    assert assembler.take(newest_ns) is not None, "odometry goes on to 2.1 s"
+    assert assembler.take(newest_ns) is None
+    assert assembler.waits_on(None) and not assembler.waits_on(1)

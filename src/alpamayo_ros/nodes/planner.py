@@ -35,7 +35,7 @@ from alpamayo_ros.ros.planner_parameters import (
 )
 from alpamayo_ros.ros.planner_parts import PartsListener, PlannerParts, Prepared
 from alpamayo_ros.ros.planner_status import PlannerView, blind_cameras, planner_statuses
-from alpamayo_ros.ros.qos import output_qos
+from alpamayo_ros.ros.qos import no_publisher_events, output_qos
 from alpamayo_ros.ros.questions import QuestionDesk
 from alpamayo_ros.ros.recommended import RecommendedSampling
 from alpamayo_ros.ros.runner import run_node
@@ -104,7 +104,10 @@ class PlannerNode(BackgroundLifecycleNode):
         parameters.declare(self, PARAMETERS)
         self._recommended = RecommendedSampling(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", output_qos())
+        quiet = no_publisher_events()
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray, "/diagnostics", output_qos(), event_callbacks=quiet
+        )
         self.create_service(Ask, "ask", self._on_ask, callback_group=ReentrantCallbackGroup())
         self._engagement = Engagement(self, now_ns=self._now_ns, refusal=self._engage_refusal)
         steady = Clock(clock_type=ClockType.STEADY_TIME)

@@ -9,7 +9,7 @@ from rclpy.node import Node
 
 from alpamayo_ros.msg import Engagement as EngagementMsg
 from alpamayo_ros.ros.conversions import stamp_from_ns, text_to_ros
-from alpamayo_ros.ros.qos import latched_qos
+from alpamayo_ros.ros.qos import latched_qos, no_publisher_events
 from alpamayo_ros.srv import Engage
 
 STARTED = "started"
@@ -37,7 +37,9 @@ class Engagement:
         self._node = node
         self._now_ns = now_ns
         self._refusal = refusal
-        self._topic = node.create_publisher(EngagementMsg, "engaged", latched_qos())
+        self._topic = node.create_publisher(
+            EngagementMsg, "engaged", latched_qos(), event_callbacks=no_publisher_events()
+        )
         node.create_service(Engage, "engage", self._on_engage)
         self._publish()
 

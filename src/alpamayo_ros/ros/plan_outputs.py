@@ -15,7 +15,7 @@ from alpamayo_ros.ros.conversions import path_to_msg, text_to_ros
 from alpamayo_ros.ros.markers import plan_to_markers
 from alpamayo_ros.ros.plan_conversions import PlanStatus, PublishedPlan
 from alpamayo_ros.ros.planner_parameters import PlannerSettings
-from alpamayo_ros.ros.qos import on_missed_deadline, output_qos, overridable, plan_qos
+from alpamayo_ros.ros.qos import no_publisher_events, on_missed_deadline, output_qos, overridable, plan_qos
 from alpamayo_ros.viz.footprint import Footprint
 
 
@@ -49,6 +49,7 @@ class PlanOutputs:
 
         def add(message: Any, topic: str, **options: Any) -> LifecyclePublisher:
             options = {"qos_profile": output_qos(), **options}
+            options.setdefault("event_callbacks", no_publisher_events())
             publisher = node.create_lifecycle_publisher(
                 message, topic, qos_overriding_options=overridable(), **options
             )

@@ -112,13 +112,14 @@ class SensorFeed:
         if added is Added.KEPT:
             statistics.count("announced")
             statistics.stamped(stamp_ns)
-        if not self._decode_demanded():
-            self.poll()  # its stamp alone may be what a t0 has waited for
+        if not self._decode_demanded() and self.assembler.waits_on(camera_id):
+            self.poll()
 
     def odometry(self, stamp_ns: int, odom_from_child: Matrix4, *, child_frame: str) -> None:
         """Take a pose of a body frame; raises InvalidInput if it cannot be brought to the rig frame."""
         self.assembler.add_odometry(stamp_ns, odom_from_child, child_frame=child_frame)
-        self.poll()
+        if self.assembler.waits_on(None):
+            self.poll()
 
     def intrinsics(self, camera_id: int, model: CameraModel) -> list[str]:
         """Use a lens that came by CameraInfo; returns warnings about its field of view."""

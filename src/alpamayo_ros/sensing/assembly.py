@@ -298,6 +298,17 @@ class ObservationAssembler:
                 raise refusal
             return None
 
+    def waits_on(self, camera_id: int | None) -> bool:
+        """Return whether what a camera (None: odometry) has just brought may be what a t0 has waited for.
+
+        If not, there is no need to take before a frame is decoded or a wait is over.
+        """
+        with self._lock:
+            buffer: object = self._ego.buffer if camera_id is None else self._frames[camera_id]
+            open_ = [p for t0, p in self._pending.items() if t0 > self._taken_ns and t0 not in self._closed]
+            unknown = not self._pending  # nothing has been looked at yet
+            return unknown or any(p.waiting is None or p.waiting.on is buffer for p in open_)
+
     def newest(self) -> Observation | None:
         """Return the observation taken last, None before the first and after a clear."""
         with self._lock:
