@@ -1,4 +1,4 @@
-"""RViz' layout of the visualizer shows what is there: stock plugins, topics of a running graph, QoS that match."""
+"""RViz' layout of the visualizer shows what is there: stock plugins, topics of a running graph, their QoS."""
 
 from __future__ import annotations
 

@@ -33,11 +33,12 @@ from alpamayo_ros.ros.visualizer_parameters import (
     PARAMETERS,
     visualizer_settings,
 )
+from alpamayo_ros.ros.visualizer_plans import timed_plan
 from alpamayo_ros.ros.visualizer_status import visualizer_status
 from alpamayo_ros.sensing.odometry_frames import OdometryFrames
 from alpamayo_ros.sensing.rig import CameraConfig
 from alpamayo_ros.types import InvalidInput
-from alpamayo_ros.viz.timeline import PlanTimeline, TimedPlan
+from alpamayo_ros.viz.timeline import PlanTimeline
 
 __all__ = ["PARAMETERS", "VisualizerNode", "main"]
 
@@ -212,22 +213,9 @@ class VisualizerNode(Node):
         if newest_ns is not None and published.plan.t0_ns < newest_ns - _BACK_NS:
             self._forget("the plans' stamps went back")
         self.plans.stamped(published.plan.t0_ns)
-        self.timeline.add_plan(self._timed(published))
+        self.timeline.add_plan(timed_plan(published))
         if self._markers_wanted():
             self._send_markers(published)
-
-    def _timed(self, published: PublishedPlan) -> TimedPlan:
-        plan = published.plan
-        return TimedPlan(
-            plan=plan,
-            status=published.status.name,
-            reason=published.status_reason,
-            valid_until_ns=published.valid_until_ns,
-            odom_from_rig_t0=published.odom_from_rig_t0 if published.odometry_frame else None,
-            odometry_frame=published.odometry_frame.removeprefix("/"),
-            instruction=published.instruction,
-            latency_ms=plan.times.total_ms or None,
-        )
 
     def _markers_wanted(self) -> bool:
         """Whether somebody looks at markers that nobody else sends."""

@@ -97,7 +97,7 @@ def draw_birds_eye(
         raise InvalidInput(f"size: expected at least {_SMALLEST_PX} x {_SMALLEST_PX}, got {width} x {height}")
     if ahead_m is not None and not ahead_m > 0:
         raise InvalidInput(f"ahead_m: expected a positive number, got {ahead_m}")
-    reach_m = _reach_m(drawing, width / height) if ahead_m is None else ahead_m
+    reach_m = _reach_m(drawing, width / height, style.footprint) if ahead_m is None else ahead_m
     scale = (height - 1) / (reach_m * (1 + _BEHIND_SHARE))
     frame = _Frame(width, height, scale, reach_m * _BEHIND_SHARE)
     image = np.full((height, width, 3), style.background, np.uint8)
@@ -119,12 +119,12 @@ def draw_birds_eye(
     return image
 
 
-def _reach_m(drawing: PlanDrawing, aspect: float) -> float:
+def _reach_m(drawing: PlanDrawing, aspect: float, footprint: Footprint) -> float:
     """Return how far ahead a picture of a width over height has to reach to show everything ahead."""
     lines = [drawing.path, drawing.future, *drawing.candidates]
     points = np.concatenate([line[:, :2] for line in lines])
     points = points[np.isfinite(points).all(axis=1)]
-    ahead_m = float(points[:, 0].max(initial=0.0)) * 1.06
+    ahead_m = float(points[:, 0].max(initial=0.0)) * 1.02 + footprint.length_m
     side_m = float(np.abs(points[:, 1]).max(initial=0.0)) * 1.1
     wanted = max(ahead_m, 2 * side_m / (aspect * (1 + _BEHIND_SHARE)))
     return next((reach for reach in _REACHES_M if reach >= wanted), _REACHES_M[-1])
