@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,12 +14,13 @@ from alpamayo_ros.types import InvalidInput, UInt8Array
 from alpamayo_ros.viz.colours import RGB, STATUS_COLOURS
 from alpamayo_ros.viz.drawing import PlanDrawing
 from alpamayo_ros.viz.labels import paint_labels
-from alpamayo_ros.viz.lens_sight import fitted, project_points
+from alpamayo_ros.viz.lens_sight import Points, fitted, project_points
 from alpamayo_ros.viz.paint import fill, polyline
 from alpamayo_ros.viz.ribbon import Ribbons, edges
 
 _WHITE: RGB = (255, 255, 255)
 _STANDS_MPS = 0.3
+_COARSE = 3.0
 
 
 @dataclass(frozen=True)
@@ -112,14 +114,14 @@ def paint_lines(
     """Paint tracks, candidates and the corridor of the chosen path into a picture, without words."""
     size = (image_rgb.shape[1], image_rgb.shape[0])
     layers = _layers(drawing, style)
-    for ribbons, colour, opacity in (
-        (layers.history, style.history_colour, style.track_opacity),
-        (layers.future, style.future_colour, style.track_opacity),
-        (layers.candidates, style.candidate_colour, style.candidate_opacity),
-    ):
-        fill(image_rgb, ribbons.outlines(view, size=size), colour, opacity=opacity)
+    outlines: list[list[Points]] = [[] for _ in layers.ends]
+    for number, outline in layers.ribbons.numbered_outlines(view, size=size):
+        outlines[bisect_right(layers.ends, number)].append(outline)
+    history, future, candidates, corridor = outlines
+    fill(image_rgb, history, style.history_colour, opacity=style.track_opacity)
+    fill(image_rgb, future, style.future_colour, opacity=style.track_opacity)
+    fill(image_rgb, candidates, style.candidate_colour, opacity=style.candidate_opacity)
     colour = style.path_colour or STATUS_COLOURS[drawing.status]
-    corridor = layers.path.outlines(view, size=size)
     fill(image_rgb, corridor, colour, opacity=style.opacity)
     thick = max(1, round(size[1] / 320))
     for outline in corridor:
@@ -130,22 +132,22 @@ def paint_lines(
 
 @dataclass(frozen=True, eq=False)
 class _Layers:
-    """What of a drawing does not depend on the camera."""
+    """What of a drawing does not depend on the camera: all ribbons, and the numbers at which a kind ends."""
 
-    history: Ribbons
-    future: Ribbons
-    candidates: Ribbons
-    path: Ribbons
+    ribbons: Ribbons
+    ends: tuple[int, ...]
 
 
 @lru_cache(maxsize=8)
 def _layers(drawing: PlanDrawing, style: OverlayStyle) -> _Layers:
-    return _Layers(
-        Ribbons.along([drawing.history], width_m=style.track_width_m),
-        Ribbons.along([drawing.future], width_m=style.track_width_m),
-        Ribbons.along(drawing.candidates if style.candidate_opacity else (), width_m=style.candidate_width_m),
+    candidates = drawing.candidates if style.candidate_opacity else ()
+    parts = [
+        Ribbons.along([drawing.history], width_m=style.track_width_m, coarse=_COARSE),
+        Ribbons.along([drawing.future], width_m=style.track_width_m, coarse=_COARSE),
+        Ribbons.along(candidates, width_m=style.candidate_width_m, coarse=_COARSE),
         Ribbons.along([drawing.path], width_m=style.vehicle_width_m),
-    )
+    ]
+    return _Layers(Ribbons.together(parts), tuple(np.cumsum([len(part) for part in parts]).tolist()))
 
 
 def _paint_ticks(

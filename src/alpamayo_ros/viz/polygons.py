@@ -25,6 +25,7 @@ _WIDE_RAD = np.deg2rad(80.0)
 """Of lenses that see this far no plane is cut off: it would be seen."""
 _PIECE_RAD = 0.1
 """A straight edge of a thousand pixels a radian, bent by the lens, is met within half a pixel."""
+_PIECE_BEYOND_RAD = 0.3
 _MOST_PIECES = 64
 
 
@@ -82,7 +83,7 @@ def project_polygons(view: View, polygons: Polygons, *, model: CameraModel) -> d
     polygons = polygons.kept(np.bincount(polygons.owner)[polygons.owner] > 2)
     if not len(polygons.corners):
         return {}
-    polygons = _worth_drawing(in_small_steps(polygons), sight)
+    polygons = _worth_drawing(in_small_steps(polygons, sight), sight)
     corners, owner = polygons.corners, polygons.owner
     if not len(corners):
         return {}
@@ -119,18 +120,21 @@ def cut_at_plane(polygons: Polygons, *, near_m: float) -> Polygons:
     return Polygons(both[kept], np.repeat(polygons.owner, 2)[kept])
 
 
-def in_small_steps(polygons: Polygons) -> Polygons:
+def in_small_steps(polygons: Polygons, sight: float) -> Polygons:
     """Return polygons in the camera frame with edges that are short as the camera sees them.
 
-    So the part that is moved to the lens' limit follows it, and does not cut across the image.
+    So a lens bends them, and the part that is moved to the lens' limit follows it and does not cut across the
+    image; there longer ones do.
     """
-    start = polygons.corners
-    step = start[polygons.following()] - start
+    start, following = polygons.corners, polygons.following()
+    step = start[following] - start
+    beyond = angle_to_axis(start) > sight
+    piece_rad = np.where(beyond & beyond[following], _PIECE_BEYOND_RAD, _PIECE_RAD)
     square = np.einsum("ij,ij->i", step, step)
     nearest = np.clip(-np.einsum("ij,ij->i", start, step) / np.maximum(square, 1e-12), 0.0, 1.0)
     place = start + nearest[:, None] * step
     distance = np.sqrt(np.einsum("ij,ij->i", place, place))
-    pieces = np.ceil(np.sqrt(square) / (_PIECE_RAD * np.maximum(distance, _NEAR_M)))
+    pieces = np.ceil(np.sqrt(square) / (piece_rad * np.maximum(distance, _NEAR_M)))
     pieces = np.clip(pieces, 1, _MOST_PIECES).astype(np.int64)
     if pieces.max() == 1:
         return polygons

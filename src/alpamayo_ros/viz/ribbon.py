@@ -44,17 +44,18 @@ def clean_line(line_in_rig: NDArray[np.floating]) -> Points:
     return line
 
 
-def resampled(line: Points) -> Points:
+def resampled(line: Points, *, coarse: float = 1.0) -> Points:
     """Return a line [N, 3] in steps that are short enough for a lens to bend it, [M, 3]; the corners stay.
 
-    Steps are 0.25 m up to 12 m from the frame's origin and 1.5 m beyond; longer ones on a line that would
-    have more than 600.
+    Steps are 0.25 m up to 12 m from the frame's origin and 1.5 m beyond, times `coarse`; longer ones on a
+    line that would have more than 600.
     """
     steps = np.diff(line, axis=0)
     lengths = np.linalg.norm(steps, axis=1)
     distance = np.linalg.norm(line[:, :2], axis=1)
     near = np.minimum(distance[:-1], distance[1:]) < _NEAR_REACH_M
-    pieces = np.maximum(np.ceil(lengths / np.where(near, _STEP_NEAR_M, _STEP_FAR_M)).astype(np.int64), 1)
+    steps_m = coarse * np.where(near, _STEP_NEAR_M, _STEP_FAR_M)
+    pieces = np.maximum(np.ceil(lengths / steps_m).astype(np.int64), 1)
     total = int(pieces.sum())
     if total > _MOST_SECTIONS:
         pieces = np.maximum(pieces * _MOST_SECTIONS // total, 1)
@@ -99,7 +100,7 @@ def edges(line: Points, *, width_m: float) -> tuple[Points, Points]:
 
 @dataclass(frozen=True, eq=False)
 class Ribbons:
-    """Ribbons that lie on the ground along lines, of one width; made once, seen by any number of cameras.
+    """Ribbons that lie on the ground along lines; made once, seen by any number of cameras.
 
     Attributes:
         left, right: edges [N, 3] of each, m, in short steps.
@@ -109,10 +110,12 @@ class Ribbons:
     right: tuple[Points, ...]
 
     @classmethod
-    def along(cls, lines_in_rig: Sequence[NDArray[np.floating]], *, width_m: float) -> Ribbons:
+    def along(
+        cls, lines_in_rig: Sequence[NDArray[np.floating]], *, width_m: float, coarse: float = 1.0
+    ) -> Ribbons:
         """Return ribbons along lines [N, 3] in m; points that are not finite are left out.
 
-        A line of less than half a metre has none.
+        A line of less than half a metre has none. `coarse` is as of resampled(), for thin ribbons.
 
         Raises:
             InvalidInput: for another shape, or a width that is not positive.
@@ -120,8 +123,19 @@ class Ribbons:
         if not width_m > 0:
             raise InvalidInput(f"width_m: expected a positive number, got {width_m}")
         lines = [line for line in map(clean_line, lines_in_rig) if len(line)]
-        both = [edges(resampled(line), width_m=width_m) for line in lines]
+        both = [edges(resampled(line, coarse=coarse), width_m=width_m) for line in lines]
         return cls(tuple(left for left, _ in both), tuple(right for _, right in both))
+
+    @classmethod
+    def together(cls, parts: Sequence[Ribbons]) -> Ribbons:
+        """Return all ribbons of several, numbered on: what is projected at once costs less."""
+        return cls(
+            tuple(left for part in parts for left in part.left),
+            tuple(right for part in parts for right in part.right),
+        )
+
+    def __len__(self) -> int:
+        return len(self.left)
 
     @cached_property
     def _cells(self) -> tuple[Points, Points, NDArray[np.int64]]:
@@ -154,7 +168,7 @@ class Ribbons:
         return tuple(found)
 
     @cached_property
-    def _whole(self) -> Polygons:
+    def _whole(self) -> tuple[Polygons, tuple[int, ...]]:
         return self._polygons(
             [
                 (number, first, last + 1)
@@ -163,23 +177,27 @@ class Ribbons:
             ]
         )
 
-    def _polygons(self, runs: Sequence[tuple[int, int, int]]) -> Polygons:
-        return Polygons.of(
-            [
-                np.concatenate([self.left[number][first:last], self.right[number][first:last][::-1]])
-                for number, first, last in runs
-            ]
-        )
+    def _polygons(self, runs: Sequence[tuple[int, int, int]]) -> tuple[Polygons, tuple[int, ...]]:
+        """Return stretches (ribbon, first, last) as polygons, and each one's ribbon."""
+        polygons = [
+            np.concatenate([self.left[number][first:last], self.right[number][first:last][::-1]])
+            for number, first, last in runs
+        ]
+        return Polygons.of(polygons), tuple(number for number, _, _ in runs)
 
     def outlines(self, view: View, *, size: tuple[int, int]) -> list[Points]:
-        """Return the ribbons' outlines as a camera sees them, in pixels.
+        """Return numbered_outlines() of all ribbons."""
+        return [outline for _, outline in self.numbered_outlines(view, size=size)]
+
+    def numbered_outlines(self, view: View, *, size: tuple[int, int]) -> list[tuple[int, Points]]:
+        """Return the ribbons' outlines as a camera sees them, in pixels, with the number of the ribbon.
 
         Args:
             view: the camera, its pose in the frame of the lines.
             size: width and height of the picture, px.
 
         Returns:
-            Polygons [M, 2] whose inside is the ribbons; they reach a little beyond the image, so that filling
+            Polygons [M, 2] whose inside is the ribbon; they reach a little beyond the image, so that filling
             cuts them off at its border. None where nothing is seen.
         """
         if not self.left:
@@ -187,7 +205,7 @@ class Ribbons:
         middles, normals, begins = self._cells
         faces = np.einsum("ij,ij->i", normals, view.rig_from_camera[:3, 3] - middles) > 0
         if faces.all():
-            polygons = self._whole
+            polygons, numbers = self._whole
         else:
             runs = [
                 (number, first, last)
@@ -196,8 +214,9 @@ class Ribbons:
             ]
             if not runs:
                 return []
-            polygons = self._polygons(runs)
-        return list(project_polygons(view, polygons, model=fitted(view.model, *size)).values())
+            polygons, numbers = self._polygons(runs)
+        found = project_polygons(view, polygons, model=fitted(view.model, *size))
+        return [(numbers[index], outline) for index, outline in found.items()]
 
 
 def _runs(faces: NDArray[np.bool_], cuts: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,17 +25,24 @@ def font(size_px: int, *, bold: bool = False, italic: bool = False) -> FreeTypeF
     return ImageFont.truetype(findfont(wanted), size_px)
 
 
+@lru_cache(maxsize=4096)
+def length_px(type_face: FreeTypeFont, text: str) -> float:
+    """Return how wide a text is."""
+    return float(type_face.getlength(text))
+
+
 def wrapped(text: str, type_face: FreeTypeFont, *, width_px: float, lines: int) -> list[str]:
     """Return a text in lines of at most a width; what does not fit into `lines` ends in an ellipsis."""
     result: list[str] = []
-    line = ""
+    line, line_px, space_px = "", 0.0, length_px(type_face, " ")
     for word in text.split():
-        longer = f"{line} {word}" if line else word
-        if line and type_face.getlength(longer) > width_px:
+        # Word by word: they come again and again, and measuring is what costs.
+        word_px = length_px(type_face, word)
+        if line and line_px + space_px + word_px > width_px:
             result.append(line)
-            line = word
+            line, line_px = word, word_px
         else:
-            line = longer
+            line, line_px = (f"{line} {word}", line_px + space_px + word_px) if line else (word, word_px)
     result += [line] if line else []
     if len(result) > lines:
         last = result[lines - 1]

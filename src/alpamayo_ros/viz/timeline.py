@@ -79,16 +79,19 @@ class PlanTimeline:
         self.poses = EgoHistory(TimingConfig(odometry_buffer_ms=max(5000.0, 1e3 * history_s + 4000.0)))
         self._plans: deque[TimedPlan] = deque(maxlen=_PLANS)
         self.odometry_frame = ""
+        self._last: tuple[int, Moment] | None = None
 
     def clear(self) -> None:
         """Forget everything: time went back."""
         self._plans.clear()
         self.poses.clear()
+        self._last = None
         self.odometry_frame = ""
 
     def add_plan(self, plan: TimedPlan) -> None:
         """Take a plan; it supersedes those with an earlier t0."""
         self._plans.append(plan)
+        self._last = None
 
     def add_pose(self, stamp_ns: int, odom_from_rig: Matrix4, *, frame: str = "") -> None:
         """Take a pose [4, 4] of the rig; one of another odometry frame makes those before void."""
@@ -96,6 +99,7 @@ class PlanTimeline:
             self.poses.clear()
             self.odometry_frame = frame
         self.poses.add(stamp_ns, odom_from_rig)
+        self._last = None
 
     @property
     def newest_plan(self) -> TimedPlan | None:
@@ -104,6 +108,11 @@ class PlanTimeline:
 
     def at(self, stamp_ns: int) -> Moment:
         """Return what a picture of a time shows."""
+        if self._last is None or self._last[0] != stamp_ns:  # cameras of one rig share their stamps
+            self._last = stamp_ns, self._at(stamp_ns)
+        return self._last[1]
+
+    def _at(self, stamp_ns: int) -> Moment:
         pose = self.poses.pose_at(stamp_ns)
         current: TimedPlan | None = None
         for timed in self._plans:  # of two with the same t0 the one that came later
