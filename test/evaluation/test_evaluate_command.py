@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,13 @@ from evaluation_factory import rig_file, small_rig, write_small_bag
 
 from alpamayo_ros.bags.reader import BagReader
 from alpamayo_ros.bags.writer import BagWriter
-from alpamayo_ros.cli.evaluate_checkpoint import seed_of
+from alpamayo_ros.cli.evaluate_checkpoint import CheckpointPolicy, seed_of
 from alpamayo_ros.cli.main import main
+from alpamayo_ros.cli.sim_checkpoint import CheckpointSource
 from alpamayo_ros.evaluation.plan_store import PlanStore
 from alpamayo_ros.evaluation.run import read_evaluation
 from alpamayo_ros.model.random_checkpoint import write_random_checkpoint
+from alpamayo_ros.types import PlanOptions
 
 PLAN_TYPE, PLANS = "alpamayo_ros/msg/Plan", "/alpamayo/plan"
 
@@ -145,6 +149,14 @@ def test_a_checkpoint_plans_offline(planned: Path, capsys: pytest.CaptureFixture
     plans = list(PlanStore(planned / "plans" / "drive.jsonl").plans())
     assert [plan.seed for plan, _, _ in plans] == [seed_of(0, plan.t0_ns) for plan, _, _ in plans]
     assert "RANDOM" in (planned / "report.html").read_text()
+
+
+def test_a_process_loads_a_checkpoint_once(checkpoint: Path) -> None:
+    policy = CheckpointPolicy(CheckpointSource(str(checkpoint)), PlanOptions())
+    first, second = (pickle.loads(pickle.dumps(policy)) for _ in range(2))
+    assert first.prepare_frame() is not None and first.prepare_frame() == second.prepare_frame()
+    other = replace(policy, source=CheckpointSource(str(checkpoint), device="cpu"))
+    assert other.prepare_frame() != first.prepare_frame()  # another model: their preparations are bound to it
 
 
 def test_recorded_plans_are_judged_as_those_made_here(

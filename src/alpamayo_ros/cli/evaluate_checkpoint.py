@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from alpamayo_ros.cli.sim_checkpoint import CheckpointSource
 from alpamayo_ros.types import Observation, Plan, PlanOptions, PrepareFrame
 
+_LOADED: dict[CheckpointSource, CheckpointSource] = {}
+"""Of this process: a worker is handed the policy anew with each bag, and need not load it anew."""
+
 
 @dataclass(frozen=True)
 class CheckpointPolicy:
@@ -32,7 +35,7 @@ class CheckpointPolicy:
 
         if self.threads is not None or jobs > 1:
             use_cpu_threads(self.threads or max(1, 2 * default_cpu_threads() // jobs))
-        model = self.source.model()
+        model = self._source().model()
 
         def plan(observation: Observation) -> Plan:
             if not model.config.takes_instruction:
@@ -43,7 +46,10 @@ class CheckpointPolicy:
 
     def prepare_frame(self) -> PrepareFrame | None:
         """Return the model's."""
-        return self.source.prepare_frame()
+        return self._source().prepare_frame()
+
+    def _source(self) -> CheckpointSource:
+        return _LOADED.setdefault(self.source, self.source)
 
 
 def seed_of(seed: int, t0_ns: int) -> int:

@@ -116,8 +116,8 @@ class Truth:
     @property
     def speed_mps(self) -> float:
         """The speed at t0 that the history implies."""
-        history = self.observation
-        return speed_of_history(history.history_xyz_in_rig_t0, history.history_rot_in_rig_t0)
+        seen = self.observation
+        return speed_of_history(seen.history_xyz_in_rig_t0, seen.history_rot_in_rig_t0)
 
 
 class Scorer:

@@ -125,7 +125,7 @@ def read_drive(
         rig = rig_in_bag(bag, rig, odometry=odometry or None)
         track = read_track(bag, rig, left_out=Counter())
         histories = {row.t0_ns: track.history(row.t0_ns) for row in rows}
-        plans = _plans(bag, rows, histories, PlanStore(plans_folder / f"{name}.jsonl"), plan_topic)
+        plans = _plans(bag, rows, histories, plans_path=plans_folder / f"{name}.jsonl", plan_topic=plan_topic)
         pictures = pictures_at(bag, rig, [row.t0_ns for row in rows])
         views = dict(recorded_views(bag, rig)) if rows else {}
     moments = [
@@ -148,7 +148,8 @@ def _plans(
     bag: BagReader,
     rows: Sequence[Row],
     histories: dict[int, History],
-    store: PlanStore,
+    *,
+    plans_path: Path,
     plan_topic: str,
 ) -> dict[int, Plan]:
     wanted = {row.t0_ns for row in rows}
@@ -160,7 +161,7 @@ def _plans(
     if plan_topic:
         every = (each.plan for each in recorded_plans(bag, plan_topic, left_out=Counter()))
     else:
-        every = (plan for plan, _, _ in store.plans())
+        every = (plan for plan, _, _ in PlanStore(plans_path).plans())
     return {plan.t0_ns: plan for plan in every if plan.t0_ns in wanted}
 
 
