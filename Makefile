@@ -107,7 +107,8 @@ test-transformers-4: $(READY) $(TRANSFORMERS_4)/.done
 	$(PY) -c 'import transformers as t; print("transformers", t.__version__); assert t.__version__[:4] == "4.57"'; \
 	$(PY) -m pytest -m "not long" test/model $(PYTEST_ARGS)
 
-test-long: $(READY)  ## Run the long tests too
+test-long: $(READY)  ## Run the long tests too; installs Chromium for the web page's, where it may
+	scripts/browser.sh
 	$(PY) -m pytest -m "long or not long" $(PYTEST_ARGS)
 
 test-colcon: $(READY)  ## Build and test with colcon, in a workspace and in place (COLCON_ROOMS="launch ros": these alone)
@@ -124,7 +125,7 @@ reliability-soak: $(READY)  ## The same for half an hour, one fault after the ot
 
 bench: $(READY)  ## Run the benchmarks
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done
-	@echo "== benchmarks/model"; $(PY) -m benchmarks.model --size 4M --ticks 20
+	@echo "== benchmarks/model"; $(PY) -m benchmarks.model --size 4M --samples 1 6 --ticks 20
 
 lint: $(READY)  ## Check style and types
 	$(VENV)/bin/ruff check .

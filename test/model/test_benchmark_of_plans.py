@@ -37,6 +37,11 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 """Runs a module as on a machine with torch and transformers alone: our files find nothing else."""
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 def run(module: str, *arguments: str) -> str:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ALPAMAYO")}
     command = [sys.executable, "-c", ALONE, module, *arguments]

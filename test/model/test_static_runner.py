@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +132,30 @@ def test_a_cache_that_is_still_held_is_not_lent_again(static: Alpamayo) -> None:
     assert len({cache.keys[0].data_ptr() for cache in (second, *lent)}) == 10
 
 
+def test_without_room_for_fixed_caches_plans_are_the_same(
+    random_alpamayo: Alpamayo, random_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = load_static(random_folder)
+    pool = runner_of(model)._pool
+    make = pool._make
+
+    def little_room(batch: int, capacity: int):
+        if batch == 3 and capacity % 256 == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return make(batch, capacity)
+
+    pool._make = little_room
+    options = PlanOptions(num_samples=3, seed=1, **LIVELY)
+    with caplog.at_level(logging.WARNING):
+        for seed in range(2):
+            assert_near(
+                model.plan(make_observation(seed), options),
+                random_alpamayo.plan(make_observation(seed), options),
+            )
+    assert caplog.text.count("no room for fixed caches") == 1
+    assert pool.held_bytes == 0
+
+
 class Refuses:
     """A capturer on a device that captures nothing."""
 
@@ -173,3 +199,39 @@ def test_lengths_are_padded() -> None:
     assert [prompt_bucket(n) for n in (1, 64, 65)] == [64, 64, 128]
     assert [tail_bucket(n) for n in (1, 2, 8, 9, 32, 33, 255)] == [1, 8, 8, 32, 32, 64, 256]
     assert [entries_bucket(n, 600) for n in (1, 256, 257, 512, 513)] == [256, 256, 512, 512, 600]
+
+
+def test_a_model_that_nobody_has_is_freed_with_its_buffers(random_folder: Path) -> None:
+    model = load_static(random_folder)
+    model.plan(
+        make_observation(0, instruction="Turn left"),
+        PlanOptions(num_samples=2, seed=1, guidance_weight=1.5, **LIVELY),
+    )
+    held = [weakref.ref(runner_of(model)), weakref.ref(runner_of(model)._pool._slots[0].keys[0])]
+    gc.disable()
+    try:
+        del model
+        assert [reference() for reference in held] == [None, None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("samples", [1, 6])
+def test_graphs_on_a_gpu_are_the_lean_networks(random_folder: Path, samples: int) -> None:
+    ours, theirs = (
+        Alpamayo.from_pretrained(
+            random_folder,
+            device="cuda",
+            dtype="float32",
+            speed=SpeedOptions(graphs=graphs, attention="rule"),
+            progress=False,
+        )
+        for graphs in ("auto", "off")
+    )
+    for seed in (0, 1, 0):
+        options = PlanOptions(num_samples=samples, seed=seed, guidance_weight=1.5, **LIVELY)
+        observation = make_observation(seed, instruction="Turn left")
+        assert_near(ours.plan(observation, options), theirs.plan(observation, options))
+    assert ours.graph_statistics is not None and ours.graph_statistics.eager == 0
+    assert ours.graph_statistics.replayed > ours.graph_statistics.captured

@@ -7,6 +7,7 @@ the valid entries is read and weighed with zero, which must not be a NaN.
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable
 
@@ -20,6 +21,8 @@ BLOCK = 256
 SLACK = 64
 """Entries beyond what was asked for: tails are padded."""
 _MOST_SLOTS = 6
+
+_log = logging.getLogger(__name__)
 
 
 class IndexedWrites:
@@ -101,10 +104,15 @@ class CachePool:
                 return self._make(batch, capacity)
             self._drop(unused)
         rounded = -(-(capacity + SLACK) // BLOCK) * BLOCK
-        with torch.inference_mode(False):
-            made = self._make(batch, rounded)
-            for buffer in (*made.keys, *made.values):
-                buffer.zero_()
+        try:
+            with torch.inference_mode(False):
+                made = self._make(batch, rounded)
+                for buffer in (*made.keys, *made.values):
+                    buffer.zero_()
+        except torch.OutOfMemoryError as error:
+            _log.warning("no room for fixed caches, plans take longer and stay the same: %s", _first(error))
+            self.close()
+            return self._make(batch, capacity)
         self._numbers += 1
         slot = _Slot(self._numbers, made.keys, made.values)
         self._slots.append(slot)
@@ -129,3 +137,7 @@ class CachePool:
     def _drop(self, slot: _Slot) -> None:
         self._slots.remove(slot)
         self._forget(slot.number)
+
+
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0]

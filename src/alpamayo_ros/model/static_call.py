@@ -134,7 +134,8 @@ class StaticCall:
             if name in self._kept:
                 self._given[name] = value
         if self._replay is None:
-            self._replay = self._capturer.capture(lambda: self._function(self._inputs))
+            function, inputs = self._function, self._inputs  # not this object: that would be a cycle
+            self._replay = self._capturer.capture(lambda: function(inputs))
         return tuple(output.clone() for output in self._replay())
 
 
