@@ -94,7 +94,8 @@ def _run(namespace: str, jpegs: dict[int, bytes], samples: int, looks: Any, ends
         odometry.publish(sample)
         if number % 5 == 0:
             for i, jpeg in jpegs.items():
-                picture = CompressedImage(format="jpeg", data=jpeg)
+                picture = CompressedImage(format="jpeg")
+                picture.data.frombytes(jpeg)
                 picture.header.stamp, picture.header.frame_id = (
                     stamp_from_ns(stamp_ns),
                     f"{namespace[1:]}_{i}",

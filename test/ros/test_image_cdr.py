@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from alpamayo_ros.ros.image_cdr import parse_compressed_image, parse_image
+from alpamayo_ros.ros.image_cdr import parse_compressed_image, parse_image, parse_stamp
 from alpamayo_ros.types import InvalidInput
 
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=9)
@@ -25,6 +25,7 @@ def test_an_image_is_read_as_it_was_written(stamp, frame_id, encoding, data, siz
     msg.data.frombytes(data)
     image = parse_image(serialize_message(msg))
     assert image.stamp_ns == stamp[0] * 10**9 + stamp[1]
+    assert parse_stamp(serialize_message(msg)) == image.stamp_ns
     assert (image.frame_id, image.encoding, image.is_bigendian) == (frame_id, encoding, big)
     assert (image.height, image.width, image.step) == sizes
     assert bytes(image.data) == data

@@ -20,6 +20,7 @@ from rclpy.subscription import Subscription
 from alpamayo_ros.ros import parameters
 from alpamayo_ros.ros.conversions import odometry_from_msg, stamp_from_ns
 from alpamayo_ros.ros.diagnostics import InputStatistics, to_message
+from alpamayo_ros.ros.image_cdr import parse_stamp
 from alpamayo_ros.ros.markers import delete_all, plan_to_markers
 from alpamayo_ros.ros.plan_conversions import PublishedPlan, plan_from_msg, require_publishable
 from alpamayo_ros.ros.planner_inputs import camera_info_fields
@@ -48,6 +49,8 @@ _POLL_PERIOD_S = 0.03
 _DIAGNOSTICS_PERIOD_S = 1.0
 _WARN_PERIOD_S = 5.0
 _BACK_NS = 100_000_000
+_ODOMETRY_STEP_NS = 15_000_000
+"""Odometry that comes more often is not read."""
 _JUMP = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-_BACK_NS), on_clock_change=True)
 
 
@@ -124,13 +127,15 @@ class VisualizerNode(Node):
             self._on_odometry,
             sensor_qos(depth=50),
             qos_overriding_options=overridable(),
+            raw=True,
         )
+        self._odometry_type = Odometry
         self._latched = LatchedSubscription(
             self, TFMessage, "/tf_static", callback=self._on_static_transforms, depth=100
         )
         self._jumps = self.get_clock().create_jump_callback(_JUMP, post_callback=self._on_jump)
         self.create_timer(LOOK_PERIOD_S, self._look, clock=steady)
-        self.create_timer(_POLL_PERIOD_S, self.overlays.poll, clock=steady)
+        self._poll_timer = self.create_timer(_POLL_PERIOD_S, self._poll, clock=steady)
         self.create_timer(_DIAGNOSTICS_PERIOD_S, self._report, clock=steady)
         self._look()
 
@@ -159,13 +164,24 @@ class VisualizerNode(Node):
             if camera_id not in self._cameras:
                 self._cameras[camera_id] = self._subscribe(self.settings.rig.camera(camera_id))
 
+    def _poll(self) -> None:
+        """Look after the pictures that wait, as long as there are any."""
+        self.overlays.poll()
+        if not self.overlays.waiting:
+            self._poll_timer.cancel()
+
+    def _on_image(self, camera_id: int, serialised: bytes) -> None:
+        self.overlays.image(camera_id, serialised)
+        if self.overlays.waiting and self._poll_timer.is_canceled():
+            self._poll_timer.reset()
+
     def _subscribe(self, camera: CameraConfig) -> list[Subscription]:
         from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
         message = Image if camera.transport == "raw" else CompressedImage
         subscriptions = [
             self.create_subscription(
-                message, camera.topic, partial(self.overlays.image, camera.camera_id), sensor_qos(), raw=True
+                message, camera.topic, partial(self._on_image, camera.camera_id), sensor_qos(), raw=True
             )
         ]
         if camera.info_topic is not None and (camera.intrinsics is None or camera.rectified):
@@ -186,7 +202,7 @@ class VisualizerNode(Node):
         message = CompressedImage(format="rgb8; jpeg compressed bgr8")
         message.header.stamp = stamp_from_ns(overlay.stamp_ns)
         message.header.frame_id = overlay.frame_id
-        message.data = overlay.jpeg
+        message.data.frombytes(overlay.jpeg)  # assigned, bytes are checked one by one
         for output in self._outputs[camera_id]:
             if output.get_subscription_count():
                 output.publish(message)
@@ -238,12 +254,16 @@ class VisualizerNode(Node):
             )
         )
 
-    def _on_odometry(self, msg: Any) -> None:
+    def _on_odometry(self, serialised: bytes) -> None:
         self.odometry.count("received")
+        if not self._cameras:
+            return  # nothing is read for nobody
         try:
-            sample = odometry_from_msg(msg)
-            pose = self._frames.rig_pose(sample.stamp_ns, sample.odom_from_child, sample.child_frame)
             newest_ns = self.odometry.newest_ns
+            if newest_ns is not None and 0 <= parse_stamp(serialised) - newest_ns < _ODOMETRY_STEP_NS:
+                return  # more would be interpolated away
+            sample = odometry_from_msg(deserialize_message(serialised, self._odometry_type))
+            pose = self._frames.rig_pose(sample.stamp_ns, sample.odom_from_child, sample.child_frame)
             if newest_ns is not None and sample.stamp_ns < newest_ns - _BACK_NS:
                 self._forget("odometry's stamps went back")
             self.timeline.add_pose(sample.stamp_ns, pose, frame=sample.frame.removeprefix("/"))

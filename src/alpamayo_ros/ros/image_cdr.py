@@ -120,3 +120,12 @@ def parse_compressed_image(serialised: bytes | memoryview) -> CompressedImage:
         format=reader.string(),
         data=reader.blob(),
     )
+
+
+def parse_stamp(serialised: bytes | memoryview) -> int:
+    """Return the stamp, ns, of a serialised message that begins with a std_msgs/Header.
+
+    Raises:
+        InvalidInput: for bytes that end early or are not CDR.
+    """
+    return _Reader(serialised, "a message with a header").stamp_ns()

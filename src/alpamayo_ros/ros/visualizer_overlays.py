@@ -116,6 +116,11 @@ class Overlays:
                 del self._waiting[camera_id]
                 self._submit(camera_id, job)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a picture waits for odometry of its time."""
+        return bool(self._waiting)
+
     def clear(self) -> None:
         """Forget the pictures that wait or are being drawn: time went back."""
         with self._lock:
