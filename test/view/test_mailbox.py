@@ -52,6 +52,14 @@ def test_one_busy_key_does_not_overtake_another():
     assert drained(box) == [3, 2]
 
 
+def test_a_state_can_be_taken_before_its_turn():
+    box = Mailbox()
+    box.put_state("a", 1)
+    box.put_state("b", 2)
+    assert (box.take_state("b"), box.take_state("b"), box.take_state("c")) == (2, None, None)
+    assert drained(box) == [1]
+
+
 def test_it_tells_once_when_it_is_no_longer_empty():
     calls = []
     box = Mailbox(on_put=lambda: calls.append(1))

@@ -61,6 +61,7 @@ class ViewNode(Node):
         self._gone = False
         self._topics: dict[str, Topic] = {}
         self._inputs: dict[str, tuple[Subscription, QoSProfile, Topic]] = {}
+        self._clock_topic = self.resolve_topic_name(CLOCK_TOPIC)
         self._clock_input: Subscription | None = None
         self._sim_ns: int | None = None
         self._definitions: dict[str, str] = {}
@@ -115,7 +116,7 @@ class ViewNode(Node):
             topic = self._topic(name, types, latched=latched)
             if topic is not None:
                 found[name] = topic
-        self._follow_clock(CLOCK_TOPIC in found)
+        self._follow_clock(self._clock_topic in found)
         if found != self._topics:
             self._topics = found
             if self._viewer is not None:

@@ -29,7 +29,7 @@ HISTORY = 240
 """Thoughts that are kept for pages that open later."""
 
 _DIAGNOSTICS_S = 0.25
-_REPORTS = 8
+_SHARED = {"diagnostics": 8, "tf_static": 64}
 _WAITING = 16
 """Plans that wait to be decoded: more would be shown long after they were driven."""
 
@@ -81,7 +81,7 @@ class WebFeed:
         self._states: dict[str, Json] = {}
         self._diagnostics: dict[str, Any] = {}
         self._diagnosed_s = 0.0
-        self._reports = 0
+        self._shared: Counter[str] = Counter()
         self._cameras: tuple[str, ...] = ()
         self._painter = PlanPainter(rig_frame=rig.rig_frame if rig is not None else "base_link")
         self._status_names: dict[int, str] | None = None
@@ -138,11 +138,12 @@ class WebFeed:
         role = self._roles.get(topic)
         if role is None:
             return
-        if role[0] in ("plan", "tf_static", "map"):
+        if role[0] == "plan":
             self._inbox.put_event((topic, stamp_ns, data))
-        elif role[0] == "diagnostics":  # several nodes share the topic: the newest few are kept
-            self._reports = (self._reports + 1) % _REPORTS
-            self._inbox.put_state(f"{topic} {self._reports}", (topic, stamp_ns, data))
+        elif role[0] in _SHARED:  # several nodes publish parts of what there is: the newest few are kept
+            self._shared[topic] += 1
+            place = self._shared[topic] % _SHARED[role[0]]
+            self._inbox.put_state(f"{topic} {place}", (topic, stamp_ns, data))
         else:
             self._inbox.put_state(topic, (topic, stamp_ns, data))
 
@@ -269,11 +270,21 @@ class WebFeed:
         elif kind == "overlay":
             self._audience.picture(as_it_is(of, content))
         elif kind == "camera":
+            self._take_pose()
             self._audience.picture(self._painter.picture(of, content))
         elif kind == "info":
             self._painter.info(of, content)
         elif kind == "tf_static":
             self._painter.transforms(content)
+
+    def _take_pose(self) -> None:
+        """Take the newest odometry out of turn: the plan is painted as seen from there."""
+        with self._lock:
+            topics = [topic for topic, (role, _) in self._roles.items() if role == "pose"]
+        for topic in topics:
+            waiting = self._inbox.take_state(topic)
+            if waiting is not None:
+                self._show(*waiting)
 
     def _plan(self, topic: str, received_ns: int, content: Any) -> None:
         if self._status_names is None:

@@ -95,6 +95,11 @@ class Mailbox:
         with self._lock:
             return self._take()
 
+    def take_state(self, key: str) -> Any:
+        """Return what waits under a key, before its turn; None where nothing does."""
+        with self._lock:
+            return self._states.pop(key, None)
+
     def wait(self) -> Any:
         """Return what is next, as soon as there is something; None once closed."""
         with self._lock:

@@ -126,12 +126,15 @@ export class BirdsEye {
     pen.translate(plan.pose[0], plan.pose[1]);
     pen.rotate(plan.pose[2]);
     for (const candidate of plan.candidates) this.drawLine(pen, candidate, "rgba(214,226,255,.45)", 0.25);
-    const points = [[0, 0], ...plan.path];
+    // What has been driven since t0 is left out; waypoint i is at t0 + 0.1 s * i.
+    const gone = this.pose ? Math.floor((this.pose.t - plan.t0) / 0.1) : 0;
+    const first = Math.min(Math.max(gone, 0), plan.path.length - 1);
+    const points = [[0, 0], ...plan.path].slice(first);
     pen.lineCap = "butt";
     pen.lineJoin = "round";
     this.drawLine(pen, points, plan.colour, PATH_WIDTH_M + 0.7, 0.35);
     for (let i = 1; i < points.length; i++) {
-      pen.strokeStyle = this.colourOf(plan.speed[i]);
+      pen.strokeStyle = this.colourOf(plan.speed[first + i]);
       pen.lineWidth = PATH_WIDTH_M * 0.7;
       pen.beginPath();
       pen.moveTo(...points[i - 1]);
