@@ -19,6 +19,7 @@ FORBIDDEN = {
     "viz": ROS | {"torch", "transformers", "rosbags", "grpc"},
     "view": ROS | {"torch", "transformers", "grpc"},
     "evaluation": ROS | {"torch", "transformers"},
+    "sim2val": ROS | {"torch", "transformers", "rosbags", "grpc", "cv2"},
     "ros": {"torch", "transformers"},
     "nodes": {"torch", "transformers", "cv2"},
 }
