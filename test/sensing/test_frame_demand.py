@@ -95,7 +95,7 @@ def assert_same(one: Drive, other: Drive) -> None:
         np.testing.assert_array_equal(a.history_xyz_in_rig_t0, b.history_xyz_in_rig_t0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     camera_hz=st.tuples(rates, rates),
     in_step=st.booleans(),
@@ -167,7 +167,7 @@ def test_cameras_of_10_hz_are_decoded_all_and_give_every_t0() -> None:
 
 @pytest.mark.parametrize("slow_hz", [9.0, 9.5, 10.0])
 def test_cameras_out_of_step_with_the_rhythm_do_not_stop_it(slow_hz: float) -> None:
-    for phase_ms in range(0, 110, 10):
+    for phase_ms in range(0, 110, 30):
         events = odometry_events(ticks(50, 4)) + camera_events(1, ticks(30.0, 3.6))
         events += camera_events(0, ticks(slow_hz, 3.8, phase_ms=phase_ms))
         drive, _ = feed_announced(ObservationAssembler(make_rig((0, 1)), every_100_ms()), events)
