@@ -198,6 +198,23 @@ def test_a_recording_becomes_pictures_with_its_plans(planned, tmp_path, capsys):
     assert "expected a folder that is empty or not there yet" in capsys.readouterr().err
 
 
+def test_a_bag_that_was_recorded_by_another_clock_has_its_pictures_too(planned, tmp_path):
+    """Recorded by the wall's clock, three times slower than the headers' time."""
+    folder = tmp_path / "slow"
+    with BagReader(planned) as source, BagWriter(folder) as target:
+        for topic in source.topics.values():
+            target.add_topic(topic.name, topic.type_name)
+        for message in source.messages():
+            later_ns = 10**17 + 3 * (message.stamp_ns - source.start_ns)
+            target.write(message.topic, message.stamp_ns + later_ns, message.data)
+    pictures = []
+    for bag, name in ((planned, "a.png"), (folder, "b.png")):
+        out = tmp_path / name
+        assert main(["overlay", str(bag), "--out", str(out), "--at", "0.4", "--width", "96", *ODOM]) == 0
+        pictures.append(cv2.imread(str(out)))
+    assert np.array_equal(*pictures)
+
+
 def test_one_picture_at_a_time_that_is_asked_for(planned, tmp_path):
     for after_s, plan in ((0.0, 0), (0.45, 2), (9.0, 4)):
         with BagReader(planned) as bag:

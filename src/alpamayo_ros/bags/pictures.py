@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from alpamayo_ros.bags.reader import BagReader
@@ -13,7 +13,13 @@ from alpamayo_ros.types import InvalidInput, UInt8Array
 _NEAREST_NS = 60_000_000
 
 
-def pictures_at(bag: BagReader, rig: Rig, stamps_ns: Iterable[int]) -> dict[int, dict[int, UInt8Array]]:
+def pictures_at(
+    bag: BagReader,
+    rig: Rig,
+    stamps_ns: Iterable[int],
+    *,
+    windows_ns: Mapping[int, tuple[int, int]] | None = None,
+) -> dict[int, dict[int, UInt8Array]]:
     """Return stamp -> camera id -> picture [H, W, 3] RGB nearest to it, of cameras with one within 60 ms.
 
     Images are as recorded, not warped. One that cannot be decoded is left out: the planner has refused it,
@@ -23,12 +29,16 @@ def pictures_at(bag: BagReader, rig: Rig, stamps_ns: Iterable[int]) -> dict[int,
         bag: open for reading.
         rig: its cameras are looked at; those that the bag lacks are left out.
         stamps_ns: in headers' time.
+        windows_ns: stamp -> first and last time of recording to look at, where the bag was recorded by
+            another clock than the headers'.
     """
     best: dict[tuple[int, int], tuple[int, Any, str]] = {}
     by_topic = {camera.topic: camera for camera in rig.cameras}
     for wanted_ns in stamps_ns:
         # Recorded after their stamps: by transport, and by waiting for a slow executor.
         start_ns, stop_ns = wanted_ns - 2 * _NEAREST_NS, wanted_ns + 10 * _NEAREST_NS
+        if windows_ns is not None and wanted_ns in windows_ns:
+            start_ns, stop_ns = windows_ns[wanted_ns]
         for message in bag.messages(by_topic, start_ns=start_ns, stop_ns=stop_ns):
             content = bag.decode(message)
             stamp = content.header.stamp

@@ -219,7 +219,7 @@ class VisualizerNode(Node):
         if not self._cameras and not self._markers_wanted():
             return  # nothing is read for nobody
         try:
-            published = plan_from_msg(deserialize_message(serialised, self._plan_type))
+            published = plan_from_msg(read_message(serialised, self._plan_type))
             require_publishable(published.plan)
         except InvalidInput as error:
             self._refuse(self.plans, "plan", error)
@@ -262,7 +262,7 @@ class VisualizerNode(Node):
             newest_ns = self.odometry.newest_ns
             if newest_ns is not None and 0 <= parse_stamp(serialised) - newest_ns < _ODOMETRY_STEP_NS:
                 return  # more would be interpolated away
-            sample = odometry_from_msg(deserialize_message(serialised, self._odometry_type))
+            sample = odometry_from_msg(read_message(serialised, self._odometry_type))
             pose = self._frames.rig_pose(sample.stamp_ns, sample.odom_from_child, sample.child_frame)
             if newest_ns is not None and sample.stamp_ns < newest_ns - _BACK_NS:
                 self._forget("odometry's stamps went back")
@@ -314,6 +314,14 @@ class VisualizerNode(Node):
             now_ns=now_ns,
         )
         self._diagnostics.publish(to_message([status], stamp_ns=max(now_ns, 0)))
+
+
+def read_message(serialised: bytes, message_type: Any) -> Any:
+    """Return a message; raises InvalidInput for bytes that are none of its type, e.g. of another version."""
+    try:
+        return deserialize_message(serialised, message_type)
+    except Exception as error:  # the middleware's own errors
+        raise InvalidInput(f"expected a {message_type.__name__} message, got {error}") from error
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -21,10 +21,13 @@ from alpamayo_ros.sensing.rigid import Matrix4
 from alpamayo_ros.sensing.view import View
 from alpamayo_ros.types import InvalidInput, UInt8Array
 from alpamayo_ros.viz.birds_eye import draw_birds_eye
+from alpamayo_ros.viz.labels import paint_labels
 from alpamayo_ros.viz.overlay import DEFAULT_STYLE, OverlayStyle, draw_plan_overlay
 from alpamayo_ros.viz.timeline import Moment, PlanTimeline, TimedPlan
 
 _AHEAD_NS = 500_000_000
+_LATEST_NS = 5_000_000_000
+"""A plan is recorded no later than this after its pictures."""
 _ORDER = ("front_wide", "front_tele", "cross_left", "cross_right", "rear_left", "rear_tele", "rear_right")
 
 
@@ -38,6 +41,8 @@ class Recording:
         poses: stamps and poses [4, 4] of the rig in the odometry frame, by stamp.
         odometry_frame: its name.
         views: of the cameras whose lens and place are known.
+        windows_ns: t0 -> when its pictures were recorded, for plans that were recorded by another clock than
+            their headers' (a simulation, by the wall's).
         refused: plans and odometry messages that could not be read.
     """
 
@@ -46,6 +51,7 @@ class Recording:
     poses: tuple[tuple[int, Matrix4], ...]
     odometry_frame: str
     views: Mapping[int, View]
+    windows_ns: Mapping[int, tuple[int, int]]
     refused: int
 
     def stamps_ns(self, *, every_s: float) -> list[int]:
@@ -93,12 +99,16 @@ def read_recording(bag: BagReader, rig: Rig, *, plan_topic: str) -> Recording:
     if not any(camera.topic in bag.topics and bag.topics[camera.topic].count for camera in rig.cameras):
         bag.require_topics([camera.topic for camera in rig.cameras], why=f"pictures of the rig {rig.name}")
     refused = 0
-    plans = []
+    plans: list[TimedPlan] = []
+    windows_ns: dict[int, tuple[int, int]] = {}
     for message in bag.messages([plan_topic]):
         try:
             published = plan_from_msg(bag.decode(message))
             require_publishable(published.plan)
             plans.append(timed_plan(published))
+            t0_ns, recorded_ns = published.plan.t0_ns, message.stamp_ns
+            if not -_AHEAD_NS < recorded_ns - t0_ns < _LATEST_NS:
+                windows_ns[t0_ns] = (recorded_ns - _LATEST_NS, recorded_ns + _AHEAD_NS)
         except InvalidInput:
             refused += 1
     frames, frame = OdometryFrames(rig), ""
@@ -131,6 +141,7 @@ def read_recording(bag: BagReader, rig: Rig, *, plan_topic: str) -> Recording:
         poses=tuple(sorted(poses, key=lambda pair: pair[0])),
         odometry_frame=frame,
         views=recorded_views(bag, rig),
+        windows_ns=windows_ns,
         refused=refused,
     )
 
@@ -174,13 +185,17 @@ def overlay_frames(
     cameras = [camera for camera in cameras if camera.topic in bag.topics]
     sizes: dict[int, tuple[int, int]] = {}
     for stamp_ns, moment in zip(stamps_ns, moments(recording, stamps_ns), strict=True):
-        pictures = pictures_at(bag, recording.rig, [stamp_ns]).get(stamp_ns, {})
+        pictures = pictures_at(bag, recording.rig, [stamp_ns], windows_ns=recording.windows_ns).get(
+            stamp_ns, {}
+        )
         tiles = []
         for camera in cameras:
             picture = pictures.get(camera.camera_id)
             if picture is None:
                 height = sizes.get(camera.camera_id, (width * 9 // 16, width))[0]
-                tiles.append(np.zeros((height, width, 3), np.uint8))
+                tile = np.zeros((height, width, 3), np.uint8)
+                paint_labels(tile, None, corner=f"{camera.name}: no picture")
+                tiles.append(tile)
                 continue
             picture = _scaled(picture, width)
             sizes[camera.camera_id] = (picture.shape[0], width)
