@@ -55,6 +55,9 @@ def test_only_an_address_that_others_reach_is_warned_of():
     assert exposure_warning("0.0.0.0", 8080).startswith("warning: 0.0.0.0:8080 is open to the network")
 
 
+GRAPH = {"ROS_DOMAIN_ID": str(50 + os.getpid() % 50), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
     code = "import sys; from alpamayo_ros.cli.main import main; sys.exit(main())"
     return subprocess.Popen(
@@ -62,7 +65,7 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        env={**os.environ, **GRAPH, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
 
 
@@ -105,3 +108,18 @@ def test_the_page_is_served_until_a_signal_comes_and_an_open_address_is_warned_o
     finally:
         code, errors = ended(process)
     assert code == 0 and errors.startswith("warning: 0.0.0.0:") and len(errors.splitlines()) == 1
+
+
+def test_the_live_graph_is_served_until_a_signal_comes_and_it_reports_itself():
+    process = start("--port", "0")
+    try:
+        _, port = said_port(process)
+        with FoxgloveClient(port) as client:
+            client.subscribe("/diagnostics")
+            reports = until(lambda: client.messages["/diagnostics"], "a report", timeout_s=60)
+            assert b"alpamayo/viewer" in reports[-1][1]
+            assert client.channels["/diagnostics"]["schemaName"] == "diagnostic_msgs/msg/DiagnosticArray"
+            assert "playbackControl" not in client.info["capabilities"]
+    finally:
+        code, errors = ended(process)
+    assert (code, errors) == (0, "")

@@ -12,6 +12,7 @@ from view_factory import STEP_NS, T0_NS, Remembering, until
 
 from alpamayo_ros.bags.errors import BagError
 from alpamayo_ros.bags.reader import BagReader
+from alpamayo_ros.bags.typestore import Definition, base_typestore
 from alpamayo_ros.bags.writer import BagWriter
 from alpamayo_ros.types import InvalidInput
 from alpamayo_ros.view.playback import Playback, PlayState
@@ -137,6 +138,37 @@ def test_a_rate_out_of_range_is_refused_and_changes_nothing(view_bag, rate):
         with pytest.raises(InvalidInput, match=r"rate: expected 0\.01"):
             playback.control(playing=True, rate=rate)
         assert playback.standing.state is PlayState.PAUSED
+
+
+def test_a_topic_whose_type_nobody_knows_is_left_out_and_the_rest_is_shown(tmp_path, monkeypatch):
+    # As of a bag from before definitions were recorded.
+    monkeypatch.setattr(BagReader, "definition", lambda self, type_name: None)
+    monkeypatch.setattr(BagReader, "typestore", property(lambda self: base_typestore()))
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.add_topic("/odd", "odd_msgs/msg/Odd", definition=Definition("", "RIHS01_" + "0" * 64))
+        bag.add_topic("/words", "std_msgs/msg/String")
+        bag.write("/odd", T0_NS, b"\0\1\0\0")
+        bag.write("/words", T0_NS, b"\0\1\0\0\1\0\0\0\0")
+    with playing(tmp_path / "bag") as (playback, viewer):
+        assert set(viewer.topics) == {"/words"}
+        assert playback.ignored["/odd"].startswith("message type odd_msgs/msg/Odd: expected its .msg file")
+
+
+def test_a_recording_that_turns_out_damaged_stops_and_says_so(view_bag, monkeypatch):
+    playback, viewer = Playback(view_bag), Remembering()
+    try:
+
+        def broken(*_: object, **__: object) -> Iterator[object]:
+            raise BagError("bag x: expected readable messages, got none")
+            yield
+
+        monkeypatch.setattr(playback.reader, "messages", broken)
+        playback.attach(viewer)
+        playback.want({PLAN})
+        until(lambda: playback.error is not None, "the error")
+        assert playback.standing.state is PlayState.PAUSED and not viewer.told
+    finally:
+        playback.close()
 
 
 def test_what_is_no_recording_is_refused(tmp_path):

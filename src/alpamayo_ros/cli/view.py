@@ -74,6 +74,8 @@ def _recorded(arguments: argparse.Namespace) -> int:
 
     rate = 1.0 if arguments.rate is None else arguments.rate
     playback = Playback(arguments.bag, rate=rate, loop=arguments.loop, paused=arguments.paused)
+    for topic, why in playback.ignored.items():
+        print(f"warning: {topic} is not shown: {why}", file=sys.stderr)
     try:
         with StopSignals() as stop:
             server = _open(playback, arguments, title=Path(arguments.bag).name)

@@ -70,11 +70,15 @@ class Playback:
         try:
             if not self.reader.message_count:
                 raise BagError(f"bag {path}: expected messages, got none")
-            self.topics = {
-                name: self._topic(topic)
-                for name, topic in self.reader.topics.items()
-                if topic.count and name not in NEVER_SHOWN
-            }
+            self.topics: dict[str, Topic] = {}
+            self.ignored: dict[str, str] = {}
+            """Topic -> why it cannot be shown."""
+            for name, topic in self.reader.topics.items():
+                if topic.count and name not in NEVER_SHOWN:
+                    try:
+                        self.topics[name] = self._topic(topic)
+                    except BagError as error:  # neither recorded nor installed
+                        self.ignored[name] = str(error)
             self.start_ns, self.end_ns = self.reader.start_ns, self.reader.end_ns
             self._line = Timeline(self.start_ns, rate=rate)
         except BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import logging
 import re
 import socket
 import struct
@@ -180,6 +181,7 @@ class WebServer:
             self._host,
             self._wanted_port,
             process_request=self._answer,
+            logger=_quiet(),
             compression=None,  # pictures are compressed already
             max_size=_MAX_REQUEST_BYTES,
             server_header=None,
@@ -290,6 +292,13 @@ class WebServer:
             self._control(content)
         except (ValueError, TypeError) as error:  # InvalidInput is a ValueError
             client.box.put_event(json.dumps({"kind": "refused", "why": str(error)}))
+
+
+def _quiet() -> logging.Logger:
+    """Return a logger that says nothing: who breaks a connection off, or scans the port, is no news."""
+    logger = logging.getLogger(f"{__name__}.connections")
+    logger.disabled = True
+    return logger
 
 
 def _response(status: int, body: str | bytes, *, media_type: str = "text/plain", host: str = "") -> Any:

@@ -3,11 +3,11 @@
 import { BirdsEye } from "./birdseye.js";
 import { STAGES, drawStrip, percentile } from "./strip.js";
 
-const MAX_THOUGHTS = 240, MAX_LINES = 60, OLD_PICTURE_MS = 2500, AGAIN_MS = 1500;
+const MAX_THOUGHTS = 240, MAX_LINES = 60, OLD_PLAN_MS = 3000, OLD_PICTURE_MS = 2500, AGAIN_MS = 1500;
 const byId = (id) => document.getElementById(id);
 const birdsEye = new BirdsEye(byId("birdseye"));
 let socket = null, thoughts = [], lastNumber = 0, cameras = new Map(), seeking = false, standing = null;
-let stripPending = false;
+let stripPending = false, plan = null, planAt = 0;
 
 function make(tag, content = "", className = "") {
   const element = document.createElement(tag);
@@ -43,6 +43,8 @@ const handlers = {
   plan(message) {
     birdsEye.setPlan(message);
     const chip = byId("status");
+    plan = message;
+    planAt = performance.now();
     chip.textContent = message.status;
     chip.style.background = message.colour;
     byId("now").style.borderColor = message.colour;
@@ -98,6 +100,7 @@ const handlers = {
 
   jump() {
     thoughts = [];
+    plan = null;
     birdsEye.forget();
     showThoughts();
   },
@@ -112,6 +115,12 @@ const handlers = {
     const odd = message.problem ? `, not shown: ${message.problem}` : "";
     byId("foot").textContent = `${message.clients} ${message.clients === 1 ? "page" : "pages"}${slow}${odd}`;
     const now = performance.now();
+    if (plan && now - planAt > OLD_PLAN_MS && (!standing || standing.state === "playing")) {
+      // Nobody is to take the last plan for the present one.
+      const chip = byId("status");
+      chip.textContent = `${plan.status}, ${((now - planAt) / 1000).toFixed(0)} s ago`;
+      chip.style.background = "var(--stale)";
+    }
     for (const camera of cameras.values()) camera.figure.classList.toggle("old", now - camera.at > OLD_PICTURE_MS);
   },
 
