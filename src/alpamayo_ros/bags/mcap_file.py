@@ -202,8 +202,9 @@ class McapFile:
             compression, data = "", records
         stamps = [stamp for entries in chunk.messages.values() for stamp, _ in entries]
         start_ns, end_ns = min(stamps), max(stamps)
-        packed = Chunk(start_ns, end_ns, len(records), zlib.crc32(records), compression, data).pack()
-        offsets, indexes, place = {}, [], self.size + len(packed)
+        head = Chunk(start_ns, end_ns, len(records), zlib.crc32(records), compression, data).head()
+        length = len(head) + len(data)
+        offsets, indexes, place = {}, [], self.size + length
         for channel_id, entries in chunk.messages.items():
             offsets[channel_id] = place
             indexes.append(message_index(channel_id, entries))
@@ -212,31 +213,32 @@ class McapFile:
             start_ns,
             end_ns,
             self.size,
-            len(packed),
+            length,
             offsets,
-            place - self.size - len(packed),
+            place - self.size - length,
             compression,
             len(data),
             len(records),
         )
         counts = {channel_id: len(entries) for channel_id, entries in chunk.messages.items()}
         chunk.clear()  # if it does not fit, it is lost; a second attempt would write it behind later ones
-        self._append(b"".join((packed, *indexes)))
+        self._append(head, data, b"".join(indexes))
         self.summary.chunks.append(index)
         self.summary.counts.update(counts)
         self.summary.add_times(start_ns, end_ns)
 
-    def _append(self, data: bytes) -> None:
-        """Write all of `data`, or nothing that stays."""
-        view = memoryview(data)
+    def _append(self, *parts: bytes) -> None:
+        """Write all of `parts`, or nothing that stays."""
         try:
-            while view:
-                view = view[self._file.write(view) :]
+            for part in parts:
+                view = memoryview(part)
+                while view:
+                    view = view[self._file.write(view) :]
         except OSError:
             os.ftruncate(self._file.fileno(), self.size)
             self._file.seek(self.size)
             raise
-        self.size += len(data)
+        self.size += sum(map(len, parts))
 
     def _lock(self) -> None:
         """Hold the file for as long as it is open, so that nobody repairs it meanwhile; see recovery.py."""

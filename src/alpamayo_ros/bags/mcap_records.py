@@ -83,10 +83,11 @@ class Chunk:
     compression: str
     data: bytes = field(repr=False)
 
-    def pack(self) -> bytes:
-        """Return the record."""
+    def head(self) -> bytes:
+        """Return the record but its data, which end it: a chunk is large, and so not copied."""
         head = _CHUNK_HEAD.pack(self.start_ns, self.end_ns, self.size, self.crc)
-        return record(CHUNK, head + text(self.compression) + _U64.pack(len(self.data)) + self.data)
+        body = head + text(self.compression) + _U64.pack(len(self.data))
+        return PREFIX.pack(CHUNK, len(body) + len(self.data)) + body
 
     @classmethod
     def parse(cls, body: bytes) -> Chunk:
