@@ -135,8 +135,10 @@ def node_share(ticks: int, samples: int) -> tuple[float, float, int]:
     from rclpy.parameter import Parameter
 
     from alpamayo_ros.nodes.visualizer import VisualizerNode
+    from alpamayo_ros.ros.runner import apply_shared_memory_profile
     from benchmarks.visualizer_feed import Feed
 
+    apply_shared_memory_profile()  # as every node of ours does; the feed inherits it
     rclpy.init()
     executor = SingleThreadedExecutor()
     namespace = f"/bench_visualizer_{time.time_ns() % 10**6}"
