@@ -20,7 +20,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_parameters_are_those_declared(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["parameters"]) == 0
-    table = README.partition("compared by a test -->\n")[2].partition("<!-- end of parameters -->")[0]
+    page = (ROOT / "docs" / "PARAMETERS.md").read_text(encoding="utf-8")
+    table = page.partition("compared by a test -->\n")[2].partition("<!-- end of parameters -->")[0]
     assert table.strip() == capsys.readouterr().out.strip()
 
 

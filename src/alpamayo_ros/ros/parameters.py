@@ -1,4 +1,4 @@
-"""Parameters as tables: declared once, used for the node, its YAML file and the README."""
+"""Parameters as tables: declared once, used for the node, its YAML file and docs/PARAMETERS.md."""
 
 from __future__ import annotations
 
