@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alpamayo_ros.audit.codec import to_json
 from alpamayo_ros.cli.main import main
+from alpamayo_ros.evaluation.figures import SCHEMA, VERSION
+from alpamayo_ros.evaluation.row import Row
 from alpamayo_ros.sim2val.estimate import Estimate, estimate, samples_for_width
 from alpamayo_ros.sim2val.report import as_dict, table, warnings_of
 from alpamayo_ros.sim2val.samples import Samples, join
@@ -269,6 +272,24 @@ def test_scores_of_the_simulation_are_read(tmp_path: Path) -> None:
         read_metric(folder, "scene_score")
     with pytest.raises(InvalidInput, match=r"expected a folder with evaluation\.json or scores\.json"):
         read_metric(tmp_path, "scene_score")
+
+
+def test_evaluations_are_read_as_they_are_written(tmp_path: Path) -> None:
+    """A bag is a sample: the mean over its plans, of the policy unless another planner is named."""
+    given = [("policy", "a", 1.0), ("policy", "a", 2.0), ("policy", "b", 4.0), ("policy", "c", None)]
+    rows = [
+        Row(planner, bag, 0, 6.4, 5.0, "slow", "straight", 1, {"min_ade@6.4s": value, "ade@1s": 0.5})
+        for planner, bag, value in (*given, ("constant velocity", "a", 9.0))
+    ]
+    (tmp_path / "evaluation.json").write_text(json.dumps({"schema": SCHEMA, "version": VERSION}))
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(to_json(row)) + "\n" for row in rows))
+    for path in (tmp_path, tmp_path / "evaluation.json"):
+        assert read_metric(path, "min_ade@6.4s") == {"a": 1.5, "b": 4.0}
+    assert read_metric(tmp_path, "min_ade@6.4s", planner="constant velocity") == {"a": 9.0}
+    with pytest.raises(InvalidInput, match="expected planner 'nobody', got policy, constant velocity"):
+        read_metric(tmp_path, "ade@1s", planner="nobody")
+    with pytest.raises(InvalidInput, match=r"metric: expected one of min_ade@6\.4s, .*, got 'speed'"):
+        read_metric(tmp_path, "speed")
 
 
 def test_the_command_writes_a_table_json_and_pictures(

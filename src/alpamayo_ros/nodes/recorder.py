@@ -34,6 +34,11 @@ from alpamayo_ros.ros.recorder_triggers import Triggers
 from alpamayo_ros.ros.runner import run_node
 from alpamayo_ros.types import InvalidInput
 
+try:
+    from rclpy.event_handler import UnsupportedEventTypeError
+except ImportError:  # Humble
+    from rclpy.qos_event import UnsupportedEventTypeError
+
 __all__ = ["NEVER_RECORDED", "PARAMETERS", "RecorderNode", "main"]
 
 DISCOVERY_PERIOD_S = 0.2
@@ -238,15 +243,13 @@ class RecorderNode(Node):
             for bags in (self.recording, self.snapshots):
                 if bags is not None:
                     bags.add(added)
-        subscription = self.create_subscription(
-            kind,
-            topic,
-            partial(self._receive, topic),
-            wanted,
-            raw=True,
-            event_callbacks=SubscriptionEventCallbacks(message_lost=partial(self._on_lost, topic)),
-        )
-        self._inputs[topic] = (subscription, wanted)
+        receive = partial(self._receive, topic)
+        lost = SubscriptionEventCallbacks(message_lost=partial(self._on_lost, topic))
+        try:
+            made = self.create_subscription(kind, topic, receive, wanted, raw=True, event_callbacks=lost)
+        except UnsupportedEventTypeError:  # a middleware that does not tell
+            made = self.create_subscription(kind, topic, receive, wanted, raw=True)
+        self._inputs[topic] = (made, wanted)
 
     def _receive(self, topic: str, data: bytes) -> None:
         stamp_ns = self._now_ns()
