@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,7 @@ class Row:
     plan: Callable[[Observation, PlanOptions], _Planned]
     model: Alpamayo | None = None
     times: list[StageTimes] = field(default_factory=list)
+    processor_ms: list[float] = field(default_factory=list)
     same_tokens: int = 0
     worst_m: float = 0.0
     peak_bytes: int = 0
@@ -70,6 +72,7 @@ class Row:
             "median_ms": round(float(np.median(totals)), 2),
             "p90_ms": round(float(np.quantile(totals, 0.9)), 2),
             "p99_ms": round(float(np.quantile(totals, 0.99)), 2),
+            "processor_ms": round(float(np.median(self.processor_ms)), 2),
             "tokens": float(np.median([t.tokens for t in self.times])),
             "same_tokens": self.same_tokens,
             "worst_m": self.worst_m,
@@ -118,10 +121,13 @@ def measure(
         made: dict[str, tuple[Any, Any]] = {}
         for row in rows[tick % len(rows) :] + rows[: tick % len(rows)]:
             _forget_peak()
+            began = time.process_time()
             tokens, xyz, times = row.plan(observation, options)
+            took_ms = (time.process_time() - began) * 1e3
             made[row.name] = tokens, xyz
             if tick >= warm_up:
                 row.times.append(times)
+                row.processor_ms.append(took_ms)
                 row.peak_bytes = max(row.peak_bytes, _peak_bytes())
         tokens, xyz = made[rows[0].name]
         for row in rows:

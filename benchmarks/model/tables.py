@@ -14,7 +14,18 @@ _COLOURS = ("#9aa5b1", "#4c78a8", "#72b7b2", "#f2a541", "#e45756")
 
 def table(summaries: list[dict[str, Any]], ticks: int) -> str:
     """Return the rows' summaries as lines of a Markdown table."""
-    head = ["", *STAGES, "median", "p90", "p99", "speed-up", "tokens", "guessed right", "peak GiB"]
+    head = [
+        "",
+        *STAGES,
+        "median",
+        "p90",
+        "p99",
+        "speed-up",
+        "processor",
+        "tokens",
+        "guessed right",
+        "peak GiB",
+    ]
     head += ["same words", "worst m"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for summary in summaries:
@@ -24,6 +35,7 @@ def table(summaries: list[dict[str, Any]], ticks: int) -> str:
             *(f"{summary['stages_ms'][stage]:.1f}" for stage in STAGES),
             *(f"{summary[key]:.1f}" for key in ("median_ms", "p90_ms", "p99_ms")),
             f"{summaries[0]['median_ms'] / summary['median_ms']:.2f}",
+            f"{summary['processor_ms']:.1f}",
             f"{summary['tokens']:.0f}",
             guessed,
             f"{summary['peak_gib']:.2f}",
@@ -58,15 +70,16 @@ def plot(runs: list[dict[str, Any]], path: Path) -> None:
             left += width
         first = run["rows"][0]["median_ms"]
         for place, (end, summary) in enumerate(zip(left, run["rows"], strict=True)):
-            text = f" {end:,.0f} ms" if end >= 100 else f" {end:.1f} ms"
+            median = summary["median_ms"]
+            text = f" {median:,.0f} ms" if median >= 100 else f" {median:.1f} ms"
             if place:
-                text += f"  ({first / summary['median_ms']:.1f}×)"
+                text += f"  ({first / median:.1f}×)"
             axes.text(end, place, text, va="center", fontsize="small")
         axes.set_xlim(0, 1.22 * left.max())
         axes.invert_yaxis()
         axes.set_title(run["title"], fontsize="medium", loc="left")
         axes.spines[["top", "right"]].set_visible(False)
-    panels[-1, 0].set_xlabel("ms a plan (medians of the stages)")
+    panels[-1, 0].set_xlabel("ms a plan: bars are the medians of the stages, figures those of the whole")
     figure.legend(
         *panels[0, 0].get_legend_handles_labels(),
         ncols=len(STAGES),
