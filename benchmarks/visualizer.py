@@ -73,7 +73,8 @@ def plan(t0_ns: int, samples: int, number: int) -> Plan:
 
 def encode(image: UInt8Array) -> bytes:
     """Return a picture as JPEG."""
-    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
 
 
 def seconds(work: Callable[[], object]) -> float:

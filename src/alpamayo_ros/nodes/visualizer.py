@@ -22,6 +22,7 @@ from alpamayo_ros.ros.conversions import odometry_from_msg, stamp_from_ns
 from alpamayo_ros.ros.diagnostics import InputStatistics, to_message
 from alpamayo_ros.ros.image_cdr import parse_stamp
 from alpamayo_ros.ros.markers import delete_all, plan_to_markers
+from alpamayo_ros.ros.plan_cdr import is_readable, parse_plan
 from alpamayo_ros.ros.plan_conversions import PublishedPlan, plan_from_msg, require_publishable
 from alpamayo_ros.ros.planner_inputs import camera_info_fields
 from alpamayo_ros.ros.qos import LatchedSubscription, no_publisher_events, output_qos, overridable, sensor_qos
@@ -219,7 +220,10 @@ class VisualizerNode(Node):
         if not self._cameras and not self._markers_wanted():
             return  # nothing is read for nobody
         try:
-            published = plan_from_msg(read_message(serialised, self._plan_type))
+            if is_readable(serialised):
+                published = parse_plan(serialised)
+            else:
+                published = plan_from_msg(read_message(serialised, self._plan_type))
             require_publishable(published.plan)
         except InvalidInput as error:
             self._refuse(self.plans, "plan", error)

@@ -179,7 +179,9 @@ class Overlays:
             label=camera_name(camera_id),
         )
         encoded, data = cv2.imencode(
-            ".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self._settings.jpeg_quality]
+            ".jpg",
+            cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR),
+            [cv2.IMWRITE_JPEG_QUALITY, self._settings.jpeg_quality],
         )
         if not encoded:
             raise InvalidInput(f"overlay: expected a picture that JPEG can hold, got {list(drawn.shape)}")
