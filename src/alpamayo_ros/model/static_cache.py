@@ -124,6 +124,10 @@ class CachePool:
         for slot in list(self._slots):
             self._drop(slot)
 
+    def lends(self, cache: KeyValueCache) -> bool:
+        """Return whether a cache is in buffers that stay where they are."""
+        return isinstance(cache, PooledCache) and not self._closed
+
     @property
     def held_bytes(self) -> int:
         """Size of all buffers."""

@@ -19,7 +19,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor
@@ -142,7 +142,7 @@ class StaticRunner:
         def eager() -> Tensor:
             return lean.read_prompt(embeds, positions, cache, visual=visual, visual_index=visual_index)
 
-        if not isinstance(cache, PooledCache) or cache.length or padded > cache.capacity:
+        if not self._fixed(cache) or cache.length or padded > cache.capacity:
             return self._by_hand(eager)
         features = {"visual": visual.embeds} | {f"deep{i}": t for i, t in enumerate(visual.deepstack)}
         shapes = tuple((t.shape, t.dtype) for t in features.values())
@@ -186,7 +186,7 @@ class StaticRunner:
         def eager() -> Tensor:
             return lean.read_tail(token_ids, first_position, cache)
 
-        if not isinstance(cache, PooledCache):
+        if not self._fixed(cache):
             return self._by_hand(eager)
         entries = entries_bucket(cache.length + padded, cache.capacity)
         # A text token never stands further on than its index: images take less positions than tokens.
@@ -254,7 +254,7 @@ class StaticRunner:
             cache = branch.cache
             entries = entries_bucket(cache.length + NUM_WAYPOINTS, cache.capacity)
             last = max(branch.first_positions) + NUM_WAYPOINTS
-            if not isinstance(cache, PooledCache) or cache.length + NUM_WAYPOINTS > entries:
+            if not self._fixed(cache) or cache.length + NUM_WAYPOINTS > entries:
                 return self._by_hand(eager)
             if last > cache.capacity:
                 return self._by_hand(eager)
@@ -324,6 +324,9 @@ class StaticRunner:
             return self._by_hand(eager)
         self._replayed += 1
         return result
+
+    def _fixed(self, cache: KeyValueCache) -> TypeGuard[PooledCache]:
+        return self._pool.lends(cache)
 
     def _give_up(self, error: RuntimeError) -> None:
         self._broken = True
