@@ -214,7 +214,7 @@ def test_bad_bags_are_refused_before_anything_starts(
     options = ("--checkpoint", "none", "--out", out)
     assert "no such file or folder" in refused(capsys, tmp_path / "none", *options)
     (tmp_path / "bad.mcap").write_bytes(b"\x89MCAP0\r\n")
-    assert "expected a readable recording" in refused(capsys, tmp_path / "bad.mcap", *options)
+    assert "expected an MCAP file" in refused(capsys, tmp_path / "bad.mcap", *options)
     message = refused(capsys, drive, *options, "--rig", "kitti")
     assert "expected the topics of rig kitti" in message
     assert "/camera/gray_left/image/compressed" in message

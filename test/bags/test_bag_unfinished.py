@@ -144,6 +144,15 @@ def test_zeros_at_the_end_as_a_power_cut_leaves_them(abandoned: Path, tmp_path: 
     assert read(folder) == before
 
 
+def test_an_empty_file_where_the_next_was_to_begin(abandoned: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(abandoned, tmp_path / "bag")
+    (folder / "bag_3.mcap").touch()
+    before = read(folder)
+    assert before == read(abandoned)
+    assert [r.name for r in repair(folder)] == ["bag_0.mcap", "bag_1.mcap", "bag_2.mcap"]
+    assert read(folder) == before
+
+
 def test_a_chunk_that_is_damaged_ends_it(abandoned: Path, tmp_path: Path) -> None:
     data = bytearray((abandoned / "bag_2.mcap").read_bytes())
     data[len(data) // 2] ^= 0xFF

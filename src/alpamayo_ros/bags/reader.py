@@ -232,7 +232,7 @@ def _storage(path: Path) -> Path:
         return path
     if (path / "metadata.yaml").is_file():
         return path
-    files = [p for p in sorted(path.iterdir()) if p.suffix in STORAGE_SUFFIXES]
+    files = [p for p in sorted(path.iterdir()) if p.suffix in STORAGE_SUFFIXES and p.stat().st_size]
     if len(parts_of(path)) == len(files) > 1:
         return path
     if len(files) != 1:

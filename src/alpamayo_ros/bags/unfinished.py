@@ -57,10 +57,11 @@ class Repaired:
 def parts_of(folder: Path) -> list[Path]:
     """Return the MCAP files of one recording in a folder, in order (NAME_0.mcap, NAME_1.mcap and so on).
 
-    Of files that are not of one name (or of equal number), none: nobody knows what belongs together.
+    Of files that are not of one name (or of equal number), none: nobody knows what belongs together. Empty
+    files do not count: a kill or a power cut leaves one where the next file was to begin.
     """
     found = []
-    for path in folder.glob("*.mcap"):
+    for path in _filled(folder):
         match = _NUMBERED.fullmatch(path.name)
         assert match is not None
         found.append((match[1], int(match[2] or 0), path))
@@ -84,11 +85,15 @@ def readable(path: Path) -> Any:
     """
     if path.is_file():
         return path if is_complete(path) else _CompletedFile(scan(path))
-    files = list(path.glob("*.mcap"))
+    files = _filled(path)
     views = {file.name: _CompletedFile(scan(file)) for file in files if not is_complete(file)}
     if (path / METADATA_NAME).is_file():
         return _CompletedFolder(path, views, None) if views else path
     return _CompletedFolder(path, views, _metadata_of(parts_of(path), views))
+
+
+def _filled(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.mcap") if path.stat().st_size]
 
 
 def problems_of(opened: Any) -> dict[str, str]:
