@@ -85,9 +85,12 @@ def test_out_of_memory_is_counted_the_next_plan_is_tried_and_many_lead_to_an_err
         def exhausted(observation):
             raise error
 
-        planner.plan_of = exhausted
+        def exhausted_once(observation):
+            planner.plan_of = straight_plan
+            raise error
+
+        planner.plan_of = exhausted_once
         world.drive(lambda: node.statistics.refusals.get("out_of_memory", 0) == 1, what="one failure")
-        planner.plan_of = straight_plan
         world.drive(lambda: len(world.plans) > good, what="the next plan")
         planner.plan_of = exhausted
         status = says(world, "inference", "plans in a row have failed", level="2")
