@@ -13,7 +13,14 @@ from alpamayo_ros.model.engine import Engine
 from alpamayo_ros.training.sequence import Batch, collate
 from alpamayo_ros.training.sequence_images import ImageEncoder
 from alpamayo_ros.training.settings import TrainSettings
-from alpamayo_ros.training.stage2 import MemoryRecorder, _Prefix, evaluate_flow, expert_context, flow_loss
+from alpamayo_ros.training.stage2 import (
+    MemoryRecorder,
+    _Prefix,
+    curvature_weights,
+    evaluate_flow,
+    expert_context,
+    flow_loss,
+)
 from alpamayo_ros.training.trainer_model import TrainableModel
 from alpamayo_ros.types import InvalidInput
 
@@ -130,3 +137,29 @@ def test_refuses_no_draws(model: TrainableModel, batch: Batch) -> None:
             generator=torch.Generator(),
             draws=0,
         )
+
+
+def test_errors_of_curvature_count_by_the_speed_before_the_plan(model: TrainableModel, batch: Batch) -> None:
+    moved = replace(batch, history_xyz=torch.zeros(2, 16, 3))
+    for row, speed_mps in enumerate((16.0, 4.0)):
+        moved.history_xyz[row, :, 0] = torch.arange(-15, 1) * 0.1 * speed_mps
+    assert curvature_weights(moved, lateral_speed_mps=10.0).tolist() == pytest.approx([1.6**4, 1.0])
+    assert curvature_weights(moved, lateral_speed_mps=2.0).tolist() == pytest.approx([16.0, 16.0])
+
+    images = ImageEncoder(model.network, model.images)
+    plain, weighted = (
+        flow_loss(
+            model.network,
+            moved,
+            images=images,
+            generator=torch.Generator().manual_seed(1),
+            draws=2,
+            lateral_speed_mps=speed,
+        )
+        for speed in (0.0, 2.0)
+    )
+    means = plain.means
+    assert weighted.means["loss"] == pytest.approx(
+        (means["accel_loss"] + 16 * means["curvature_loss"]) / 2, rel=1e-4
+    )
+    assert plain.means["loss"] == pytest.approx((means["accel_loss"] + means["curvature_loss"]) / 2, rel=1e-4)

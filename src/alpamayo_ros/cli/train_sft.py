@@ -82,6 +82,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--flow-weight", type=float, default=1.0, help="of the flow's loss in stage joint (default 1)"
     )
+    parser.add_argument(
+        "--lateral-speed",
+        type=float,
+        default=0.0,
+        metavar="MPS",
+        help="from this speed on errors of curvature count more, as lateral accelerations do (default 0: all "
+        "alike; 8 for a small model, to keep its lane)",
+    )
     parser.add_argument("--flow-draws", type=int, default=4, help="noises a sample in stage 2 (default 4)")
     parser.add_argument(
         "--vision-cache",
@@ -231,6 +239,7 @@ def _settings(args: argparse.Namespace, stage: int, *, autocast: bool) -> TrainS
         lora=LoraSettings(args.lora_rank, args.lora_alpha) if args.lora else None,
         span_weights=weights,
         flow_weight=args.flow_weight,
+        lateral_speed_mps=args.lateral_speed,
         flow_draws=args.flow_draws,
         eval_every=args.eval_every,
         eval_samples=args.eval_samples,

@@ -26,6 +26,7 @@ def joint_loss(
     flow_weight: float,
     generator: torch.Generator,
     draws: int,
+    lateral_speed_mps: float = 0.0,
 ) -> LossParts:
     """Return the cross-entropy of `stage1.reasoning_loss` plus `flow_weight` times `stage2.flow_loss`.
 
@@ -41,9 +42,17 @@ def joint_loss(
         flow_weight: how much the flow's loss counts.
         generator: on the CPU, for times and noise.
         draws: times and noises per sample.
+        lateral_speed_mps: see `stage2.curvature_weights`.
     """
     words, memory = _read(network, batch, images=images, weights=weights)
-    flow = memory_loss(network, batch, memory=memory, generator=generator, draws=draws)
+    flow = memory_loss(
+        network,
+        batch,
+        memory=memory,
+        generator=generator,
+        draws=draws,
+        lateral_speed_mps=lateral_speed_mps,
+    )
     return _sum(words, flow, flow_weight=flow_weight, samples=len(batch))
 
 
@@ -58,10 +67,18 @@ def evaluate_joint(
     generator: torch.Generator,
     draws: int,
     action_space: UnicycleActionSpace,
+    lateral_speed_mps: float = 0.0,
 ) -> tuple[LossParts, LossParts]:
     """Return the loss, and how far one drawn trajectory is from the sample's; see `stage2.evaluate_flow`."""
     words, memory = _read(network, batch, images=images, weights=weights)
-    flow = memory_loss(network, batch, memory=memory, generator=generator, draws=draws)
+    flow = memory_loss(
+        network,
+        batch,
+        memory=memory,
+        generator=generator,
+        draws=draws,
+        lateral_speed_mps=lateral_speed_mps,
+    )
     distances = drawn_distances(network, batch, memory=memory, generator=generator, action_space=action_space)
     return _sum(words, flow, flow_weight=flow_weight, samples=len(batch)), distances
 

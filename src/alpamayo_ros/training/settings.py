@@ -51,6 +51,8 @@ class TrainSettings:
         lora: adapters, None trains whole matrices.
         span_weights: of the words' loss, stages 1 and 3.
         flow_weight: of the flow's loss in stage 3, where the words' counts once.
+        lateral_speed_mps: speed from which on stages 2 and 3 count errors of curvature more, see
+            stage2.curvature_weights; 0 counts all alike.
         flow_draws: times and noises that stages 2 and 3 draw a sample.
         eval_every, eval_samples: held-out samples are evaluated so often, so many of them.
         patience: stop after so many evaluations without a smaller held-out loss; 0 never does.
@@ -79,6 +81,7 @@ class TrainSettings:
     lora: LoraSettings | None = None
     span_weights: SpanWeights = field(default_factory=SpanWeights)
     flow_weight: float = 1.0
+    lateral_speed_mps: float = 0.0
     flow_draws: int = 4
     eval_every: int = 200
     eval_samples: int = 64
@@ -96,7 +99,8 @@ class TrainSettings:
         for name in (*positive, "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("warmup_steps", "weight_decay", "seed", "patience", "workers", "vision_cache_bytes"):
+        zero_or_more = ("warmup_steps", "weight_decay", "seed", "patience", "workers", "vision_cache_bytes")
+        for name in (*zero_or_more, "lateral_speed_mps"):
             if getattr(self, name) < 0:
                 raise InvalidInput(f"{name}: expected zero or more, got {getattr(self, name)}")
         for name in ("peak_rate", "clip_norm", "flow_weight"):

@@ -230,6 +230,7 @@ class Trainer:
                     flow_weight=settings.flow_weight,
                     generator=self._generator(self._step, part),
                     draws=settings.flow_draws,
+                    lateral_speed_mps=settings.lateral_speed_mps,
                 )
             return flow_loss(
                 network,
@@ -237,6 +238,7 @@ class Trainer:
                 images=self._images,
                 generator=self._generator(self._step, part),
                 draws=settings.flow_draws,
+                lateral_speed_mps=settings.lateral_speed_mps,
             )
 
     def _held_out_figures(self, batch: Batch, part: int) -> tuple[LossParts, ...]:
@@ -254,6 +256,7 @@ class Trainer:
                     flow_weight=settings.flow_weight,
                     generator=self._generator(_EVALUATION, part),
                     draws=settings.flow_draws,
+                    lateral_speed_mps=settings.lateral_speed_mps,
                     action_space=self.model.action_space,
                 )
             return evaluate_flow(
@@ -262,6 +265,7 @@ class Trainer:
                 images=self._images,
                 generator=self._generator(_EVALUATION, part),
                 draws=settings.flow_draws,
+                lateral_speed_mps=settings.lateral_speed_mps,
                 action_space=self.model.action_space,
             )
 
