@@ -107,8 +107,8 @@ def test_an_interrupt_ends_it_where_the_driver_hangs(
     with serving(driver) as address:
         command = alpamayo("asl", "replay", recorded, "--driver", address, *options)
         child = subprocess.Popen(
-            # A test run that was started in a shell's background passes on that SIGINT is ignored. (No function
-            # between fork and exec instead: gRPC's server in this process may not survive such a fork.)
+            # A test run that was started in a shell's background passes on that SIGINT is ignored. (No
+            # function between fork and exec instead: gRPC's server here may not survive such a fork.)
             ["env", "--default-signal=INT", *command],
             env=environment(),
         )
