@@ -283,5 +283,7 @@ def test_the_real_bag_gives_plans_and_no_timing_refusals(
     )
     assert code == 0, (output, err)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert sum(summary["plans"].values()) + summary["plans_waiting"] >= 80
+    # On a machine that is busy elsewhere some are overtaken by a newer one before they are planned.
+    assert summary["observations"] >= 80
+    assert sum(summary["plans"].values()) + summary["superseded"] + summary["plans_waiting"] >= 80
     assert summary["refusals_after_start_up"].keys() <= {"gate"}  # the weights are random
