@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections import Counter
@@ -143,6 +144,7 @@ def replay_log(
     options = options or ReplayOptions()
 
     running: list[Connection] = []
+    ended = threading.Event()
 
     def connection() -> Connection:
         policy = CallPolicy(connect_timeout_s=connect_timeout_s)
@@ -151,6 +153,8 @@ def replay_log(
     def one(number: int) -> SessionRecord:
         with connection() as own:
             running.append(own)
+            if ended.is_set():  # a session that began while the others were ended would never end
+                own.cancel()
             return replay_session(own, log, number=number, options=options)
 
     with connection() as probe:
@@ -166,7 +170,8 @@ def replay_log(
                 running.clear()
                 progress(len(records))
         except BaseException:  # an interrupt: the pool would wait for calls that have no deadline
-            for each in running:
+            ended.set()
+            for each in tuple(running):
                 each.cancel()
             raise
     wall_s = time.monotonic() - started_s
