@@ -239,7 +239,8 @@ def test_run_composes_player_and_recorder_in_one_process(tmp_path: Path) -> None
     [
         (
             ["nobody"],
-            "expected one of planner, player, recorder, sim_bridge, watchdog, visualizer, sim, vehicle, got 'nobody'",
+            "expected one of planner, player, recorder, sim_bridge, watchdog, visualizer, sim, "
+            "vehicle, got 'nobody'",
         ),
         (["player", "--param", "rate=2"], "--param: expected [NODE:]NAME:=VALUE"),
         (["player", "--param", "nobody:rate:=2"], "--param: expected [NODE:]NAME:=VALUE with NODE of"),
