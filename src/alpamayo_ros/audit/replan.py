@@ -16,7 +16,7 @@ from alpamayo_ros.audit.record import DecisionRecord, ObservationRecord, hash_fr
 from alpamayo_ros.audit.session import AuditSession
 from alpamayo_ros.audit.verify import history_problem
 from alpamayo_ros.bags.reader import BagReader
-from alpamayo_ros.bags.views import camera_info_of, fixed_transform, recorded_parents
+from alpamayo_ros.bags.views import camera_info_of, fixed_transform, frame_of, recorded_parents
 from alpamayo_ros.sensing.camera_info import model_from_camera_info
 from alpamayo_ros.sensing.frame_pipeline import FramePipeline
 from alpamayo_ros.sensing.rigid import Matrix4, from_quaternion, invert
@@ -175,25 +175,12 @@ class BagDecisions:
             stamp_ns = stamp.sec * 10**9 + stamp.nanosec
             if stamp_ns in stamps_ns and stamp_ns not in found:
                 try:
-                    found[stamp_ns] = self._frame(camera_id, content)
+                    found[stamp_ns] = frame_of(content, self._pipelines[camera_id])
                 except InvalidInput as error:  # the planner took the next of that stamp
                     broken[stamp_ns] = f"one that cannot be read ({error})"
             if len(found) == len(stamps_ns):
                 break
         return found, broken
-
-    def _frame(self, camera_id: int, content: Any) -> UInt8Array:
-        pipeline = self._pipelines[camera_id]
-        if pipeline.camera.transport == "compressed":
-            return pipeline.process_compressed(bytes(content.data), format=content.format).frame
-        return pipeline.process_image(
-            bytes(content.data),
-            encoding=content.encoding,
-            height=content.height,
-            width=content.width,
-            step=content.step,
-            is_bigendian=bool(content.is_bigendian),
-        ).frame
 
     def _history(self, record: DecisionRecord) -> Finding:
         window = record.odometry

@@ -11,9 +11,10 @@ from scipy.spatial.transform import Rotation
 
 from alpamayo_ros.bags.reader import BagReader
 from alpamayo_ros.sensing.camera_info import CameraInfo, model_from_camera_info
+from alpamayo_ros.sensing.frame_pipeline import FramePipeline
 from alpamayo_ros.sensing.rig import CameraConfig, Rig
 from alpamayo_ros.sensing.view import View
-from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.types import InvalidInput, UInt8Array
 
 Parents: TypeAlias = dict[str, tuple[str, NDArray[np.float64]]]
 """Frame -> its parent, and its pose [4, 4] in it."""
@@ -35,6 +36,28 @@ def recorded_views(bag: BagReader, rig: Rig) -> Mapping[int, View]:
         if view is not None:
             views[camera.camera_id] = view
     return views
+
+
+def frame_of(content: Any, pipeline: FramePipeline) -> UInt8Array:
+    """Return the frame uint8 RGB [3, h, w] that a camera's pipeline makes of its recorded message.
+
+    Args:
+        content: sensor_msgs/CompressedImage or Image, as the camera's transport says.
+        pipeline: the camera's.
+
+    Raises:
+        InvalidInput: for an image that cannot be read.
+    """
+    if pipeline.camera.transport == "compressed":
+        return pipeline.process_compressed(bytes(content.data), format=content.format).frame
+    return pipeline.process_image(
+        bytes(content.data),
+        encoding=content.encoding,
+        height=content.height,
+        width=content.width,
+        step=content.step,
+        is_bigendian=bool(content.is_bigendian),
+    ).frame
 
 
 def recorded_parents(bag: BagReader) -> Parents:

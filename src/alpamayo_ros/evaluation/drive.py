@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from alpamayo_ros.bags.errors import BagError
-from alpamayo_ros.bags.reader import BagReader, RawMessage
+from alpamayo_ros.bags.reader import BagReader
 from alpamayo_ros.bags.run import ODOMETRY_TYPE
-from alpamayo_ros.bags.views import Parents, camera_info_of, fixed_transform, recorded_parents
+from alpamayo_ros.bags.views import Parents, camera_info_of, fixed_transform, frame_of, recorded_parents
 from alpamayo_ros.evaluation.track import DriveTrack
 from alpamayo_ros.sensing.assembly import ObservationAssembler
 from alpamayo_ros.sensing.camera_info import model_from_camera_info
@@ -24,7 +24,7 @@ from alpamayo_ros.sensing.frame_pipeline import FramePipeline
 from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.sensing.rigid import Matrix4, from_quaternion
 from alpamayo_ros.sensing.timing import NS_PER_MS, ObservationRefused, TimingConfig
-from alpamayo_ros.types import InvalidInput, Observation, PrepareFrame, UInt8Array
+from alpamayo_ros.types import InvalidInput, Observation, PrepareFrame
 
 INSTRUCTION_TOPIC = "/alpamayo/instruction"
 NAMESPACE = "/alpamayo"
@@ -121,7 +121,9 @@ class BagDrive:
                 camera = cameras[message.topic]
                 stamp_ns = stamp_of(content.header)
                 try:
-                    assembler.add_frame(camera.camera_id, stamp_ns, self._frame(message, content))
+                    assembler.add_frame(
+                        camera.camera_id, stamp_ns, frame_of(content, self._pipelines[message.topic])
+                    )
                 except InvalidInput:
                     if stamp_ns > after_ns:
                         left_out[f"an image of {camera.name} that cannot be read"] += 1
@@ -148,19 +150,6 @@ class BagDrive:
             self._pipelines[camera.topic].set_intrinsics(
                 model_from_camera_info(info, rectified=camera.rectified)
             )
-
-    def _frame(self, message: RawMessage, content: Any) -> UInt8Array:
-        pipeline = self._pipelines[message.topic]
-        if pipeline.camera.transport == "compressed":
-            return pipeline.process_compressed(bytes(content.data), format=content.format).frame
-        return pipeline.process_image(
-            bytes(content.data),
-            encoding=content.encoding,
-            height=content.height,
-            width=content.width,
-            step=content.step,
-            is_bigendian=bool(content.is_bigendian),
-        ).frame
 
 
 def read_track(
