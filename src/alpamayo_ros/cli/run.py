@@ -102,6 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
         for name in ("planner", "visualizer"):
             parameters[name].setdefault("use_sim_time", True)
             parameters[name].setdefault("rig", rig)
+        # Stamped by wall time, a recording would not fit the stamps of what it holds.
+        parameters["recorder"].setdefault("use_sim_time", True)
     ros = ros_arguments(
         namespace=arguments.namespace,
         remaps=_remaps(arguments),
