@@ -8,6 +8,7 @@ import pytest
 import torch
 from sft_samples import make_sample
 
+from alpamayo_ros.training.flow_terms import FlowTerms
 from alpamayo_ros.training.joint import evaluate_joint, joint_loss
 from alpamayo_ros.training.losses import SpanWeights
 from alpamayo_ros.training.sequence import Batch, collate
@@ -50,7 +51,7 @@ def _joint(
         weights=weights,
         flow_weight=flow_weight,
         generator=_noise(),
-        draws=2,
+        terms=FlowTerms(2),
     ).total
 
 
@@ -58,7 +59,7 @@ def _joint(
 def test_loss_is_the_sum_of_both_stages(model: TrainableModel, batch: Batch, weights: SpanWeights) -> None:
     images = ImageEncoder(model.network, model.images)
     words = reasoning_loss(model.network, batch, images=images, weights=weights).total
-    flow = flow_loss(model.network, batch, images=images, generator=_noise(), draws=2).total
+    flow = flow_loss(model.network, batch, images=images, generator=_noise(), terms=FlowTerms(2)).total
     joint = _joint(model, batch, flow_weight=0.5, weights=weights)
     torch.testing.assert_close(joint, words + 0.5 * flow)
 
@@ -85,12 +86,24 @@ def test_the_expert_never_sees_the_trajectorys_own_tokens(model: TrainableModel,
     model.prepare(TrainSettings(stage=JOINT, train_vision=False))
     images = ImageEncoder(model.network, model.images)
     before = joint_loss(
-        model.network, batch, images=images, weights=WEIGHTS, flow_weight=1.0, generator=_noise(), draws=1
+        model.network,
+        batch,
+        images=images,
+        weights=WEIGHTS,
+        flow_weight=1.0,
+        generator=_noise(),
+        terms=FlowTerms(),
     ).means["flow_loss"]
     for row, offset in enumerate(batch.offsets.tolist()):
         batch.token_ids[row, offset:] = 5
     after = joint_loss(
-        model.network, batch, images=images, weights=WEIGHTS, flow_weight=1.0, generator=_noise(), draws=1
+        model.network,
+        batch,
+        images=images,
+        weights=WEIGHTS,
+        flow_weight=1.0,
+        generator=_noise(),
+        terms=FlowTerms(),
     ).means["flow_loss"]
     assert after == pytest.approx(before, rel=1e-5)
 
@@ -104,7 +117,7 @@ def test_held_out_figures_are_stage_2s(model: TrainableModel, batch: Batch) -> N
         weights=WEIGHTS,
         flow_weight=1.0,
         generator=_noise(),
-        draws=2,
+        terms=FlowTerms(2),
         action_space=model.action_space,
     )
     flow, expected = evaluate_flow(
@@ -112,7 +125,7 @@ def test_held_out_figures_are_stage_2s(model: TrainableModel, batch: Batch) -> N
         batch,
         images=images,
         generator=_noise(),
-        draws=2,
+        terms=FlowTerms(2),
         action_space=model.action_space,
     )
     assert loss.means["flow_loss"] == pytest.approx(flow.means["loss"], rel=1e-4)

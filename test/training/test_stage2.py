@@ -10,19 +10,18 @@ import torch
 from sft_samples import make_sample
 
 from alpamayo_ros.model.engine import Engine
+from alpamayo_ros.training.flow_terms import FlowTerms
 from alpamayo_ros.training.sequence import Batch, collate
 from alpamayo_ros.training.sequence_images import ImageEncoder
 from alpamayo_ros.training.settings import TrainSettings
 from alpamayo_ros.training.stage2 import (
     MemoryRecorder,
     _Prefix,
-    curvature_weights,
     evaluate_flow,
     expert_context,
     flow_loss,
 )
 from alpamayo_ros.training.trainer_model import TrainableModel
-from alpamayo_ros.types import InvalidInput
 
 SAMPLES = [make_sample(0, instruction="Turn left"), make_sample(1, reasoned=False, cameras=(1,))]
 
@@ -80,7 +79,9 @@ def test_velocities_are_the_engines(model: TrainableModel, batch: Batch) -> None
 def test_only_the_expert_and_its_projections_get_gradients(model: TrainableModel, batch: Batch) -> None:
     chosen = model.prepare(TrainSettings(stage=2))
     images = ImageEncoder(model.network, model.images)
-    loss = flow_loss(model.network, batch, images=images, generator=torch.Generator().manual_seed(1), draws=2)
+    loss = flow_loss(
+        model.network, batch, images=images, generator=torch.Generator().manual_seed(1), terms=FlowTerms(2)
+    )
     loss.total.backward()
     with_gradient = {name for name, p in model.network.named_parameters() if p.grad is not None}
     assert with_gradient == chosen.keys()
@@ -96,7 +97,9 @@ def test_nothing_behind_the_start_token_is_seen(model: TrainableModel, batch: Ba
 
     def loss(of: Batch) -> float:
         generator = torch.Generator().manual_seed(2)
-        return flow_loss(model.network, of, images=images, generator=generator).means["loss"]
+        return flow_loss(model.network, of, images=images, generator=generator, terms=FlowTerms()).means[
+            "loss"
+        ]
 
     changed = batch.token_ids.clone()
     for row, offset in enumerate(batch.offsets.tolist()):
@@ -115,7 +118,7 @@ def test_drawn_trajectories_are_measured_against_the_waypoints(model: TrainableM
             of,
             images=ImageEncoder(model.network, model.images),
             generator=torch.Generator().manual_seed(4),
-            draws=2,
+            terms=FlowTerms(2),
             action_space=model.action_space,
         )
         return loss.means["loss"], distance.means["ade_m"], distance.means["fde_m"]
@@ -126,40 +129,3 @@ def test_drawn_trajectories_are_measured_against_the_waypoints(model: TrainableM
     aside = replace(batch, future_xyz=batch.future_xyz + torch.tensor([0.0, 1e4, 0.0]))
     assert figures(aside)[0] == loss
     assert figures(aside)[1] == pytest.approx(1e4, rel=0.05)
-
-
-def test_refuses_no_draws(model: TrainableModel, batch: Batch) -> None:
-    with pytest.raises(InvalidInput, match="draws: expected at least 1, got 0"):
-        flow_loss(
-            model.network,
-            batch,
-            images=ImageEncoder(model.network, model.images),
-            generator=torch.Generator(),
-            draws=0,
-        )
-
-
-def test_errors_of_curvature_count_by_the_speed_before_the_plan(model: TrainableModel, batch: Batch) -> None:
-    moved = replace(batch, history_xyz=torch.zeros(2, 16, 3))
-    for row, speed_mps in enumerate((16.0, 4.0)):
-        moved.history_xyz[row, :, 0] = torch.arange(-15, 1) * 0.1 * speed_mps
-    assert curvature_weights(moved, lateral_speed_mps=10.0).tolist() == pytest.approx([1.6**4, 1.0])
-    assert curvature_weights(moved, lateral_speed_mps=2.0).tolist() == pytest.approx([16.0, 16.0])
-
-    images = ImageEncoder(model.network, model.images)
-    plain, weighted = (
-        flow_loss(
-            model.network,
-            moved,
-            images=images,
-            generator=torch.Generator().manual_seed(1),
-            draws=2,
-            lateral_speed_mps=speed,
-        )
-        for speed in (0.0, 2.0)
-    )
-    means = plain.means
-    assert weighted.means["loss"] == pytest.approx(
-        (means["accel_loss"] + 16 * means["curvature_loss"]) / 2, rel=1e-4
-    )
-    assert plain.means["loss"] == pytest.approx((means["accel_loss"] + means["curvature_loss"]) / 2, rel=1e-4)

@@ -90,6 +90,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="from this speed on errors of curvature count more, as lateral accelerations do (default 0: all "
         "alike; 8 for a small model, to keep its lane)",
     )
+    parser.add_argument(
+        "--near-weight",
+        type=float,
+        default=1.0,
+        metavar="N",
+        help="an error of a plan's first action counts N times its last's (default 1; 4 for a small one)",
+    )
     parser.add_argument("--flow-draws", type=int, default=4, help="noises a sample in stage 2 (default 4)")
     parser.add_argument(
         "--vision-cache",
@@ -240,6 +247,7 @@ def _settings(args: argparse.Namespace, stage: int, *, autocast: bool) -> TrainS
         span_weights=weights,
         flow_weight=args.flow_weight,
         lateral_speed_mps=args.lateral_speed,
+        near_weight=args.near_weight,
         flow_draws=args.flow_draws,
         eval_every=args.eval_every,
         eval_samples=args.eval_samples,

@@ -11,6 +11,7 @@ import torch
 
 from alpamayo_ros.model.action_space import UnicycleActionSpace
 from alpamayo_ros.model.network import AlpamayoNetwork
+from alpamayo_ros.training.flow_terms import FlowTerms
 from alpamayo_ros.training.losses import LossParts, SpanWeights, span_cross_entropy
 from alpamayo_ros.training.sequence import Batch
 from alpamayo_ros.training.sequence_images import ImageEncoder
@@ -25,8 +26,7 @@ def joint_loss(
     weights: SpanWeights,
     flow_weight: float,
     generator: torch.Generator,
-    draws: int,
-    lateral_speed_mps: float = 0.0,
+    terms: FlowTerms,
 ) -> LossParts:
     """Return the cross-entropy of `stage1.reasoning_loss` plus `flow_weight` times `stage2.flow_loss`.
 
@@ -41,18 +41,10 @@ def joint_loss(
         weights: of the spans.
         flow_weight: how much the flow's loss counts.
         generator: on the CPU, for times and noise.
-        draws: times and noises per sample.
-        lateral_speed_mps: see `stage2.curvature_weights`.
+        terms: the flow's draws and weights.
     """
     words, memory = _read(network, batch, images=images, weights=weights)
-    flow = memory_loss(
-        network,
-        batch,
-        memory=memory,
-        generator=generator,
-        draws=draws,
-        lateral_speed_mps=lateral_speed_mps,
-    )
+    flow = memory_loss(network, batch, memory=memory, generator=generator, terms=terms)
     return _sum(words, flow, flow_weight=flow_weight, samples=len(batch))
 
 
@@ -65,20 +57,12 @@ def evaluate_joint(
     weights: SpanWeights,
     flow_weight: float,
     generator: torch.Generator,
-    draws: int,
+    terms: FlowTerms,
     action_space: UnicycleActionSpace,
-    lateral_speed_mps: float = 0.0,
 ) -> tuple[LossParts, LossParts]:
     """Return the loss, and how far one drawn trajectory is from the sample's; see `stage2.evaluate_flow`."""
     words, memory = _read(network, batch, images=images, weights=weights)
-    flow = memory_loss(
-        network,
-        batch,
-        memory=memory,
-        generator=generator,
-        draws=draws,
-        lateral_speed_mps=lateral_speed_mps,
-    )
+    flow = memory_loss(network, batch, memory=memory, generator=generator, terms=terms)
     distances = drawn_distances(network, batch, memory=memory, generator=generator, action_space=action_space)
     return _sum(words, flow, flow_weight=flow_weight, samples=len(batch)), distances
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from alpamayo_ros.training.flow_terms import FlowTerms
 from alpamayo_ros.training.losses import SpanWeights
 from alpamayo_ros.types import InvalidInput
 
@@ -51,9 +52,7 @@ class TrainSettings:
         lora: adapters, None trains whole matrices.
         span_weights: of the words' loss, stages 1 and 3.
         flow_weight: of the flow's loss in stage 3, where the words' counts once.
-        lateral_speed_mps: speed from which on stages 2 and 3 count errors of curvature more, see
-            stage2.curvature_weights; 0 counts all alike.
-        flow_draws: times and noises that stages 2 and 3 draw a sample.
+        lateral_speed_mps, near_weight, flow_draws: of the flow's loss, stages 2 and 3: flow_terms.FlowTerms.
         eval_every, eval_samples: held-out samples are evaluated so often, so many of them.
         patience: stop after so many evaluations without a smaller held-out loss; 0 never does.
         checkpoint_every, log_every: steps.
@@ -82,6 +81,7 @@ class TrainSettings:
     span_weights: SpanWeights = field(default_factory=SpanWeights)
     flow_weight: float = 1.0
     lateral_speed_mps: float = 0.0
+    near_weight: float = 1.0
     flow_draws: int = 4
     eval_every: int = 200
     eval_samples: int = 64
@@ -103,7 +103,7 @@ class TrainSettings:
         for name in (*zero_or_more, "lateral_speed_mps"):
             if getattr(self, name) < 0:
                 raise InvalidInput(f"{name}: expected zero or more, got {getattr(self, name)}")
-        for name in ("peak_rate", "clip_norm", "flow_weight"):
+        for name in ("peak_rate", "clip_norm", "flow_weight", "near_weight"):
             if not getattr(self, name) > 0:
                 raise InvalidInput(f"{name}: expected a positive number, got {getattr(self, name)}")
         for name in ("beta1", "beta2", "ema_decay"):
@@ -124,6 +124,11 @@ class TrainSettings:
     def trains_vision(self) -> bool:
         """Whether the vision tower has gradients."""
         return self.stage in (1, JOINT) and self.train_vision and self.lora is None
+
+    @property
+    def flow_terms(self) -> FlowTerms:
+        """What the flow's loss is the mean of."""
+        return FlowTerms(self.flow_draws, self.lateral_speed_mps, self.near_weight)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON values; `from_dict` reads them."""

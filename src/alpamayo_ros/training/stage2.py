@@ -15,10 +15,11 @@ from torch import Tensor
 from alpamayo_ros.model.action_space import UnicycleActionSpace
 from alpamayo_ros.model.flow_matching import FlowMatching, Velocity
 from alpamayo_ros.model.network import AlpamayoNetwork
+from alpamayo_ros.training.flow_terms import FlowTerms, curvature_weights, near_weights
 from alpamayo_ros.training.losses import LossParts
 from alpamayo_ros.training.sequence import Batch
 from alpamayo_ros.training.sequence_images import ImageEncoder
-from alpamayo_ros.types import NUM_WAYPOINTS, InvalidInput
+from alpamayo_ros.types import NUM_WAYPOINTS
 
 Memory = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer, [B, kv_heads, L, head_dim], up to the batch's last offset."""
@@ -59,8 +60,7 @@ def flow_loss(
     *,
     images: ImageEncoder,
     generator: torch.Generator,
-    draws: int = 1,
-    lateral_speed_mps: float = 0.0,
+    terms: FlowTerms,
 ) -> LossParts:
     """Return stage 2's loss of a batch: the velocity's mean squared error.
 
@@ -69,23 +69,10 @@ def flow_loss(
         batch: on any device.
         images: encodes the batch's frames.
         generator: on the CPU, for times and noise: the same numbers whatever the device.
-        draws: times and noises per sample. The backbone, which costs most, runs once for all of them.
-        lateral_speed_mps: see `curvature_weights`.
-
-    Raises:
-        InvalidInput: for less than one draw.
+        terms: draws and weights.
     """
-    if draws < 1:
-        raise InvalidInput(f"draws: expected at least 1, got {draws}")
     memory = _remember(network, batch, images)
-    return memory_loss(
-        network,
-        batch,
-        memory=memory,
-        generator=generator,
-        draws=draws,
-        lateral_speed_mps=lateral_speed_mps,
-    )
+    return memory_loss(network, batch, memory=memory, generator=generator, terms=terms)
 
 
 @torch.no_grad()
@@ -95,9 +82,8 @@ def evaluate_flow(
     *,
     images: ImageEncoder,
     generator: torch.Generator,
-    draws: int,
+    terms: FlowTerms,
     action_space: UnicycleActionSpace,
-    lateral_speed_mps: float = 0.0,
 ) -> tuple[LossParts, LossParts]:
     """Return the loss, and how far one drawn trajectory is from the sample's: its figures "ade_m", "fde_m".
 
@@ -106,14 +92,7 @@ def evaluate_flow(
     "round_trip_m" says how much that is.
     """
     memory = _remember(network, batch, images)
-    loss = memory_loss(
-        network,
-        batch,
-        memory=memory,
-        generator=generator,
-        draws=draws,
-        lateral_speed_mps=lateral_speed_mps,
-    )
+    loss = memory_loss(network, batch, memory=memory, generator=generator, terms=terms)
     return loss, drawn_distances(
         network, batch, memory=memory, generator=generator, action_space=action_space
     )
@@ -171,42 +150,28 @@ def memory_loss(
     *,
     memory: Memory,
     generator: torch.Generator,
-    draws: int,
-    lateral_speed_mps: float = 0.0,
+    terms: FlowTerms,
 ) -> LossParts:
-    """Return the velocity's mean squared error over what the backbone remembers, `draws` times a sample."""
+    """Return the velocity's weighted mean squared error over what the backbone remembers.
+
+    The means "accel_loss" and "curvature_loss" are without weights.
+    """
     device = network.device
-    rows = torch.arange(len(batch), device=device).repeat_interleave(draws)
+    rows = torch.arange(len(batch), device=device).repeat_interleave(terms.draws)
     velocity = _velocity(network, batch, memory=memory, rows=rows)
-    pair = FlowMatching().training_pair(batch.actions.repeat_interleave(draws, dim=0), generator=generator)
+    pair = FlowMatching().training_pair(
+        batch.actions.repeat_interleave(terms.draws, dim=0), generator=generator
+    )
     error = velocity(pair.x_t.to(device), pair.t.to(device)) - pair.velocity.to(device)
     squared = error.square()
-    total = squared.mean()
-    if lateral_speed_mps:
-        weights = curvature_weights(batch, lateral_speed_mps=lateral_speed_mps).to(device)
-        weights = weights.repeat_interleave(draws)[:, None]
-        total = (squared[..., 0] + weights * squared[..., 1]).mean() / 2
+    near = near_weights(near_weight=terms.near_weight).to(device)
+    lateral = curvature_weights(batch, lateral_speed_mps=terms.lateral_speed_mps).to(device)
+    lateral = lateral.repeat_interleave(terms.draws)[:, None]
+    total = (near * (squared[..., 0] + lateral * squared[..., 1])).mean() / 2
     with torch.no_grad():
         accel, curvature = squared.mean(dim=(0, 1)).tolist()
     means = {"loss": float(total.detach()), "accel_loss": accel, "curvature_loss": curvature}
     return LossParts(total, means, dict.fromkeys(means, len(rows)))
-
-
-_MOST_WEIGHT = 16.0
-_SPEED_FRAMES = 3
-
-
-def curvature_weights(batch: Batch, *, lateral_speed_mps: float) -> Tensor:
-    """Return float32 [B], how much an error of curvature counts at a sample's speed: (v / this)^4, 1 to 16.
-
-    A curvature k is a lateral acceleration of v^2 k. To bring a vehicle that does 17 m/s one metre back to
-    its lane in 3 s takes 0.002 / m, a tenth of the unit in which curvatures are learned (their spread, which
-    tight turns make): a mean error hardly sees it, and who drives so drifts out of the lane. The speed is the
-    history's, so what is weighed are conditions and the flow that is learned stays the same.
-    """
-    way = batch.history_xyz[:, -1, :2] - batch.history_xyz[:, -1 - _SPEED_FRAMES, :2]
-    speed_mps = way.norm(dim=-1) / (_SPEED_FRAMES * 0.1)
-    return (speed_mps / lateral_speed_mps).pow(4).clamp(1.0, _MOST_WEIGHT)
 
 
 def expert_context(batch: Batch, *, rows: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:

@@ -229,16 +229,14 @@ class Trainer:
                     weights=settings.span_weights,
                     flow_weight=settings.flow_weight,
                     generator=self._generator(self._step, part),
-                    draws=settings.flow_draws,
-                    lateral_speed_mps=settings.lateral_speed_mps,
+                    terms=settings.flow_terms,
                 )
             return flow_loss(
                 network,
                 batch,
                 images=self._images,
                 generator=self._generator(self._step, part),
-                draws=settings.flow_draws,
-                lateral_speed_mps=settings.lateral_speed_mps,
+                terms=settings.flow_terms,
             )
 
     def _held_out_figures(self, batch: Batch, part: int) -> tuple[LossParts, ...]:
@@ -255,8 +253,7 @@ class Trainer:
                     weights=settings.span_weights,
                     flow_weight=settings.flow_weight,
                     generator=self._generator(_EVALUATION, part),
-                    draws=settings.flow_draws,
-                    lateral_speed_mps=settings.lateral_speed_mps,
+                    terms=settings.flow_terms,
                     action_space=self.model.action_space,
                 )
             return evaluate_flow(
@@ -264,8 +261,7 @@ class Trainer:
                 batch,
                 images=self._images,
                 generator=self._generator(_EVALUATION, part),
-                draws=settings.flow_draws,
-                lateral_speed_mps=settings.lateral_speed_mps,
+                terms=settings.flow_terms,
                 action_space=self.model.action_space,
             )
 
