@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from model_helpers import load_alpamayo, make_observation
+from torch.nn import functional
 
-from alpamayo_ros.model import Alpamayo, PlanOptions
+from alpamayo_ros.model import Alpamayo, PlanOptions, lean_layers
 from alpamayo_ros.model.lean import LeanNetwork, fastest
-from alpamayo_ros.model.lean_attention import attend
+from alpamayo_ros.model.lean_attention import LinearFunction, attend
 from alpamayo_ros.model.lean_layers import linear_function
 from alpamayo_ros.model.speed import SpeedOptions
 from alpamayo_ros.types import Plan
@@ -107,26 +108,43 @@ def test_unknown_layers_run_by_the_library(
     assert "without bias" in caplog.text
 
 
+@pytest.fixture(params=[False, True], ids=["blas", "onednn"])
+def product(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> LinearFunction:
+    """Both products, whichever is the faster one here."""
+    if request.param and not lean_layers._has_onednn():
+        pytest.skip("torch without oneDNN")
+    monkeypatch.setattr(lean_layers, "_onednn_is_faster", lambda: request.param)
+    return linear_function(torch.device("cpu"), torch.float32)
+
+
+def test_the_faster_product_is_chosen_once() -> None:
+    first = linear_function(torch.device("cpu"), torch.float32)
+    again = linear_function(torch.device("cpu"), torch.float32)
+    assert (first is functional.linear) == (again is functional.linear)
+    assert linear_function(torch.device("cpu"), torch.bfloat16) is functional.linear
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("rows", [1, 2, 7, 64])
-def test_products_are_exact_up_to_rounding(rows: int) -> None:
-    linear = linear_function(torch.device("cpu"), torch.float32)
+def test_products_are_exact_up_to_rounding(rows: int, product: LinearFunction) -> None:
     generator = torch.Generator().manual_seed(rows)
     x, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((rows, 48), (96, 48), (96,)))
     exact = (x.double() @ weight.double().T + bias).float()
-    torch.testing.assert_close(linear(x, weight, bias), exact, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(product(x, weight, bias), exact, atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("batch", "queries", "entries"), [(1, 64, 100), (3, 33, 40), (1, 333, 333)])
-def test_attention_by_products_is_attention(batch: int, queries: int, entries: int, causal: bool) -> None:
+def test_attention_by_products_is_attention(
+    batch: int, queries: int, entries: int, causal: bool, product: LinearFunction
+) -> None:
     if causal:
         entries = queries
     generator = torch.Generator().manual_seed(queries)
     query = torch.randn(batch, queries, 6, 16, generator=generator).transpose(1, 2)
     keys, values = (torch.randn(batch, 2, entries + 9, 16, generator=generator)[:, :, :entries] for _ in "kv")
-    ours = attend(query, keys, values, causal=causal, product=linear_function(query.device, query.dtype))
+    ours = attend(query, keys, values, causal=causal, product=product)
     expected = torch.nn.functional.scaled_dot_product_attention(
         query.double(), keys.double(), values.double(), is_causal=causal, enable_gqa=True
     )

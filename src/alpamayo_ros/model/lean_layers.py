@@ -13,6 +13,9 @@ time in Python and in launching tiny operations than in computing.
 
 from __future__ import annotations
 
+import functools
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -262,20 +265,45 @@ def rotation_of(cos: Tensor, sin: Tensor) -> Rotation:
 def linear_function(device: torch.device, dtype: torch.dtype) -> LinearFunction:
     """Return the fastest exact product of rows with a weight.
 
-    In float32 on a CPU that is oneDNN's where torch has it: BLAS libraries that don't know a processor run
-    at half its width. A single row is a matrix-vector product, which BLAS does best.
+    In float32 on a CPU that is oneDNN's where BLAS doesn't know the processor and runs at half its width: it
+    is measured once a process. A single row is a matrix-vector product, which BLAS does best.
     """
-    if device.type != "cpu" or dtype != torch.float32 or not _has_onednn():
+    if device.type != "cpu" or dtype != torch.float32 or not _onednn_is_faster():
         return functional.linear
-    product = torch.ops.mkldnn._linear_pointwise
 
     def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if x.shape[0] == 1:
             return functional.linear(x, weight, bias)
-        result: Tensor = product(x, weight, bias, "none", [], "")
-        return result
+        return _by_onednn(x, weight, bias)
 
     return linear
+
+
+def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return result
+
+
+_CLEARLY = 0.8
+"""oneDNN's time over BLAS's below which it is taken. That is about 0.5 where BLAS runs at half width (MKL on
+AMD's processors) and 1.1 where it doesn't (on Intel's): far from both, so that all processes round alike."""
+_TRIALS = 7
+
+
+@functools.lru_cache(maxsize=1)
+@torch.inference_mode()
+def _onednn_is_faster() -> bool:
+    if not _has_onednn():
+        return False
+    x, weight = torch.ones(256, 512), torch.ones(512, 512)
+    products = (functional.linear, _by_onednn)
+    least_s = [math.inf, math.inf]
+    for _ in range(_TRIALS + 1):  # the first is a warm-up, and the least of all forgets it
+        for which, product in enumerate(products):
+            start_s = time.perf_counter()
+            product(x, weight, None)
+            least_s[which] = min(least_s[which], time.perf_counter() - start_s)
+    return least_s[1] < _CLEARLY * least_s[0]
 
 
 def _has_onednn() -> bool:
@@ -283,7 +311,7 @@ def _has_onednn() -> bool:
         return False
     x = torch.arange(6, dtype=torch.float32).view(2, 3)
     try:
-        made = torch.ops.mkldnn._linear_pointwise(x, x, None, "none", [], "")
+        made = _by_onednn(x, x, None)
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
     return bool(torch.equal(made, x @ x.T))
