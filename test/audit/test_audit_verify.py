@@ -33,12 +33,20 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("audit")
     assert main(["bag", "synthetic", str(folder / "bag"), "--seconds", "4", "--size", "480x270"]) == 0
     write_random_checkpoint(folder / "checkpoint", size="tiny", seed=0)
-    arguments = ["replay", str(folder / "bag"), "--checkpoint", str(folder / "checkpoint")]
-    arguments += ["--out", str(folder / "out"), "--max-reasoning-tokens", "6", "--num-samples", "2"]
-    arguments += ["--param", f"audit_log:={folder / 'log'}", "--device", "cpu"]
-    assert main(arguments) == 0
-    (log,) = (folder / "log").glob("*.mcap")
+    log = replay(folder, "exact")
     return {"folder": folder, "bag": folder / "bag", "checkpoint": folder / "checkpoint", "log": log}
+
+
+def replay(folder: Path, name: str, *parameters: str) -> Path:
+    """Replay `folder`'s bag through its checkpoint; return the log."""
+    out = folder / name
+    arguments = ["replay", str(folder / "bag"), "--checkpoint", str(folder / "checkpoint")]
+    arguments += ["--out", str(out / "out"), "--max-reasoning-tokens", "6", "--num-samples", "2"]
+    for parameter in (f"audit_log:={out / 'log'}", *parameters):
+        arguments += ["--param", parameter]
+    assert main([*arguments, "--device", "cpu"]) == 0
+    (log,) = (out / "log").glob("*.mcap")
+    return log
 
 
 def verify(log: Path, *arguments: str | Path) -> int:
@@ -53,6 +61,15 @@ def test_every_decision_comes_out_the_same_from_the_bag(driven, capsys) -> None:
     assert said.count("plan same") >= 2
     found = check_log(read_log(driven["log"]))
     assert found.judged >= 5 and found.lost == 0 and found.decisions.get("stop", 0) >= 1
+
+
+def test_plans_of_weights_in_eight_bits_are_recomputed_by_such(driven, capsys) -> None:
+    """The log says how the weights were held: those of the checkpoint themselves would plan otherwise."""
+    log = replay(driven["folder"], "rounded", "fp8:=emulated")
+    assert session_of(read_log(log)).model.fp8 == "emulated"
+    assert verify(log, "--bag", driven["bag"], "--every", "5") == 0
+    said = capsys.readouterr().out
+    assert said.count("plan same") >= 2 and "DIFFERENT" not in said
 
 
 def test_the_decisions_are_shown(driven, capsys) -> None:

@@ -29,6 +29,7 @@ class ModelIdentity:
         checkpoint, backbone: folders; "" where there are none.
         device, dtype: e.g. "cuda:0", "bfloat16".
         cpu_threads: that torch computed with; 0 where it is not known.
+        fp8: the weights' way, as SpeedOptions has it; the only one of its switches that changes plans.
         versions: of what computes, by name.
         processor: instruction set of the processor, or name of the GPU: sums round differently on another.
     """
@@ -41,6 +42,7 @@ class ModelIdentity:
     device: str = ""
     dtype: str = ""
     cpu_threads: int = 0
+    fp8: str = "off"
     versions: Mapping[str, str] | None = None
     processor: str = ""
 
@@ -55,6 +57,8 @@ def identity_of(model: Alpamayo) -> ModelIdentity:
     import torch
     import transformers
 
+    from alpamayo_ros.model.lean_layers import products_name
+
     if model.device.type == "cuda":
         processor = torch.cuda.get_device_name(model.device)
     else:
@@ -68,7 +72,9 @@ def identity_of(model: Alpamayo) -> ModelIdentity:
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
         cpu_threads=torch.get_num_threads(),
+        fp8=model.speed.fp8,
         versions={
+            "products": products_name(model.device, model.dtype),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "python": platform.python_version(),

@@ -285,6 +285,7 @@ def load_model(
     backbone = logged.backbone if Path(logged.backbone).is_dir() else None
     _require_files("checkpoint", folder, expected)
     from alpamayo_ros.model import Alpamayo
+    from alpamayo_ros.model.speed import SpeedOptions
     from alpamayo_ros.model.threads import use_cpu_threads
 
     try:
@@ -293,6 +294,7 @@ def load_model(
             backbone=backbone,
             device=logged.device,
             dtype=logged.dtype,
+            speed=SpeedOptions(fp8=logged.fp8),
         )
     except (InvalidInput, RuntimeError) as error:
         raise AuditError(f"model: expected one on {logged.device} in {logged.dtype}, got: {error}") from error

@@ -125,6 +125,7 @@ class Alpamayo:
         )
         self._lock = threading.Lock()
         self.config = config
+        self.speed = speed
         self.device = network.device
         self.dtype = network.dtype
         self.random_seed = opened.random_seed  # None for trained weights

@@ -279,6 +279,11 @@ def linear_function(device: torch.device, dtype: torch.dtype) -> LinearFunction:
     return linear
 
 
+def products_name(device: torch.device, dtype: torch.dtype) -> str:
+    """Return whose products `linear_function` takes: they round differently."""
+    return "torch" if linear_function(device, dtype) is functional.linear else "onednn"
+
+
 def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return result

@@ -25,6 +25,7 @@ from alpamayo_ros.types import (
 
 if TYPE_CHECKING:
     from alpamayo_ros.model.alpamayo import Alpamayo
+    from alpamayo_ros.model.speed import SpeedOptions
 
 _log = logging.getLogger(__name__)
 _WARM_UP_TEXT = "Continue straight"
@@ -132,8 +133,9 @@ def load_planners(
     device: str = "auto",
     dtype: str = "auto",
     cpu_threads: int = 0,
+    speed: SpeedOptions | None = None,
 ) -> AlpamayoPlanners:
-    """Load a checkpoint, a folder or a hub id, for many sessions.
+    """Load a checkpoint, a folder or a hub id, for many sessions; arguments are those of `from_pretrained`.
 
     Raises:
         InvalidInput: where none is named, it cannot be used, or it cannot do what the options ask for.
@@ -143,7 +145,7 @@ def load_planners(
     from alpamayo_ros.model.alpamayo import Alpamayo
     from alpamayo_ros.model.threads import use_cpu_threads
 
-    model = Alpamayo.from_pretrained(checkpoint, backbone=backbone, device=device, dtype=dtype)
+    model = Alpamayo.from_pretrained(checkpoint, backbone=backbone, device=device, dtype=dtype, speed=speed)
     if model.device.type == "cpu":
         use_cpu_threads(cpu_threads)
     if options.guidance_weight is not None and not model.config.takes_instruction:

@@ -33,6 +33,7 @@ def load(options: DriverOptions, rig: Rig, *, say: Callable[[str], None]) -> Dri
         device=options.device,
         dtype=options.dtype,
         cpu_threads=options.cpu_threads,
+        speed=options.speed,
     )
     say(f"warming up on {planners.device}")
     planners.warm_up(rig.camera_ids)

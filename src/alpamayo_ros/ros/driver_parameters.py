@@ -7,10 +7,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from alpamayo_ros.model.speed import SpeedOptions
 from alpamayo_ros.ros.parameters import Changes, ParameterSpec
 from alpamayo_ros.ros.planner_parameters import TABLE as PLANNER_TABLE
 from alpamayo_ros.ros.planner_parameters import plan_options
 from alpamayo_ros.ros.safety_parameters import SAFETY_PARAMETERS, safety_settings
+from alpamayo_ros.ros.speed_parameters import SPEED_PARAMETERS, speed_options
 from alpamayo_ros.sim.driver.settings import DEBUG_INFOS, DEFAULT_PORT, NAVIGATIONS, DriverSettings
 from alpamayo_ros.sim.protocol.server import ServerTls
 from alpamayo_ros.types import CAMERA_NAMES, InvalidInput, PlanOptions
@@ -34,7 +36,10 @@ MODE = _start(
     "that AlpaSim calls.",
     choices=("renderer", "alpasim"),
 )
-_MODEL = ("checkpoint", "backbone", "device", "dtype", "cpu_threads")
+_MODEL = (
+    *("checkpoint", "backbone", "device", "dtype", "cpu_threads"),
+    *(spec.name for spec in SPEED_PARAMETERS),
+)
 _SAMPLING = (
     *("num_samples", "temperature", "top_p", "top_k", "max_reasoning_tokens", "flow_steps"),
     *("guidance_weight", "noise_temperature"),
@@ -147,6 +152,7 @@ class DriverOptions:
     device: str
     dtype: str
     cpu_threads: int
+    speed: SpeedOptions
     sampling: PlanOptions
     driver: DriverSettings
     rig: str
@@ -195,6 +201,7 @@ class DriverOptions:
         made: dict[str, Any] = {
             "driver": driver_settings(values),
             "sampling": plan_options({**values, "seed": -1}),
+            "speed": speed_options(values),
         }
         names = [field.name for field in fields(cls) if field.name not in made]
         return cls(**made, **{name: values[name] for name in names})

@@ -255,6 +255,7 @@ def load_alpamayo(settings: PlannerSettings, options: PlanOptions) -> PlannerBac
         backbone=settings.backbone or None,
         device=settings.device,
         dtype=settings.dtype,
+        speed=settings.speed,
     )
     if model.device.type == "cpu":
         use_cpu_threads(settings.cpu_threads)

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from alpamayo_ros.model.speed import SpeedOptions
 from alpamayo_ros.ros.parameters import Changes, ParameterSpec, by_name
 from alpamayo_ros.ros.safety_parameters import SAFETY_PARAMETERS
+from alpamayo_ros.ros.speed_parameters import SPEED_PARAMETERS, speed_options
 from alpamayo_ros.sensing.timing import TimingConfig
 from alpamayo_ros.types import InvalidInput, PlanOptions
 
@@ -40,6 +42,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         minimum=0,
         maximum=1024,
     ),
+    *SPEED_PARAMETERS,
     ParameterSpec(
         "autostart",
         False,
@@ -264,6 +267,7 @@ class PlannerSettings:
     device: str
     dtype: str
     cpu_threads: int
+    speed: SpeedOptions
     rig_frame: str
     max_plan_age: float
     plan_period_ms: float
@@ -283,7 +287,8 @@ class PlannerSettings:
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> PlannerSettings:
         """Return the settings among a node's parameter values."""
-        return cls(**{f.name: values[f.name] for f in fields(cls)})
+        named = {f.name: values[f.name] for f in fields(cls) if f.name != "speed"}
+        return cls(speed=speed_options(values), **named)
 
     @property
     def max_plan_age_ns(self) -> int:
