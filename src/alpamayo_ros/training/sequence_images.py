@@ -15,6 +15,7 @@ from torch import Tensor
 
 from alpamayo_ros.model.images import ImagePreparer
 from alpamayo_ros.model.network import AlpamayoNetwork, VisualFeatures
+from alpamayo_ros.training.perception.attention import attending_in_batches
 from alpamayo_ros.types import InvalidInput, UInt8Array
 
 _Key = tuple[bytes, tuple[int, ...]]
@@ -67,8 +68,7 @@ class ImageEncoder:
             prepared = self._images.prepare_frames(frames)
             for begin in range(0, len(prepared), _TOGETHER):
                 part = prepared[begin : begin + _TOGETHER]
-                with torch.no_grad():
-                    features = self._features([part])
+                features = self._together(part)
                 parts = (features.embeds, *features.deepstack)
                 if self._held_bytes + sum(each.nbytes for each in parts) > self._capacity_bytes:
                     return count  # what is kept beyond would only push out what is here
@@ -108,6 +108,13 @@ class ImageEncoder:
         device = self._network.device
         pixel_values, grid_thw = self._images.patchify(frames, device=device)
         return self._network.encode_images(pixel_values, grid_thw.to(device))
+
+    @torch.no_grad()
+    def _together(self, prepared: UInt8Array) -> VisualFeatures:
+        """Return the features of pictures of one size, whose attention is one batch."""
+        patches = prepared.shape[-2] * prepared.shape[-1] // self._images.patch_size**2
+        with attending_in_batches(self._network.vlm.model.visual, patches=patches):
+            return self._features([prepared])
 
     def _keep(self, key: _Key, features: tuple[Tensor, ...]) -> None:
         kept = tuple(part.detach().to("cpu", copy=True) for part in features)

@@ -6,6 +6,8 @@ hundred little calls a layer cost half of a step. Images of one size are a batch
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,6 +21,18 @@ def attend_in_batches(tower: nn.Module, *, patches: int) -> None:
     blocks: Any = tower.blocks
     for block in blocks:
         block.attn.forward = partial(_attend, block.attn, patches)
+
+
+@contextmanager
+def attending_in_batches(tower: nn.Module, *, patches: int) -> Iterator[None]:
+    """Do so within the context; afterwards the tower takes any images again."""
+    attend_in_batches(tower, patches=patches)
+    try:
+        yield
+    finally:
+        blocks: Any = tower.blocks
+        for block in blocks:
+            del block.attn.forward
 
 
 def _attend(
