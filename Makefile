@@ -124,7 +124,8 @@ reliability-soak: $(READY)  ## The same for half an hour, one fault after the ot
 	$(PY) -m pytest -s -m "long or not long" test/faults/test_soak.py $(PYTEST_ARGS)
 
 bench: $(READY)  ## Run the benchmarks
-	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done
+	@for script in $$(grep -l __main__ benchmarks/*.py); do \
+		echo "== $$script"; $(PY) -m "benchmarks.$$(basename "$$script" .py)"; done
 	@echo "== benchmarks/model"; $(PY) -m benchmarks.model --size 4M --samples 1 6 --ticks 20
 
 lint: $(READY)  ## Check style and types
