@@ -88,14 +88,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="MPS",
         help="from this speed on errors of curvature count more, as lateral accelerations do (default 0: all "
-        "alike; 8 for a small model, to keep its lane)",
+        "alike; 10 for a small model, to keep its lane)",
     )
     parser.add_argument(
         "--near-weight",
         type=float,
         default=1.0,
         metavar="N",
-        help="an error of a plan's first action counts N times its last's (default 1; 4 for a small one)",
+        help="an error of a plan's first action counts N times its last's (default 1; 3 for a small one)",
     )
     parser.add_argument("--flow-draws", type=int, default=4, help="noises a sample in stage 2 (default 4)")
     parser.add_argument(
