@@ -301,7 +301,7 @@ def _onednn_is_faster() -> bool:
     if not _has_onednn():
         return False
     x, weight = torch.ones(256, 512), torch.ones(512, 512)
-    products = (functional.linear, _by_onednn)
+    products: tuple[LinearFunction, ...] = (functional.linear, _by_onednn)
     least_s = [math.inf, math.inf]
     for _ in range(_TRIALS + 1):  # the first is a warm-up, and the least of all forgets it
         for which, product in enumerate(products):
