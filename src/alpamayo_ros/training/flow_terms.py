@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from alpamayo_ros.training.sequence import Batch
-from alpamayo_ros.types import NUM_WAYPOINTS, InvalidInput
+from alpamayo_ros.types import HISTORY_INTERVAL_S, NUM_WAYPOINTS, WAYPOINT_INTERVAL_S, InvalidInput
 
 _NEAR_S = 1.5
-_STEP_S = 0.1
 _MOST_WEIGHT = 16.0
-_SPEED_FRAMES = 3
+_SPEED_POSES = 3
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ def curvature_weights(batch: Batch, *, lateral_speed_mps: float) -> Tensor:
     """
     if not lateral_speed_mps:
         return torch.ones(len(batch))
-    way = batch.history_xyz[:, -1, :2] - batch.history_xyz[:, -1 - _SPEED_FRAMES, :2]
-    speed_mps = way.norm(dim=-1) / (_SPEED_FRAMES * 0.1)
+    way = batch.history_xyz[:, -1, :2] - batch.history_xyz[:, -1 - _SPEED_POSES, :2]
+    speed_mps = way.norm(dim=-1) / (_SPEED_POSES * HISTORY_INTERVAL_S)
     return (speed_mps / lateral_speed_mps).pow(4).clamp(1.0, _MOST_WEIGHT)
 
 
@@ -67,6 +66,6 @@ def near_weights(*, near_weight: float) -> Tensor:
     in it moves all that comes behind. The first action counts about `near_weight` times as much as the last,
     by an exponential of 1.5 s; 1 counts all alike.
     """
-    ahead_s = torch.arange(NUM_WAYPOINTS) * _STEP_S
+    ahead_s = torch.arange(NUM_WAYPOINTS) * WAYPOINT_INTERVAL_S
     weights = 1.0 + (near_weight - 1.0) * torch.exp(-ahead_s / _NEAR_S)
     return weights / weights.mean()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from alpamayo_ros.model.images import ImagePreparer
 from alpamayo_ros.model.network import AlpamayoNetwork, VisualFeatures
-from alpamayo_ros.training.perception.attention import attending_in_batches
+from alpamayo_ros.training.tower_attention import attending_in_batches
 from alpamayo_ros.types import InvalidInput, UInt8Array
 
 _Key = tuple[bytes, tuple[int, ...]]

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from alpamayo_ros.training.perception.attention import attend_in_batches
 from alpamayo_ros.training.perception.network import SightBatch, reading_loss
 from alpamayo_ros.training.perception.run import PerceptionRun, PerceptionSettings
 from alpamayo_ros.training.perception.samples import Sight
 from alpamayo_ros.training.perception.surroundings import GRID_SHAPE, HOW_FAR, YES_OR_NO, Surroundings
 from alpamayo_ros.training.small_checkpoint import SmallSize, write_small_checkpoint
+from alpamayo_ros.training.tower_attention import attend_in_batches
 from alpamayo_ros.training.trainer_model import TrainableModel
 from alpamayo_ros.types import InvalidInput
 

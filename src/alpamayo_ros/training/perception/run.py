@@ -17,11 +17,11 @@ from alpamayo_ros.model.network import VisualFeatures
 from alpamayo_ros.training.losses import LossParts
 from alpamayo_ros.training.metrics import Averages, MetricsLog
 from alpamayo_ros.training.optim import MovingAverage, adamw, learning_rate
-from alpamayo_ros.training.perception.attention import attend_in_batches
 from alpamayo_ros.training.perception.network import ReadingHead, SightBatch, jittered, reading_loss
 from alpamayo_ros.training.perception.samples import Sights
 from alpamayo_ros.training.perception.surroundings import HOW_FAR
 from alpamayo_ros.training.settings import TrainSettings
+from alpamayo_ros.training.tower_attention import attend_in_batches
 from alpamayo_ros.training.trainer_data import SampleOrder
 from alpamayo_ros.training.trainer_model import TrainableModel
 from alpamayo_ros.training.trainer_state import STATE_FILE, write_atomically
