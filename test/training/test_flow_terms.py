@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,14 +16,6 @@ from alpamayo_ros.training.settings import TrainSettings
 from alpamayo_ros.training.stage2 import flow_loss
 from alpamayo_ros.training.trainer_model import TrainableModel
 from alpamayo_ros.types import InvalidInput
-
-
-@pytest.fixture
-def model(golden_dir: Path) -> TrainableModel:
-    folder = golden_dir / "alpamayo1_5"
-    return TrainableModel.load(
-        folder / "checkpoint", folder / "backbone", device=torch.device("cpu"), dtype=torch.float32
-    )
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -26,15 +25,7 @@ from alpamayo_ros.training.trainer_model import TrainableModel
 SAMPLES = [make_sample(0, instruction="Turn left"), make_sample(1, reasoned=False, cameras=(1,))]
 
 
-@pytest.fixture(scope="module")
-def model(golden_dir: Path) -> TrainableModel:
-    folder = golden_dir / "alpamayo1_5"
-    return TrainableModel.load(
-        folder / "checkpoint", folder / "backbone", device=torch.device("cpu"), dtype=torch.float32
-    )
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def batch(model: TrainableModel) -> Batch:
     sequences = [model.builder.build(sample) for sample in SAMPLES]
     return collate(sequences, image_pad_id=model.image_pad_id)
