@@ -10,6 +10,7 @@ ACTIONS: dict[str, str] = {
     "data": "make training samples from simulated drives or a bag",
     "label": "have a vision-language model write reasoning for samples",
     "review": "let a person accept, edit or reject reasoning",
+    "stage": "make pictures of simulated scenes with what is about, for perceive",
     "perceive": "teach a new, small checkpoint to see, before sft",
     "sft": "fine-tune a checkpoint on samples",
     "road": "fine-tune on the policy's own rollouts",

@@ -1,7 +1,8 @@
 """Teach a new, small checkpoint's vision tower to see, before `sft`: from simulated episodes alone.
 
 It learns to read from the pictures of one instant what the simulator knows is about: road and lanes, road
-users, lights and lines, how far off the lane's centre the vehicle is. OUT/checkpoint is where `sft` starts.
+users, lights and lines, how far off the lane's centre the vehicle is. Staged instants (`alpamayo train
+stage`) teach more than drives do. OUT/checkpoint is where `sft` starts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,18 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `alpamayo train perceive` takes."""
-    parser.add_argument("--data", type=Path, required=True, help="a data set (alpamayo train data)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="staged instants (alpamayo train stage), or a data set (alpamayo train data)",
+    )
+    parser.add_argument(
+        "--words",
+        type=Path,
+        metavar="DIR",
+        help="data set that small:SIZE takes its words and scale of actions from (default: --data)",
+    )
     parser.add_argument(
         "--checkpoint",
         default="small:7M",
@@ -44,17 +56,17 @@ def run(args: argparse.Namespace) -> int:
     from alpamayo_ros.model.loading import require_device
     from alpamayo_ros.training.episode_file import DataSetError
     from alpamayo_ros.training.perception.run import CHECKPOINT_FOLDER, PerceptionRun, PerceptionSettings
-    from alpamayo_ros.training.perception.samples import Sights
+    from alpamayo_ros.training.perception.staged_files import open_sights
     from alpamayo_ros.training.small_checkpoint import small_start
     from alpamayo_ros.training.trainer_model import TrainableModel
 
-    train = Sights(args.data, split="train")
+    train = open_sights(args.data, split="train")
+    held_out = None
     try:
-        held_out: Sights | None = Sights(args.data, split="validation")
+        held_out = open_sights(args.data, split="validation")
     except DataSetError as error:
         print(f"no held-out pictures, so the last weights are the best ({error})", file=sys.stderr)
-        held_out = None
-    start = small_start(args.checkpoint, args.data, folder=args.out / "start", seed=args.seed)
+    start = small_start(args.checkpoint, args.words or args.data, folder=args.out / "start", seed=args.seed)
     device = require_device(args.device)
     model = TrainableModel.load(start, device=device, dtype=torch.float32, progress=True)
     settings = PerceptionSettings(

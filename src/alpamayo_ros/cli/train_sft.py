@@ -97,6 +97,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="an error of a plan's first action counts N times its last's (default 1; 3 for a small one)",
     )
+    parser.add_argument(
+        "--displacement-weight",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="how much it counts, beside the errors of actions, how far off these lead (default 0; 1 for a "
+        "small model)",
+    )
+    parser.add_argument(
+        "--read-plan",
+        action="store_true",
+        help="stage joint: the backbone learns from plans read at once, too, by a head that isn't kept",
+    )
     parser.add_argument("--flow-draws", type=int, default=4, help="noises a sample in stage 2 (default 4)")
     parser.add_argument(
         "--vision-cache",
@@ -248,6 +261,8 @@ def _settings(args: argparse.Namespace, stage: int, *, autocast: bool) -> TrainS
         flow_weight=args.flow_weight,
         lateral_speed_mps=args.lateral_speed,
         near_weight=args.near_weight,
+        displacement_weight=args.displacement_weight,
+        read_plan=args.read_plan and stage == 3,
         flow_draws=args.flow_draws,
         eval_every=args.eval_every,
         eval_samples=args.eval_samples,

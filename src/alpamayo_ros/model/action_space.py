@@ -66,6 +66,11 @@ class UnicycleActionSpace:
         self._mean = (constant(config.accel_mean), constant(config.curvature_mean))
         self._std = (constant(config.accel_std), constant(config.curvature_std))
 
+    @property
+    def std(self) -> tuple[float, float]:
+        """Units of normalised actions: acceleration in m/s², curvature in 1/m."""
+        return self._std
+
     def normalise(self, accel_mps2: Tensor, curvature_per_m: Tensor) -> Tensor:
         """Return normalised actions [..., N, 2] of acceleration and curvature [..., N]."""
         accel = (accel_mps2 - self._mean[0]) / self._std[0]

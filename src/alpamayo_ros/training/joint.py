@@ -13,6 +13,7 @@ from alpamayo_ros.model.action_space import UnicycleActionSpace
 from alpamayo_ros.model.network import AlpamayoNetwork
 from alpamayo_ros.training.flow_terms import FlowTerms
 from alpamayo_ros.training.losses import LossParts, SpanWeights, span_cross_entropy
+from alpamayo_ros.training.plan_reader import PlanReader, reading_loss
 from alpamayo_ros.training.sequence import Batch
 from alpamayo_ros.training.sequence_images import ImageEncoder
 from alpamayo_ros.training.stage2 import Memory, MemoryRecorder, drawn_distances, memory_loss
@@ -27,6 +28,7 @@ def joint_loss(
     flow_weight: float,
     generator: torch.Generator,
     terms: FlowTerms,
+    reader: PlanReader | None = None,
 ) -> LossParts:
     """Return the cross-entropy of `stage1.reasoning_loss` plus `flow_weight` times `stage2.flow_loss`.
 
@@ -42,9 +44,12 @@ def joint_loss(
         flow_weight: how much the flow's loss counts.
         generator: on the CPU, for times and noise.
         terms: the flow's draws and weights.
+        reader: reads the plan at once, its loss counts as much as the flow's; None for none.
     """
     words, memory = _read(network, batch, images=images, weights=weights)
     flow = memory_loss(network, batch, memory=memory, generator=generator, terms=terms)
+    if reader is not None:
+        flow = _beside(flow, reading_loss(reader, batch, memory=memory, terms=terms))
     return _sum(words, flow, flow_weight=flow_weight, samples=len(batch))
 
 
@@ -59,10 +64,13 @@ def evaluate_joint(
     generator: torch.Generator,
     terms: FlowTerms,
     action_space: UnicycleActionSpace,
+    reader: PlanReader | None = None,
 ) -> tuple[LossParts, LossParts]:
     """Return the loss, and how far one drawn trajectory is from the sample's; see `stage2.evaluate_flow`."""
     words, memory = _read(network, batch, images=images, weights=weights)
     flow = memory_loss(network, batch, memory=memory, generator=generator, terms=terms)
+    if reader is not None:
+        flow = _beside(flow, reading_loss(reader, batch, memory=memory, terms=terms))
     distances = drawn_distances(network, batch, memory=memory, generator=generator, action_space=action_space)
     return _sum(words, flow, flow_weight=flow_weight, samples=len(batch)), distances
 
@@ -87,6 +95,10 @@ def _read(
     # The trajectory's own tokens stand behind the last offset: the expert never sees them at inference.
     length = int(batch.offsets.max())
     return words, [(keys[:, :, :length], values[:, :, :length]) for keys, values in recorder.entries]
+
+
+def _beside(flow: LossParts, read: LossParts) -> LossParts:
+    return LossParts(flow.total + read.total, {**flow.means, **read.means}, {**flow.counts, **read.counts})
 
 
 def _sum(words: LossParts, flow: LossParts, *, flow_weight: float, samples: int) -> LossParts:

@@ -52,7 +52,9 @@ class TrainSettings:
         lora: adapters, None trains whole matrices.
         span_weights: of the words' loss, stages 1 and 3.
         flow_weight: of the flow's loss in stage 3, where the words' counts once.
-        lateral_speed_mps, near_weight, flow_draws: of the flow's loss, stages 2 and 3: flow_terms.FlowTerms.
+        lateral_speed_mps, near_weight, displacement_weight, flow_draws: of the flow's loss, stages 2 and 3:
+            flow_terms.FlowTerms.
+        read_plan: whether the backbone also learns in stage 3 from plans read at once (plan_reader.py).
         eval_every, eval_samples: held-out samples are evaluated so often, so many of them.
         patience: stop after so many evaluations without a smaller held-out loss; 0 never does.
         checkpoint_every, log_every: steps.
@@ -82,6 +84,8 @@ class TrainSettings:
     flow_weight: float = 1.0
     lateral_speed_mps: float = 0.0
     near_weight: float = 1.0
+    displacement_weight: float = 0.0
+    read_plan: bool = False
     flow_draws: int = 4
     eval_every: int = 200
     eval_samples: int = 64
@@ -100,7 +104,7 @@ class TrainSettings:
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name}: expected at least 1, got {getattr(self, name)}")
         zero_or_more = ("warmup_steps", "weight_decay", "seed", "patience", "workers", "vision_cache_bytes")
-        for name in (*zero_or_more, "lateral_speed_mps"):
+        for name in (*zero_or_more, "lateral_speed_mps", "displacement_weight"):
             if getattr(self, name) < 0:
                 raise InvalidInput(f"{name}: expected zero or more, got {getattr(self, name)}")
         for name in ("peak_rate", "clip_norm", "flow_weight", "near_weight"):
@@ -111,6 +115,8 @@ class TrainSettings:
                 raise InvalidInput(f"{name}: expected a number in [0, 1), got {getattr(self, name)}")
         if not 0 <= self.rate_floor <= 1:
             raise InvalidInput(f"rate_floor: expected a number in [0, 1], got {self.rate_floor}")
+        if self.read_plan and self.stage != JOINT:
+            raise InvalidInput(f"read_plan: expected stage {JOINT}, got stage {self.stage}")
         if self.recompute and self.stage == JOINT:
             # A layer that runs twice would bring its keys and values twice.
             raise InvalidInput(f"recompute: expected False in stage {JOINT}, got True")
@@ -125,10 +131,15 @@ class TrainSettings:
         """Whether the vision tower has gradients."""
         return self.stage in (1, JOINT) and self.train_vision and self.lora is None
 
-    @property
-    def flow_terms(self) -> FlowTerms:
-        """What the flow's loss is the mean of."""
-        return FlowTerms(self.flow_draws, self.lateral_speed_mps, self.near_weight)
+    def flow_terms(self, *, action_std: tuple[float, float]) -> FlowTerms:
+        """Return what the flow's loss is the mean of, for actions in these units (m/s², 1/m)."""
+        return FlowTerms(
+            self.flow_draws,
+            self.lateral_speed_mps,
+            self.near_weight,
+            displacement_weight=self.displacement_weight,
+            action_std=action_std,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON values; `from_dict` reads them."""

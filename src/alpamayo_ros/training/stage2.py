@@ -15,7 +15,7 @@ from torch import Tensor
 from alpamayo_ros.model.action_space import UnicycleActionSpace
 from alpamayo_ros.model.flow_matching import FlowMatching, Velocity
 from alpamayo_ros.model.network import AlpamayoNetwork
-from alpamayo_ros.training.flow_terms import FlowTerms, curvature_weights, near_weights
+from alpamayo_ros.training.flow_terms import FlowTerms, initial_speed_mps
 from alpamayo_ros.training.losses import LossParts
 from alpamayo_ros.training.sequence import Batch
 from alpamayo_ros.training.sequence_images import ImageEncoder
@@ -163,13 +163,11 @@ def memory_loss(
         batch.actions.repeat_interleave(terms.draws, dim=0), generator=generator
     )
     error = velocity(pair.x_t.to(device), pair.t.to(device)) - pair.velocity.to(device)
-    squared = error.square()
-    near = near_weights(near_weight=terms.near_weight).to(device)
-    lateral = curvature_weights(batch, lateral_speed_mps=terms.lateral_speed_mps).to(device)
-    lateral = lateral.repeat_interleave(terms.draws)[:, None]
-    total = (near * (squared[..., 0] + lateral * squared[..., 1])).mean() / 2
+    speed_mps = initial_speed_mps(batch).to(device).repeat_interleave(terms.draws)
+    remaining = 1 - pair.t.to(device).flatten()
+    total = terms.of_errors(error, speed_mps=speed_mps, remaining=remaining).mean()
     with torch.no_grad():
-        accel, curvature = squared.mean(dim=(0, 1)).tolist()
+        accel, curvature = error.square().mean(dim=(0, 1)).tolist()
     means = {"loss": float(total.detach()), "accel_loss": accel, "curvature_loss": curvature}
     return LossParts(total, means, dict.fromkeys(means, len(rows)))
 

@@ -25,6 +25,7 @@ from alpamayo_ros.training.joint import evaluate_joint, joint_loss
 from alpamayo_ros.training.losses import LossParts
 from alpamayo_ros.training.metrics import Averages, MetricsLog
 from alpamayo_ros.training.optim import MovingAverage, adamw, learning_rate
+from alpamayo_ros.training.plan_reader import READER_PREFIX
 from alpamayo_ros.training.sample import SampleSource
 from alpamayo_ros.training.sequence import Batch
 from alpamayo_ros.training.sequence_images import ImageEncoder
@@ -103,6 +104,10 @@ class Trainer:
         self._held_out = held_out
         self._order = trainer_data.SampleOrder(len(train), seed=settings.seed, weights=weights)
         self._parameters = model.prepare(settings)
+        self._terms = settings.flow_terms(action_std=model.action_space.std)
+        self._reader = model.plan_reader(seed=settings.seed) if settings.read_plan else None
+        if self._reader is not None:
+            self._parameters |= {READER_PREFIX + name: p for name, p in self._reader.named_parameters()}
         self._images = ImageEncoder(model.network, model.images, cache_bytes=settings.vision_cache_bytes)
         self._optimizer = adamw(
             self._parameters,
@@ -229,14 +234,15 @@ class Trainer:
                     weights=settings.span_weights,
                     flow_weight=settings.flow_weight,
                     generator=self._generator(self._step, part),
-                    terms=settings.flow_terms,
+                    terms=self._terms,
+                    reader=self._reader,
                 )
             return flow_loss(
                 network,
                 batch,
                 images=self._images,
                 generator=self._generator(self._step, part),
-                terms=settings.flow_terms,
+                terms=self._terms,
             )
 
     def _held_out_figures(self, batch: Batch, part: int) -> tuple[LossParts, ...]:
@@ -253,7 +259,8 @@ class Trainer:
                     weights=settings.span_weights,
                     flow_weight=settings.flow_weight,
                     generator=self._generator(_EVALUATION, part),
-                    terms=settings.flow_terms,
+                    terms=self._terms,
+                    reader=self._reader,
                     action_space=self.model.action_space,
                 )
             return evaluate_flow(
@@ -261,7 +268,7 @@ class Trainer:
                 batch,
                 images=self._images,
                 generator=self._generator(_EVALUATION, part),
-                terms=settings.flow_terms,
+                terms=self._terms,
                 action_space=self.model.action_space,
             )
 
@@ -303,16 +310,21 @@ class Trainer:
 
     def _evaluate(self) -> None:
         if self._held_out is None:
-            save_best(self.folder, self._average.values, step=self._step, loss=None)
+            self._save_best(loss=None)
             return
         figures = self.evaluate()
         self._log.write(self._step, "held_out", figures)
         if figures["loss"] < self._best_loss:
             self._best_loss, self._best_step, self._without_gain = figures["loss"], self._step, 0
-            save_best(self.folder, self._average.values, step=self._step, loss=self._best_loss)
+            self._save_best(loss=self._best_loss)
             return
         self._without_gain += 1
         self._stopped_early = 0 < self.settings.patience <= self._without_gain
+
+    def _save_best(self, *, loss: float | None) -> None:
+        averages = self._average.values
+        of_network = {name: averages[name] for name in averages if not name.startswith(READER_PREFIX)}
+        save_best(self.folder, of_network, step=self._step, loss=loss)
 
     def _save(self) -> None:
         TrainState(

@@ -16,6 +16,8 @@ from alpamayo_ros.model.loading import OpenedCheckpoint, open_checkpoint
 from alpamayo_ros.model.network import AlpamayoNetwork
 from alpamayo_ros.model.trajectory_tokens import FutureTokenizer
 from alpamayo_ros.training import lora
+from alpamayo_ros.training.grouped_attention import attend_in_groups
+from alpamayo_ros.training.plan_reader import PlanReader
 from alpamayo_ros.training.sequence import SequenceBuilder
 from alpamayo_ros.training.settings import JOINT, TrainSettings
 from alpamayo_ros.training.targets import TargetBuilder
@@ -85,6 +87,17 @@ class TrainableModel:
         """Id of the images' placeholder."""
         return self.opened.tokenizer.image_pad_id
 
+    def plan_reader(self, *, seed: int) -> PlanReader:
+        """Return a new reader of plans for this backbone, beside it."""
+        text = self.network.vlm.config.text_config
+        reader = PlanReader(
+            layers=text.num_hidden_layers,
+            kv_heads=text.num_key_value_heads,
+            head_dim=text.head_dim,
+            seed=seed,
+        )
+        return reader.to(self.network.device)
+
     def prepare(self, settings: TrainSettings) -> dict[str, nn.Parameter]:
         """Give gradients to what a stage trains, and to nothing else; return those parameters by name.
 
@@ -95,6 +108,8 @@ class TrainableModel:
         patch_embed = network.vlm.model.visual.patch_embed
         patch_embed.forward = partial(_embed_patches, patch_embed.proj)
         add_adapters(network, settings)
+        if settings.autocast and network.device.type == "cpu":
+            attend_in_groups(network)
         if settings.recompute:
             trained_layers = (
                 network.expert.layers if settings.stage == 2 else network.vlm.model.language_model.layers

@@ -23,10 +23,11 @@ _BETA = 0.2
 
 
 class ReadingHead(nn.Module):
-    """Reads all cameras' tokens of one instant.
+    """Reads all cameras' tokens of one instant, of each camera their mean.
 
-    Every token of every camera has weights of its own, so that where something is seen is told apart, and the
-    rest is shallow: what is to be read must stand in the tokens.
+    So every token has to tell of its whole picture, and who attends to a picture learns what is in it without
+    knowing where to look: for a small backbone, which has to learn to look from few samples, that is most of
+    seeing. Weights for every token of its own, ten million of them, would also know few scenes by heart.
 
     Args:
         cameras: how many.
@@ -38,14 +39,14 @@ class ReadingHead(nn.Module):
         super().__init__()
         self.cameras, self.tokens = cameras, tokens
         self.norm = nn.LayerNorm(channels)
-        self.gather = nn.Linear(cameras * tokens * channels, _WIDTH)
+        self.gather = nn.Linear(cameras * channels, _WIDTH)
         self.mix = nn.Linear(_WIDTH, _WIDTH)
         self.out = nn.Linear(_WIDTH, int(np.prod(GRID_SHAPE)) + len(YES_OR_NO) + len(HOW_FAR))
 
     def forward(self, features: VisualFeatures) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits [B, 5, 14, 16] of the grid, logits [B, 11] of yes or no, and distances [B, 21]."""
         tokens = self.norm(torch.cat((features.embeds, *features.deepstack), dim=-1))
-        rows = tokens.reshape(-1, self.cameras * self.tokens * tokens.shape[-1])
+        rows = tokens.reshape(-1, self.cameras, self.tokens, tokens.shape[-1]).mean(dim=2).flatten(1)
         hidden = F.gelu(self.gather(rows))
         hidden = hidden + F.gelu(self.mix(hidden))
         grid, yes, far = (

@@ -18,7 +18,7 @@ from alpamayo_ros.training.losses import LossParts
 from alpamayo_ros.training.metrics import Averages, MetricsLog
 from alpamayo_ros.training.optim import MovingAverage, adamw, learning_rate
 from alpamayo_ros.training.perception.network import ReadingHead, SightBatch, jittered, reading_loss
-from alpamayo_ros.training.perception.samples import Sights
+from alpamayo_ros.training.perception.samples import SightSource
 from alpamayo_ros.training.perception.surroundings import HOW_FAR
 from alpamayo_ros.training.settings import TrainSettings
 from alpamayo_ros.training.tower_attention import attend_in_batches
@@ -82,11 +82,11 @@ class PerceptionRun:
     def __init__(
         self,
         model: TrainableModel,
-        train: Sights,
+        train: SightSource,
         *,
         settings: PerceptionSettings,
         folder: Path,
-        held_out: Sights | None = None,
+        held_out: SightSource | None = None,
     ) -> None:
         self.settings, self.folder = settings, folder
         self._model, self._train, self._held_out = model, train, held_out
@@ -190,7 +190,7 @@ class PerceptionRun:
         )
         shutil.copy2(start / "config.json", out / "config.json")
 
-    def _new_head(self, train: Sights) -> ReadingHead:
+    def _new_head(self, train: SightSource) -> ReadingHead:
         sight = train[0]
         features = self._encode(SightBatch.of([sight]))
         channels = features.embeds.shape[-1] * (1 + len(features.deepstack))

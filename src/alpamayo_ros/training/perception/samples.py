@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -21,6 +22,14 @@ class Sight:
 
     frames: UInt8Array
     surroundings: Surroundings
+
+
+class SightSource(Protocol):
+    """Sights by index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sight: ...
 
 
 class Sights:

@@ -93,6 +93,9 @@ class SceneReader:
     Args:
         scene_id: the scene's.
 
+    Attributes:
+        scene, frame: the scene, and its route as a frame.
+
     Raises:
         InvalidInput: for a scene that is none of ours, or one without a map.
     """
@@ -104,7 +107,7 @@ class SceneReader:
             raise InvalidInput(f"surroundings: expected a procedural scene with a map, got {scene_id}")
         self._start_us = scene.start_us
         self._script = script
-        self._frame = RouteFrame(scene)
+        self.scene, self.frame = scene, RouteFrame(scene)
         lanes = scene.road.lanes
         outlines = [np.concatenate([lane.left[:, :2], lane.right[::-1, :2]]) for lane in lanes]
         self._road = shapely.union_all([shapely.Polygon(each).buffer(0.05) for each in outlines])
@@ -120,10 +123,20 @@ class SceneReader:
         Raises:
             InvalidInput: for a moment without road users: an episode that was made before they were stored.
         """
-        users = moment.road_users_in_rig_t0
-        if users is None:
+        if moment.road_users_in_rig_t0 is None:
             raise InvalidInput("surroundings: expected an episode with its road users, got one without")
-        pose = moment.odom_from_rig_t0
+        return self.read_at(
+            moment.odom_from_rig_t0, moment.road_users_in_rig_t0, time_us=moment.t0_ns // 1000
+        )
+
+    def read_at(self, pose: Float64Array, users: Float32Array, *, time_us: int) -> Surroundings:
+        """Return the surroundings of a place and time, whoever is there.
+
+        Args:
+            pose: [4, 4] of the rig in the scene's local frame.
+            users: float32 [N, 8], ROAD_USER_COLUMNS.
+            time_us: which lights are on.
+        """
         yaw = float(np.arctan2(pose[1, 0], pose[0, 0]))
         grid = np.zeros(GRID_SHAPE, np.uint8)
         cells_xy = self._cells @ _turn(yaw).T + pose[:2, 3]
@@ -133,7 +146,7 @@ class SceneReader:
             channel = _CHANNEL_OF_KIND[ROAD_USER_KINDS[int(user[7])]]
             rows, columns = _cells_of_box(user)
             grid[channel, rows, columns] = 1
-        yes, far = self._along_route(pose, yaw, users, t0_us=moment.t0_ns // 1000)
+        yes, far = self._along_route(pose, yaw, users, t0_us=time_us)
         return Surroundings(grid, yes, far)
 
     def _own_direction(self, cells_xy: Float64Array, yaw: float) -> NDArray[np.bool_]:
@@ -144,7 +157,7 @@ class SceneReader:
     def _along_route(
         self, pose: Float64Array, yaw: float, users: Float32Array, *, t0_us: int
     ) -> tuple[UInt8Array, Float32Array]:
-        frame = self._frame
+        frame = self.frame
         s, left = frame.project_near(pose[:2, 3], yaw)
         found: dict[str, float] = {"left of lane centre": left}
         heading = yaw - float(frame.at(frame.yaw_rad, s))
@@ -190,7 +203,7 @@ class SceneReader:
         if not len(users):
             return
         xy = users[:, :2].astype(np.float64) @ _turn(yaw).T + pose[:2, 3]
-        along, across = self._frame.project(xy)
+        along, across = self.frame.project(xy)
         gaps = along - users[:, 3] / 2 - front
         kinds = [ROAD_USER_KINDS[int(kind)] for kind in users[:, 7]]
         for index in np.argsort(gaps):
