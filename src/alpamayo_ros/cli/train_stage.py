@@ -17,11 +17,17 @@ EXIT_FAILED = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `alpamayo train stage` takes."""
-    from alpamayo_ros.cli.train_data import picture_size
+    from alpamayo_ros.cli.train_data import camera_ids, picture_size
 
     parser.add_argument("--scenarios", required=True, help="as `alpamayo sim` takes them, e.g. 400-799")
     parser.add_argument("--out", type=Path, required=True, help="folder, new or to go on with")
     parser.add_argument("--instants", type=int, default=40, metavar="N", help="of each scene (default 40)")
+    parser.add_argument(
+        "--cameras",
+        type=camera_ids,
+        metavar="NAMES",
+        help="Alpamayo's names by comma (default: Alpamayo's usual four)",
+    )
     parser.add_argument(
         "--size", type=picture_size, default=(96, 160), metavar="HxW", help="stored (default 96x160)"
     )
@@ -44,11 +50,13 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    from alpamayo_ros.sim.cameras import USUAL_CAMERA_IDS
     from alpamayo_ros.sim.scenarios import parse_scenarios
     from alpamayo_ros.training.perception.staged_files import StagingRun, stage_all
     from alpamayo_ros.training.simulate import PictureSettings
 
     pictures = PictureSettings(
+        camera_ids=args.cameras or USUAL_CAMERA_IDS,
         height=args.size[0],
         width=args.size[1],
         render_height=args.rendered[0],

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from alpamayo_ros.training.perception.network import SightBatch, reading_loss
+from alpamayo_ros.model.network import VisualFeatures
+from alpamayo_ros.training.perception.network import ReadingHead, SightBatch, reading_loss
 from alpamayo_ros.training.perception.run import PerceptionRun, PerceptionSettings
 from alpamayo_ros.training.perception.samples import Sight
 from alpamayo_ros.training.perception.surroundings import GRID_SHAPE, HOW_FAR, YES_OR_NO, Surroundings
@@ -110,6 +111,18 @@ def test_attention_in_batches_is_the_towers_own(start: Path) -> None:
     batched = model.network.encode_images(pixel_values, grid)
     torch.testing.assert_close(batched.embeds, own.embeds, atol=2e-6, rtol=1e-5)
     torch.testing.assert_close(batched.deepstack[0], own.deepstack[0], atol=2e-6, rtol=1e-5)
+
+
+def test_the_head_reads_what_a_cameras_tokens_have_in_common() -> None:
+    torch.manual_seed(0)
+    head = ReadingHead(cameras=2, tokens=3, channels=16)
+    tokens = torch.randn(6, 16)
+    grid, yes, far = head(VisualFeatures(tokens, ()))
+    assert grid.shape == (1, *GRID_SHAPE)
+    mixed = head(VisualFeatures(tokens[[2, 0, 1, 4, 5, 3]], ()))
+    torch.testing.assert_close((grid, yes, far), mixed, atol=1e-5, rtol=1e-5)
+    other = head(VisualFeatures(tokens[[3, 4, 5, 0, 1, 2]], ()))
+    assert not torch.allclose(far, other[2], atol=1e-3)
 
 
 def test_unknown_distances_have_no_gradient() -> None:

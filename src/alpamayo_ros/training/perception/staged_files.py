@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from alpamayo_ros.sim.observations import decode_rgb
 from alpamayo_ros.sim.scene import family_and_seed
+from alpamayo_ros.sim.workers import CannotStart
 from alpamayo_ros.training.episode import Split, split_of
 from alpamayo_ros.training.episode_file import DataSetError
 from alpamayo_ros.training.perception.samples import Sight, Sights, SightSource
@@ -133,21 +134,30 @@ def _agree(run: StagingRun) -> None:
 
 _run: StagingRun | None = None
 _client: SensorsimClient | None = None
+_refused: CannotStart | None = None
+"""Why there is no renderer: an initializer that raises would only break the pool."""
 _stack = ExitStack()
 
 
 def _start(run: StagingRun) -> None:
-    global _run, _client
+    global _run, _client, _refused
     import torch
 
+    from alpamayo_ros.sim.protocol.channel import ServiceError
+    from alpamayo_ros.sim.render.gpu import RendererUnavailable
     from alpamayo_ros.sim.renderer_connection import connect
 
     torch.set_num_threads(1)
     _run = run
-    _client = _stack.enter_context(connect(run.renderer))
+    try:
+        _client = _stack.enter_context(connect(run.renderer))
+    except (ServiceError, RendererUnavailable) as error:
+        _refused = CannotStart(str(error))
 
 
 def _make(scene_id: str) -> None:
+    if _refused is not None:
+        raise _refused
     assert _run is not None
     assert _client is not None
     from alpamayo_ros.sim.images import SceneCameras
