@@ -32,7 +32,7 @@ def test_a_policy_learns_to_see_to_speak_and_to_drive(
     alpamayo("data", "--scenarios", f"{TRAIN},{HELD_OUT}", "--out", data, "--seconds", "10", *CAMERA, *SMALL,
              "--no-undisturbed", "--workers", "2")  # fmt: skip
     alpamayo("stage", "--scenarios", "straight-200,curve-201,straight-220,curve-221,straight-240,curve-241,"
-             f"{HELD_OUT}", "--out", staged, "--instants", "40", *CAMERA, *SMALL, "--workers", "2")  # fmt: skip
+             f"{HELD_OUT}", "--out", staged, *CAMERA, *SMALL, "--workers", "2")  # fmt: skip
     alpamayo("perceive", "--data", staged, "--words", data, "--checkpoint", "small:1M", "--out", see,
              "--steps", "150", "--rate", "2e-3", "--eval-every", "150")  # fmt: skip
     alpamayo("sft", "--data", data, "--checkpoint", f"{see}/checkpoint", "--out", sft, "--stage", "joint",
@@ -49,5 +49,5 @@ def test_a_policy_learns_to_see_to_speak_and_to_drive(
                     "--scenarios", HELD_OUT, "--jobs", "2")  # fmt: skip
     with capsys.disabled():
         print("\n" + said)
-    difference = json.loads((scores / "comparison.json").read_text())["difference"]["scene_score"]
-    assert difference["mean"] > 0.2
+    difference = json.loads((scores / "comparison.json").read_text())["difference"]["progress_score"]
+    assert difference["mean"] > 0.03  # it drives farther before its first fault

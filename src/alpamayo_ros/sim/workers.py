@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from alpamayo_ros.sim.asl_log import write_asl
 from alpamayo_ros.sim.json_file import write_json
+from alpamayo_ros.sim.parent_watch import end_with_parent
 from alpamayo_ros.sim.record import RolloutRecord
 from alpamayo_ros.sim.rollout_driver import Job, RolloutSource, drive_rollout
 from alpamayo_ros.sim.scene import family_and_seed
@@ -275,6 +276,7 @@ _refused: Exception | None = None
 
 def _start_worker(options: RunOptions, source: RolloutSource) -> None:
     global _worker, _refused
+    end_with_parent()
     try:
         _worker = Worker(options, source).__enter__()
     except (CannotStart, InvalidInput) as error:

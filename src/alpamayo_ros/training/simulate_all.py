@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alpamayo_ros.sim.parent_watch import end_with_parent
 from alpamayo_ros.sim.workers import CannotStart
 from alpamayo_ros.training.episode_file import IndexEntry, write_episode
 from alpamayo_ros.training.shards import open_writer
@@ -298,7 +297,7 @@ _refused: Exception | None = None
 def _start_worker(run: SimulationRun) -> None:
     global _worker, _refused
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what is still brought to its end
-    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
+    end_with_parent()
     try:
         import torch
 
@@ -306,14 +305,6 @@ def _start_worker(run: SimulationRun) -> None:
         _worker = EpisodeWorker(run).__enter__()
     except (CannotStart, InvalidInput) as error:
         _refused = error
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that started it is gone: it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _work(job: EpisodeJob) -> EpisodeOutcome:

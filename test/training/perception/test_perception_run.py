@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from alpamayo_ros.model.network import VisualFeatures
+from alpamayo_ros.model.plan_options import recommended_options, write_recommended
 from alpamayo_ros.training.perception.network import ReadingHead, SightBatch, reading_loss
 from alpamayo_ros.training.perception.run import PerceptionRun, PerceptionSettings
 from alpamayo_ros.training.perception.samples import Sight
@@ -19,7 +21,7 @@ from alpamayo_ros.training.perception.surroundings import GRID_SHAPE, HOW_FAR, Y
 from alpamayo_ros.training.small_checkpoint import SmallSize, write_small_checkpoint
 from alpamayo_ros.training.tower_attention import attend_in_batches
 from alpamayo_ros.training.trainer_model import TrainableModel
-from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.types import InvalidInput, PlanOptions
 
 TINY = SmallSize(
     layers=2, hidden=64, mlp=64, heads=2, kv_heads=1,
@@ -75,6 +77,14 @@ def test_it_learns_and_its_checkpoint_loads(start: Path, tmp_path: Path) -> None
     changed = {name for name in old if not torch.equal(old[name], new[name])}
     assert changed and all(name.startswith("vlm.model.visual.") for name in changed)
     load(tmp_path / "checkpoint")
+
+
+def test_how_plans_are_best_drawn_is_kept(start: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(start, own)
+    write_recommended(own, PlanOptions(top_k=1))
+    new_run(own, tmp_path / "run", steps=1).export(own, tmp_path / "checkpoint")
+    assert recommended_options(tmp_path / "checkpoint") == PlanOptions(top_k=1)
 
 
 def test_going_on_gives_the_same_weights_bit_by_bit(start: Path, tmp_path: Path) -> None:

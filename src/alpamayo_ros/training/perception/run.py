@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from alpamayo_ros.model.network import VisualFeatures
+from alpamayo_ros.model.plan_options import recommended_options, write_recommended
 from alpamayo_ros.training.losses import LossParts
 from alpamayo_ros.training.metrics import Averages, MetricsLog
 from alpamayo_ros.training.optim import MovingAverage, adamw, learning_rate
@@ -25,7 +26,7 @@ from alpamayo_ros.training.tower_attention import attend_in_batches
 from alpamayo_ros.training.trainer_data import SampleOrder
 from alpamayo_ros.training.trainer_model import TrainableModel
 from alpamayo_ros.training.trainer_state import STATE_FILE, write_atomically
-from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.types import InvalidInput, PlanOptions
 
 CHECKPOINT_FOLDER = "checkpoint"
 _VISION = "vlm.model.visual."
@@ -188,7 +189,10 @@ class PerceptionRun:
         write_atomically(
             out / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"})
         )
-        shutil.copy2(start / "config.json", out / "config.json")
+        recommended = recommended_options(start)
+        if recommended != PlanOptions():
+            write_recommended(out, recommended)
+        shutil.copy2(start / "config.json", out / "config.json")  # last: a folder with it is whole
 
     def _new_head(self, train: SightSource) -> ReadingHead:
         sight = train[0]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alpamayo_ros.sim.observations import decode_rgb
+from alpamayo_ros.sim.parent_watch import end_with_parent
 from alpamayo_ros.sim.scene import family_and_seed
 from alpamayo_ros.sim.workers import CannotStart
 from alpamayo_ros.training.episode import Split, split_of
@@ -147,6 +148,7 @@ def _start(run: StagingRun) -> None:
     from alpamayo_ros.sim.render.gpu import RendererUnavailable
     from alpamayo_ros.sim.renderer_connection import connect
 
+    end_with_parent()
     torch.set_num_threads(1)
     _run = run
     try:
