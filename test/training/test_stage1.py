@@ -137,3 +137,23 @@ def test_patches_are_embedded_as_by_the_convolution(golden_dir: Path) -> None:
         model.prepare(TrainSettings(stage=1))
         after = model.network.encode_images(pixel_values, grid_thw)
     torch.testing.assert_close(after.embeds, before.embeds, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("trajectory", [0.0, 1.0])
+def test_the_end_of_the_words_is_learned_with_and_without_the_trajectory(
+    golden_dir: Path, trajectory: float
+) -> None:
+    # <|traj_future_start|> ends what is said: a model that unlearns it talks until it is cut off.
+    model = load(golden_dir)
+    batch = collate([model.builder.build(make_sample(0))], image_pad_id=model.image_pad_id)
+    place = int(batch.offsets[0]) - 1
+    start = model.opened.tokenizer.id_of("traj_future_start")
+    assert int(batch.token_ids[0, place]) == start
+    images, weights = ImageEncoder(model.network, model.images), SpanWeights(trajectory=trajectory)
+
+    def loss_with(end: int) -> float:
+        batch.token_ids[0, place] = end
+        with torch.no_grad():
+            return float(reasoning_loss(model.network, batch, images=images, weights=weights).total)
+
+    assert abs(loss_with(start) - loss_with(start + 1)) > 1e-3

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alpamayo_ros.cli import export_usdz
+from alpamayo_ros.cli.renderer_option import renderer_address
 from alpamayo_ros.sim.scene import scene_id_of
 from alpamayo_ros.types import InvalidInput
 
@@ -183,17 +184,9 @@ def _options(arguments: argparse.Namespace) -> RunOptions:
         rollouts=arguments.rollouts,
         jobs=arguments.jobs,
         seed=arguments.seed,
-        renderer=_renderer(arguments.renderer),
+        renderer=renderer_address(arguments.renderer),
         renderer_tls=_tls(arguments),
     )
-
-
-def _renderer(address: str) -> str:
-    if not address:
-        return ""
-    from alpamayo_ros.sim.protocol.channel import require_address
-
-    return require_address("--renderer", address)
 
 
 def _tls(arguments: argparse.Namespace) -> ClientTls | None:

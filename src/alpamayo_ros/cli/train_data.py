@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alpamayo_ros.cli.renderer_option import renderer_address
 from alpamayo_ros.types import CAMERA_NAMES, InvalidInput
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def _from_simulation(arguments: argparse.Namespace) -> int:
         ticks=round(arguments.seconds * 10),
         workers=arguments.workers,
         episodes=arguments.episodes,
-        renderer=_renderer(arguments.renderer),
+        renderer=renderer_address(arguments.renderer),
     )
     console = Console(stderr=True)
     columns = (
@@ -227,14 +228,6 @@ def _from_simulation(arguments: argparse.Namespace) -> int:
         print("interrupted    the same command goes on with what is missing")
         return EXIT_INTERRUPTED
     return EXIT_FAILED if result.failed else 0
-
-
-def _renderer(address: str) -> str:
-    if not address:
-        return ""
-    from alpamayo_ros.sim.protocol.channel import require_address
-
-    return require_address("--renderer", address)
 
 
 def _from_bag(arguments: argparse.Namespace) -> int:

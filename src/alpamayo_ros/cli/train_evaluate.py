@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alpamayo_ros.cli.renderer_option import renderer_address
+
 if TYPE_CHECKING:
     from alpamayo_ros.sim.scoring import RolloutScore
 
@@ -108,7 +110,7 @@ def _scores(args: argparse.Namespace, planner: str, out: Path) -> tuple[RolloutS
         rollouts=args.rollouts,
         jobs=args.jobs,
         seed=args.seed,
-        renderer=_renderer(args.renderer),
+        renderer=renderer_address(args.renderer),
         image_size=(pictures.render_width, pictures.render_height),
     )
     identity = planner if planner in SOURCES else checkpoint_identity(planner)
@@ -127,11 +129,3 @@ def _scores(args: argparse.Namespace, planner: str, out: Path) -> tuple[RolloutS
     found = mean_with_interval(scored, [score.scene_score for score in scored])
     print(f"{planner}: scene score {found['mean']} {found['ci95']}, n = {found['n']}")
     return scores
-
-
-def _renderer(address: str) -> str:
-    if not address:
-        return ""
-    from alpamayo_ros.sim.protocol.channel import require_address
-
-    return require_address("--renderer", address)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alpamayo_ros.cli.renderer_option import renderer_address
 from alpamayo_ros.cli.train_sft import STAGES_NAMED, add_reasonings_argument, chosen_reasonings
 from alpamayo_ros.types import InvalidInput, PlanOptions
 
@@ -131,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         settings,
         _policies(settings, device=str(device)),
-        Machine(device, args.workers, _renderer(args.renderer), progress=True),
+        Machine(device, args.workers, renderer_address(args.renderer), progress=True),
         labeller=AutomaticLabels(),
         reasonings=chosen,
         tell=lambda line: print(line, flush=True),
@@ -237,11 +238,3 @@ def _policies(settings: RoadSettings, *, device: str) -> Policies:
             checkpoint, backbone, PlanOptions(), cameras, device
         ),
     )
-
-
-def _renderer(address: str) -> str:
-    if not address:
-        return ""
-    from alpamayo_ros.sim.protocol.channel import require_address
-
-    return require_address("--renderer", address)

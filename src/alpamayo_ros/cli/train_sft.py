@@ -102,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="N",
-        help="how much it counts, beside the errors of actions, how far off these lead (default 0; 1 for a "
+        help="how much it counts, beside the errors of actions, how far off these lead (default 0; 2 for a "
         "small model)",
     )
     parser.add_argument(
@@ -262,7 +262,7 @@ def _settings(args: argparse.Namespace, stage: int, *, autocast: bool) -> TrainS
         lateral_speed_mps=args.lateral_speed,
         near_weight=args.near_weight,
         displacement_weight=args.displacement_weight,
-        read_plan=args.read_plan and stage == 3,
+        read_plan=args.read_plan,
         flow_draws=args.flow_draws,
         eval_every=args.eval_every,
         eval_samples=args.eval_samples,

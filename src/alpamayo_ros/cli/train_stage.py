@@ -12,7 +12,9 @@ import argparse
 import time
 from pathlib import Path
 
-EXIT_FAILED = 1
+from alpamayo_ros.cli.renderer_option import renderer_address
+
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         pictures=pictures,
         seed=args.seed,
         workers=args.workers,
-        renderer=args.renderer,
+        renderer=renderer_address(args.renderer),
     )
     console = Console(stderr=True)
     started_s = time.perf_counter()
@@ -81,7 +83,11 @@ def run(args: argparse.Namespace) -> int:
             if error:
                 bar.console.print(f"{scene_id}: {error}")
 
-        made, failed = stage_all(wanted, progress=told)
+        try:
+            made, failed = stage_all(wanted, progress=told)
+        except KeyboardInterrupt:
+            print("interrupted    the same command goes on with what is missing")
+            return EXIT_INTERRUPTED
     took_s = time.perf_counter() - started_s
     print(f"made           {made} scenes, {made * args.instants} instants in {took_s:.1f} s")
     if failed:

@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.nn.functional import huber_loss
 
 from alpamayo_ros.training.sequence import Batch
+from alpamayo_ros.training.targets import ActionStatistics
 from alpamayo_ros.types import HISTORY_INTERVAL_S, NUM_WAYPOINTS, WAYPOINT_INTERVAL_S, InvalidInput
 
-ACTION_STD = (0.68, 0.026)
+_ALPAMAYO = ActionStatistics()
+ACTION_STD = (_ALPAMAYO.accel_std_mps2, _ALPAMAYO.curvature_std_per_m)
 """Alpamayo's own units of actions: m/s², 1/m."""
 
 _NEAR_S = 1.5

@@ -7,8 +7,6 @@ needs, too.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from alpamayo_ros.model.action_space import UnicycleActionSpace
@@ -16,7 +14,7 @@ from alpamayo_ros.model.network import AlpamayoNetwork
 from alpamayo_ros.training.flow_terms import FlowTerms
 from alpamayo_ros.training.losses import LossParts, SpanWeights, span_cross_entropy
 from alpamayo_ros.training.plan_reader import PlanReader, reading_loss
-from alpamayo_ros.training.sequence import Batch, Span
+from alpamayo_ros.training.sequence import Batch
 from alpamayo_ros.training.sequence_images import ImageEncoder
 from alpamayo_ros.training.stage2 import Memory, MemoryRecorder, drawn_distances, memory_loss
 
@@ -82,7 +80,7 @@ def _read(
 ) -> tuple[LossParts, Memory]:
     device, recorder = network.device, MemoryRecorder()
     if not weights.trajectory:
-        batch = _up_to_the_trajectory(batch)
+        batch = batch.without_trajectory()
     token_ids = batch.token_ids.to(device)
     hidden = network.read(
         network.embed(token_ids),
@@ -97,17 +95,6 @@ def _read(
     # The trajectory's own tokens stand behind the last offset: the expert never sees them at inference.
     length = int(batch.offsets.max())
     return words, [(keys[:, :, :length], values[:, :, :length]) for keys, values in recorder.entries]
-
-
-def _up_to_the_trajectory(batch: Batch) -> Batch:
-    """Return the batch up to its last offset, with <|traj_future_start|> counted among the words.
-
-    It is the trajectory's own start, and what ends the words: a backbone that is never told goes on talking.
-    """
-    cropped = batch.cropped()
-    spans = cropped.spans.clone()
-    spans[torch.arange(len(batch)), batch.offsets - 1] = Span.META_ACTION
-    return replace(cropped, spans=spans)
 
 
 def _beside(flow: LossParts, read: LossParts) -> LossParts:

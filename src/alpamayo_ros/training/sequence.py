@@ -242,6 +242,17 @@ class Batch:
             visual_index=rows * length + columns,
         )
 
+    def without_trajectory(self) -> Batch:
+        """Return the batch up to its last offset, with <|traj_future_start|> counted among the words.
+
+        It is the trajectory's own start, and what ends the words: a backbone that is never told goes on
+        talking.
+        """
+        cropped = self.cropped()
+        spans = cropped.spans.clone()
+        spans[torch.arange(len(self), device=spans.device), self.offsets - 1] = Span.META_ACTION
+        return replace(cropped, spans=spans)
+
 
 def collate(sequences: Sequence[TrainingSequence], *, image_pad_id: int) -> Batch:
     """Return the batch of one or more sequences; padding is token 0 at position 0."""

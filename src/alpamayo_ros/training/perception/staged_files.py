@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
@@ -148,6 +149,7 @@ def _start(run: StagingRun) -> None:
     from alpamayo_ros.sim.render.gpu import RendererUnavailable
     from alpamayo_ros.sim.renderer_connection import connect
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what is still brought to its end
     end_with_parent()
     torch.set_num_threads(1)
     _run = run
