@@ -98,6 +98,7 @@ def test_of_equals_the_first_is_taken() -> None:
         ({"near_m": float("inf")}, "near_m: expected zero or more"),
         ({"recovery_ticks": 0}, r"recovery_ticks: expected 1 \.\.\. 200"),
         ({"recovery_ticks": 201}, "recovery_ticks"),
+        ({"held_ticks": 0}, r"held_ticks: expected 1 ... 20"),
     ],
 )
 def test_guidance_refuses_what_means_nothing(changes: dict[str, float], says: str) -> None:

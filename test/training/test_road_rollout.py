@@ -126,6 +126,20 @@ def test_samples_say_who_drove_on(followed: Episode, tmp_path: Path) -> None:
     assert told.mean_nearest_m is not None and 0.0 < told.mean_nearest_m < 0.3 * 1.05
 
 
+def test_a_held_plan_is_driven_on(tmp_path: Path) -> None:
+    """Asked every fourth tick; between, the vehicle goes on along the plan that it has."""
+    episode = drive(ErringSource(), guidance=replace(GUIDANCE, held_ticks=4))
+    assert {moment.tags["road"] for moment in episode.moments} == {"policy"}
+    told = figures(episode, tmp_path / "set")
+    assert (told.ticks, told.recovered, told.asked) == (TICKS, 0, TICKS // 4)
+    assert left_of_start_m(episode)[-1] > 0.1
+
+
+def test_the_policy_is_part_of_the_data_sets_settings_where_it_is_named() -> None:
+    named = GuidedSteerer(ErringSource(), guidance=GUIDANCE, iteration=1, policy="sha256:1")
+    assert "sha256:1" in repr(named) and "ErringSource" not in repr(named)
+
+
 def test_where_none_is_near_the_expert_recovers_for_its_time(tmp_path: Path) -> None:
     """At 3 m/s aside no sample is within 1.5 m at 2 s: asked, then four ticks of the expert, and so on."""
     episode = drive(ErringSource(drift_left_mps=3.0))

@@ -1,4 +1,4 @@
-"""Make training samples: from simulated drives of the expert, or from a bag."""
+"""Make training samples: from simulated drives of the expert or of a checkpoint, or from a bag."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alpamayo_ros.cli.renderer_option import renderer_address
+from alpamayo_ros.model.shipped import or_shipped
 from alpamayo_ros.types import CAMERA_NAMES, InvalidInput
 
 if TYPE_CHECKING:
     from alpamayo_ros.training.episode_file import IndexEntry
+    from alpamayo_ros.training.road_rollout import GuidedSteerer
     from alpamayo_ros.training.simulate import PictureSettings
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+_DRIVER_ONLY: dict[str, object] = {"driver": "", "samples": 1, "near": 1.5, "held": 0.1}
 _SIMULATION_ONLY: dict[str, object] = {
     "cameras": None,
     "disturbed": 1,
@@ -29,6 +32,7 @@ _SIMULATION_ONLY: dict[str, object] = {
     "renderer": "",
     "plain": False,
     "seed": 0,
+    **_DRIVER_ONLY,
 }
 _BAG_ONLY: dict[str, object] = {"rig": "", "odometry": "", "split": "train"}
 
@@ -97,6 +101,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plain", action="store_true", help="say the same always in the same words (default: varied)"
     )
     simulated.add_argument("--seed", type=int, default=0, metavar="N", help="of disturbances and wording")
+    driver = parser.add_argument_group("from simulation, driven by a checkpoint that is to get better")
+    driver.add_argument(
+        "--driver",
+        default="",
+        metavar="CHECKPOINT",
+        help="one rollout of it in each scene, drawn as it recommends; what is learned from is the expert's "
+        "continuation of the states that it gets into",
+    )
+    driver.add_argument("--samples", type=int, default=1, metavar="K", help="drawn at each plan (default: 1)")
+    driver.add_argument(
+        "--near",
+        type=float,
+        default=1.5,
+        metavar="M",
+        help="the nearest is driven if within M metres of the expert's place 2 s ahead, else the expert "
+        "drives for a second (default: 1.5)",
+    )
+    driver.add_argument(
+        "--held", type=float, default=0.1, metavar="S", help="a plan is driven for S seconds (default: 0.1)"
+    )
     recorded = parser.add_argument_group("from a bag")
     recorded.add_argument("--bag", type=Path, metavar="BAG", help="folder, .mcap or .db3 file")
     recorded.add_argument("--rig", default="", metavar="RIG", help="rig file, or a name in config/rigs")
@@ -137,6 +161,12 @@ def run(arguments: argparse.Namespace) -> int:
         _require_unused(arguments, _SIMULATION_ONLY, beside="--bag")
         return _from_bag(arguments)
     _require_unused(arguments, _BAG_ONLY, beside="--scenarios")
+    if not arguments.driver:
+        given = [f"--{name}" for name, value in _DRIVER_ONLY.items() if getattr(arguments, name) != value]
+        if given:
+            raise InvalidInput(f"{', '.join(given)}: expected --driver too, got none")
+    elif (arguments.disturbed, arguments.undisturbed) != (1, True):
+        raise InvalidInput("--driver: expected neither --disturbed nor --no-undisturbed, got one of them")
     if not 0.1 <= arguments.seconds <= 20.0:
         raise InvalidInput(f"--seconds: expected 0.1 ... 20, got {arguments.seconds}")
     return _from_simulation(arguments)
@@ -181,18 +211,23 @@ def _from_simulation(arguments: argparse.Namespace) -> int:
     from alpamayo_ros.training.labels.automatic import AutomaticLabels
     from alpamayo_ros.training.simulate_all import EpisodeOutcome, SimulationRun, simulate_all
 
+    pictures = _pictures(arguments, arguments.cameras or USUAL_CAMERA_IDS)
+    by_checkpoint: dict[str, Any] = {}
+    if arguments.driver:
+        by_checkpoint = {"steerer": _steerer(arguments, pictures.camera_ids)}
     wanted = SimulationRun(
         scene_ids=parse_scenarios(arguments.scenarios),
         out=arguments.out,
-        disturbed=arguments.disturbed,
+        disturbed=0 if arguments.driver else arguments.disturbed,
         undisturbed=arguments.undisturbed,
-        pictures=_pictures(arguments, arguments.cameras or USUAL_CAMERA_IDS),
+        pictures=pictures,
         labeller=AutomaticLabels(varied=not arguments.plain),
         seed=arguments.seed,
         ticks=round(arguments.seconds * 10),
         workers=arguments.workers,
         episodes=arguments.episodes,
         renderer=renderer_address(arguments.renderer),
+        **by_checkpoint,
     )
     console = Console(stderr=True)
     columns = (
@@ -228,6 +263,23 @@ def _from_simulation(arguments: argparse.Namespace) -> int:
         print("interrupted    the same command goes on with what is missing")
         return EXIT_INTERRUPTED
     return EXIT_FAILED if result.failed else 0
+
+
+def _steerer(arguments: argparse.Namespace, ids: tuple[int, ...]) -> GuidedSteerer:
+    """Return what lets a checkpoint drive."""
+    from alpamayo_ros.cli.sim_checkpoint import CheckpointSource
+    from alpamayo_ros.model.plan_options import recommended_options
+    from alpamayo_ros.training.closed_loop import checkpoint_identity
+    from alpamayo_ros.training.road_guidance import Guidance
+    from alpamayo_ros.training.road_rollout import GuidedSteerer
+
+    guidance = Guidance(
+        num_samples=arguments.samples, near_m=arguments.near, held_ticks=round(arguments.held * 10)
+    )
+    checkpoint = or_shipped(arguments.driver)
+    options = replace(recommended_options(checkpoint), num_samples=guidance.num_samples)
+    source = CheckpointSource(checkpoint, None, options, ids, option="--driver")
+    return GuidedSteerer(source, guidance=guidance, iteration=1, policy=checkpoint_identity(checkpoint))
 
 
 def _from_bag(arguments: argparse.Namespace) -> int:

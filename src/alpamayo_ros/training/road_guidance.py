@@ -26,6 +26,7 @@ import numpy as np
 from alpamayo_ros.types import NUM_WAYPOINTS, WAYPOINT_INTERVAL_S, InvalidInput, Plan
 
 _LONGEST_RECOVERY_TICKS = 200
+_LONGEST_HELD_TICKS = 20
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Guidance:
         near_m: the best of them is driven if it is no further than this from the expert's ...
         near_at_s: ... waypoint at this time; else the expert recovers.
         recovery_ticks: for how many steps of 0.1 s the expert then drives, before the policy is asked again.
+        held_ticks: for how many a sample is driven before the policy is asked again: plans cost more than
+            pictures do.
 
     Raises:
         InvalidInput: for a number out of its range, or a time that is no whole number of waypoints.
@@ -49,6 +52,7 @@ class Guidance:
     near_m: float = 1.5
     near_at_s: float = 2.0
     recovery_ticks: int = 10
+    held_ticks: int = 1
 
     def __post_init__(self) -> None:
         if self.num_samples < 1:
@@ -61,10 +65,9 @@ class Guidance:
                 raise InvalidInput(f"{name}: expected 0.1, 0.2 ... {last_s:.1f} s, got {value}")
         if not (math.isfinite(self.near_m) and self.near_m >= 0):
             raise InvalidInput(f"near_m: expected zero or more metres, got {self.near_m}")
-        if not 1 <= self.recovery_ticks <= _LONGEST_RECOVERY_TICKS:
-            raise InvalidInput(
-                f"recovery_ticks: expected 1 ... {_LONGEST_RECOVERY_TICKS}, got {self.recovery_ticks}"
-            )
+        for name, most in (("recovery_ticks", _LONGEST_RECOVERY_TICKS), ("held_ticks", _LONGEST_HELD_TICKS)):
+            if not 1 <= getattr(self, name) <= most:
+                raise InvalidInput(f"{name}: expected 1 ... {most}, got {getattr(self, name)}")
 
     @property
     def compared_waypoints(self) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from alpamayo_ros.sim.observations import FrameHistory, observe
+from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.rollout import ClosedLoop
 from alpamayo_ros.sim.rollout_driver import Job, PlannerSource
 from alpamayo_ros.sim.trajectories import plan_in_local
@@ -98,6 +99,7 @@ class GuidedSteering:
         self._planner, self._frames = planner, frames
         self._guidance, self._iteration = guidance, iteration
         self._left_ticks = 0
+        self._held: tuple[Plan, Float64Array, int] | None = None
         self._figures = RolloutFigures()
 
     @property
@@ -116,8 +118,12 @@ class GuidedSteering:
         Raises:
             InvalidInput: for another number of samples than the guidance asks for.
         """
-        driven, who = plan, "recovered"
-        if self._left_ticks:
+        driven, who, from_t0 = plan, "recovered", loop.ego.local_from_rig
+        if self._held is not None:
+            driven, from_t0, left_ticks = self._held
+            who = "policy"
+            self._held = (driven, from_t0, left_ticks - 1) if left_ticks > 1 else None
+        elif self._left_ticks:
             self._left_ticks -= 1
         else:
             history = loop.history(NUM_HISTORY_POSES)
@@ -126,6 +132,8 @@ class GuidedSteering:
             self._figures += _asked(nearest)
             if nearest.is_near:
                 driven, who = replace(sampled, chosen=nearest.index), "policy"
+                if self._guidance.held_ticks > 1:
+                    self._held = driven, from_t0, self._guidance.held_ticks - 1
             else:
                 self._left_ticks = self._guidance.recovery_ticks - 1
         recovers = who == "recovered"
@@ -135,7 +143,9 @@ class GuidedSteering:
             "iteration": str(self._iteration),
             "recovery": "recovering" if recovers else "none",
         }
-        return Steered(plan_in_local(driven, loop.ego.local_from_rig), tags)
+        ego = loop.ego
+        trajectory = plan_in_local(driven, from_t0, now_us=ego.time_us, local_from_rig_now=ego.local_from_rig)
+        return Steered(trajectory, tags)
 
 
 def _asked(nearest: Nearest) -> RolloutFigures:
@@ -150,7 +160,7 @@ class GuidedSteerer:
 
     Attributes:
         source: makes the policy; its plans have guidance.num_samples samples. Left out of the data set's
-            settings: which checkpoint it is follows from the iteration, not from where it lies.
+            settings: which checkpoint it is does not follow from where it lies.
         guidance: of its rollouts.
         iteration: from 1 on.
 
@@ -161,6 +171,7 @@ class GuidedSteerer:
     source: PlannerSource = field(repr=False)
     guidance: Guidance
     iteration: int
+    policy: str = ""
 
     def __post_init__(self) -> None:
         if self.iteration < 1:

@@ -33,6 +33,8 @@ TINY = SmallSize(
 class DrawnSights:
     """The road is as bright as it is wide: something that one picture tells."""
 
+    camera_ids = (1, 6)
+
     def __init__(self, count: int) -> None:
         self._count = count
 

@@ -20,6 +20,7 @@ from alpamayo_ros.training.metrics import Averages, MetricsLog
 from alpamayo_ros.training.optim import MovingAverage, adamw, learning_rate
 from alpamayo_ros.training.perception.network import ReadingHead, SightBatch, jittered, reading_loss
 from alpamayo_ros.training.perception.samples import SightSource
+from alpamayo_ros.training.perception.sectors import SectorHead, SectorReader, sector_loss
 from alpamayo_ros.training.perception.surroundings import HOW_FAR
 from alpamayo_ros.training.settings import TrainSettings
 from alpamayo_ros.training.tower_attention import attend_in_batches
@@ -97,11 +98,15 @@ class PerceptionRun:
             value.requires_grad_(name in self._tower)
         frames = model.images.prepare_frames(train[0].frames)
         patches = frames.shape[-2] * frames.shape[-1] // model.images.patch_size**2
+        token = model.images.patch_size * model.images.merge_size
+        rows, columns = frames.shape[-2] // token, frames.shape[-1] // token
         attend_in_batches(model.network.vlm.model.visual, patches=patches)
-        self._head = self._new_head(train)
+        self._sectors = SectorReader(train.camera_ids, columns=columns)
+        self._head, self._sector_head = self._new_heads(train, rows=rows, columns=columns)
         parameters: dict[str, nn.Parameter] = {
             **self._tower,
             **{f"head.{name}": value for name, value in self._head.named_parameters()},
+            **{f"sector_head.{name}": value for name, value in self._sector_head.named_parameters()},
         }
         self._parameters = parameters
         self._optimizer = adamw(parameters, weight_decay=settings.weight_decay, betas=(0.9, 0.95))
@@ -194,15 +199,15 @@ class PerceptionRun:
             write_recommended(out, recommended)
         shutil.copy2(start / "config.json", out / "config.json")  # last: a folder with it is whole
 
-    def _new_head(self, train: SightSource) -> ReadingHead:
-        sight = train[0]
-        features = self._encode(SightBatch.of([sight]))
+    def _new_heads(self, train: SightSource, *, rows: int, columns: int) -> tuple[ReadingHead, SectorHead]:
+        features = self._encode(SightBatch.of([train[0]]))
         channels = features.embeds.shape[-1] * (1 + len(features.deepstack))
-        cameras = len(sight.frames)
+        cameras, device = len(train.camera_ids), self._model.network.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed)
-            head = ReadingHead(cameras=cameras, tokens=len(features.embeds) // cameras, channels=channels)
-        return head.to(self._model.network.device)
+            head = ReadingHead(cameras=cameras, tokens=rows * columns, channels=channels)
+            sector_head = SectorHead(cameras=cameras, rows=rows, columns=columns, channels=channels)
+        return head.to(device), sector_head.to(device)
 
     def _encode(self, batch: SightBatch) -> VisualFeatures:
         device = self._model.network.device
@@ -213,9 +218,12 @@ class PerceptionRun:
     def _loss(self, batch: SightBatch) -> LossParts:
         device = self._model.network.device
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.settings.autocast):
-            read = self._head(self._encode(batch))
+            features = self._encode(batch)
+            read, of_sectors = self._head(features), self._sector_head(features)
         total, means, counts = reading_loss(read, batch)
-        return LossParts(total, means, counts)
+        wanted = self._sectors.read(list(batch.grid.to(torch.uint8).numpy()))
+        beside, sector_means, sector_counts = sector_loss(of_sectors, wanted)
+        return LossParts(total + beside, means | sector_means, counts | sector_counts)
 
     def _take_step(self) -> LossParts:
         settings = self.settings

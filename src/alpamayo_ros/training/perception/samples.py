@@ -25,7 +25,10 @@ class Sight:
 
 
 class SightSource(Protocol):
-    """Sights by index."""
+    """Sights by index; `camera_ids` are Alpamayo's, in the order of the pictures."""
+
+    @property
+    def camera_ids(self) -> tuple[int, ...]: ...
 
     def __len__(self) -> int: ...
 
@@ -39,6 +42,9 @@ class Sights:
         folder: the data set's.
         split: which part of it.
 
+    Attributes:
+        camera_ids: Alpamayo's, in the order of the pictures.
+
     Raises:
         DataSetError: for no data set, or one without simulated episodes in this split.
     """
@@ -50,6 +56,7 @@ class Sights:
         self._indices = np.flatnonzero(np.repeat(of_simulation, counts))
         if not len(self._indices):
             raise DataSetError(f"{folder}: expected simulated episodes in split {split}, got none")
+        self.camera_ids = self._samples.place(int(self._indices[0]))[0].head.camera_ids
         self._readers: dict[str, SceneReader] = {}
         self._known: dict[int, Surroundings] = {}
 

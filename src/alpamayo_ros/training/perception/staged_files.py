@@ -208,6 +208,9 @@ class StagedSights:
         folder: what `alpamayo train stage` wrote.
         split: which part of it, by the scenes' seeds.
 
+    Attributes:
+        camera_ids: Alpamayo's, in the order of the pictures.
+
     Raises:
         DataSetError: for no such folder, one without scenes of this split, or a damaged file.
     """
@@ -219,6 +222,8 @@ class StagedSights:
         if not (folder / SETTINGS_FILE).exists():
             raise DataSetError(f"{folder}: expected staged instants (alpamayo train stage), got none")
         self.folder = folder
+        stored = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        self.camera_ids = tuple(int(camera_id) for camera_id in stored["camera_ids"])
         paths = sorted(folder.glob("*.safetensors"))
         paths = [path for path in paths if split_of(family_and_seed(path.stem)[1]) == split]
         if not paths:
