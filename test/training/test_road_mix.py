@@ -10,7 +10,7 @@ import pytest
 from episode_factory import data_set, episode
 
 from alpamayo_ros.training.dataset import EpisodeSamples
-from alpamayo_ros.training.road_mix import JoinedSamples, mixed_samples
+from alpamayo_ros.training.road_mix import mixed_samples
 from alpamayo_ros.types import InvalidInput
 
 
@@ -25,18 +25,6 @@ def parts(tmp_path: Path) -> tuple[EpisodeSamples, list[EpisodeSamples]]:
     first = samples(tmp_path / "first", 103, ticks=3)
     second = samples(tmp_path / "second", 104, ticks=4, family="curve")
     return original, [first, second]
-
-
-def test_joined_samples_come_one_source_after_the_other(
-    parts: tuple[EpisodeSamples, list[EpisodeSamples]],
-) -> None:
-    original, rollouts = parts
-    joined = JoinedSamples([original, *rollouts])
-    wanted = [source[i].sample_id for source in (original, *rollouts) for i in range(len(source))]
-    assert [joined[i].sample_id for i in range(len(joined))] == wanted
-    for beyond in (-1, len(joined)):
-        with pytest.raises(IndexError, match=f"sample {beyond} of {len(joined)}"):
-            joined[beyond]
 
 
 @pytest.mark.parametrize("mix", [0.1, 0.5, 1.0])
@@ -69,5 +57,3 @@ def test_what_cannot_be_mixed_is_refused(parts: tuple[EpisodeSamples, list[Episo
         mixed_samples(original, [], mix=0.5)
     with pytest.raises(InvalidInput, match="by: expected tags that samples have"):
         mixed_samples(original, rollouts, mix=0.5, balance=("weather",))
-    with pytest.raises(InvalidInput, match="sources: expected at least one"):
-        JoinedSamples([])

@@ -63,6 +63,14 @@ def test_both_stages_run_go_on_and_are_exported(
     assert plan.xyz_in_rig_t0.shape == (1, 64, 3)
 
 
+def test_several_data_sets_are_trained_on_as_one(data: Path, start: Path, tmp_path: Path) -> None:
+    other = data_set(tmp_path / "other", [episode(101)])
+    given = ["--checkpoint", start, "--out", tmp_path / "run", "--steps", 2, "--stage", 1]
+    assert sft("--data", data, other, *given, "--balance", "family") == 0
+    assert sft("--data", other, other, *given) == 2
+    assert sft("--data", data, *given, "--balance", "family") == 2  # not what the run was begun with
+
+
 def test_a_small_member_is_made_from_the_data(data: Path, tmp_path: Path) -> None:
     given: list[object] = ["--data", data, "--checkpoint", "small:4M", "--out", tmp_path / "run"]
     given += ["--steps", 1, "--stage", 1]

@@ -35,7 +35,14 @@ _INTERRUPTED = 128 + signal.SIGTERM
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--data", type=Path, required=True, help="what `alpamayo train data` wrote")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="what `alpamayo train data` wrote; of several all samples are drawn alike",
+    )
     parser.add_argument(
         "--checkpoint", required=True, help="folder or hub id to start from, or small:1M, 4M, 7M, 10M"
     )
@@ -157,8 +164,10 @@ def chosen_reasonings(args: argparse.Namespace) -> ChosenReasonings:
     """Return what --reasonings takes, and say what it leaves; InvalidInput where there is nothing to take."""
     from alpamayo_ros.training.labels.chosen import choose_reasonings, unused_note
 
-    chosen = choose_reasonings(args.data, args.reasonings)
-    print(f"{chosen}{unused_note(args.data, args.reasonings)}", file=sys.stderr)
+    folders = args.data if isinstance(args.data, list) else [args.data]
+    chosen = choose_reasonings(folders, args.reasonings)
+    notes = "".join(unused_note(folder, args.reasonings) for folder in folders)
+    print(f"{chosen}{notes}", file=sys.stderr)
     return chosen
 
 
@@ -166,7 +175,7 @@ def run(args: argparse.Namespace) -> int:
     """Train what was asked for; 0 when done, 143 when told to stop before, 1 when it diverged."""
     from alpamayo_ros.model.loading import require_device
     from alpamayo_ros.training.balance import balanced_weights
-    from alpamayo_ros.training.dataset import EpisodeSamples
+    from alpamayo_ros.training.joined import open_joined
     from alpamayo_ros.training.small_checkpoint import SMALL, small_start
     from alpamayo_ros.training.trainer import Trainer, TrainingDiverged
     from alpamayo_ros.training.trainer_run import RunFolder, RunStart
@@ -178,10 +187,10 @@ def run(args: argparse.Namespace) -> int:
     settings = [
         replace(_settings(args, stage, autocast=autocast), reasonings=chosen.identity) for stage in stages
     ]
-    episodes = EpisodeSamples(args.data, split="train")
+    episodes = open_joined(args.data, split="train")
     train = chosen.over(episodes)
     try:
-        held_out: SampleSource | None = chosen.over(EpisodeSamples(args.data, split="validation"))
+        held_out: SampleSource | None = chosen.over(open_joined(args.data, split="validation"))
     except InvalidInput as error:
         if args.patience:
             raise
@@ -192,7 +201,7 @@ def run(args: argparse.Namespace) -> int:
         weights = balanced_weights(list(episodes.all_tags()), by=args.balance.split(","))
     checkpoint = _absolute(args.checkpoint)
     if checkpoint.startswith(SMALL):
-        small_start(checkpoint, args.data, folder=args.out / _START_FOLDER, seed=args.seed)
+        small_start(checkpoint, args.data[0], folder=args.out / _START_FOLDER, seed=args.seed)
         checkpoint = _START_FOLDER
     backbone = None if args.backbone is None else _absolute(args.backbone)
     folder = RunFolder.create(args.out, RunStart(checkpoint, backbone, args.dtype))

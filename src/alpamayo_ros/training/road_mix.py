@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alpamayo_ros.training.balance import balanced_weights
 from alpamayo_ros.training.dataset import EpisodeSamples
-from alpamayo_ros.training.sample import SampleSource, TrainingSample
+from alpamayo_ros.training.joined import JoinedSamples
 from alpamayo_ros.types import InvalidInput
-
-
-class JoinedSamples:
-    """Several sample sources behind each other (a sample.SampleSource).
-
-    Args:
-        sources: at least one.
-
-    Raises:
-        InvalidInput: for none.
-    """
-
-    def __init__(self, sources: Sequence[SampleSource]) -> None:
-        if not sources:
-            raise InvalidInput("sources: expected at least one, got none")
-        self._sources = tuple(sources)
-        self._ends = list(accumulate(len(source) for source in self._sources))
-
-    def __len__(self) -> int:
-        return self._ends[-1]
-
-    def __getitem__(self, index: int) -> TrainingSample:
-        """Return a sample; raises IndexError beyond the last."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"sample {index} of {len(self)}")
-        number = bisect_right(self._ends, index)
-        return self._sources[number][index - (self._ends[number - 1] if number else 0)]
 
 
 def mixed_samples(

@@ -102,7 +102,7 @@ def test_a_perfect_reading_costs_nothing_and_nobody_has_no_nearness(reader: Sect
     wanted = reader.read([grid_with(CAR, (20.0, 0.5)), grid_with(ON_FOOT, (20.0, 4.0))])
     nearness = wanted.nearness.nan_to_num(5.0).requires_grad_()
     total, means, _ = sector_loss((torch.where(wanted.present, 20.0, -20.0), nearness), wanted)
-    assert float(total) == pytest.approx(0.0, abs=1e-6)
+    assert float(total.detach()) == pytest.approx(0.0, abs=1e-6)
     assert means["found: vehicle"] == means["true: vehicle"] == means["found: on foot or bicycle"] == 1.0
     assert "found: cone" not in means
     blind, figures, counts = sector_loss((torch.zeros(2, 4, 5, 3), nearness + 1), wanted)

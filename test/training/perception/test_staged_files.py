@@ -96,23 +96,27 @@ def test_a_renderer_that_is_not_there_is_told_for_each_scene(tmp_path: Path) -> 
 
 def test_what_was_written_is_what_is_read(tmp_path: Path) -> None:
     run = StagingRun(TRAIN, tmp_path, pictures=SMALL)
-    (tmp_path / "sights.json").write_text("{}")
+    (tmp_path / "sights.json").write_text('{"camera_ids": [1, 6]}')
     for number, scene_id in enumerate(TRAIN):
         write_sights(run.file(scene_id), [sight(10 * number + i) for i in range(4)], SMALL)
     read = StagedSights(tmp_path, split="train")
     greys = [int(read[index].surroundings.far[0]) for index in range(len(read))]
     assert greys == [10, 11, 12, 13, 0, 1, 2, 3]  # curve before straight
+    assert read.camera_ids == (1, 6)
     for index, grey in enumerate(greys):
         assert (read[index].frames == grey).all() and read[index].surroundings.yes.all()
 
 
 def test_a_damaged_file_is_named_as_such(tmp_path: Path) -> None:
-    (tmp_path / "sights.json").write_text("{}")
+    (tmp_path / "sights.json").write_text('{"camera_ids": [1, 6]}')
     (tmp_path / "straight-100.safetensors").write_bytes(b"no tensors")
     with pytest.raises(DataSetError, match="expected staged instants, got:"):
         StagedSights(tmp_path, split="train")
     with pytest.raises(DataSetError, match="got none"):
         StagedSights(tmp_path / "nowhere", split="train")
+    (tmp_path / "sights.json").write_text("{}")
+    with pytest.raises(DataSetError, match=r"sights.json: expected JSON with camera_ids"):
+        StagedSights(tmp_path, split="train")
 
 
 def test_a_tower_learns_from_what_the_command_makes(

@@ -7,10 +7,17 @@ same texts: `ChosenReasonings.identity` goes into its settings.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alpamayo_ros.training.labels.reasonings import FILE_NAME, ReasonedSamples, Reasonings, read_reasonings
+from alpamayo_ros.training.labels.reasonings import (
+    FILE_NAME,
+    ReasonedSamples,
+    Reasoning,
+    Reasonings,
+    read_reasonings,
+)
 from alpamayo_ros.training.sample import ReasoningSource, SampleSource
 from alpamayo_ros.training.settings import AUTOMATIC_REASONINGS
 from alpamayo_ros.types import InvalidInput
@@ -78,24 +85,29 @@ class ChosenReasonings:
         return f"reasonings: {human} decisions of people{by_model} over the automatic ones"
 
 
-def choose_reasonings(data: Path, choice: str) -> ChosenReasonings:
-    """Return what a choice takes of the file beside a data set (reasonings.FILE_NAME).
+def choose_reasonings(data: Path | Sequence[Path], choice: str) -> ChosenReasonings:
+    """Return what a choice takes of the file beside a data set (reasonings.FILE_NAME), or beside several.
 
     Raises:
-        InvalidInput: for another choice, a file that is not there or cannot be read, or one without a text
-            that the choice lets count.
+        InvalidInput: for another choice, a file that cannot be read, or none with a text that the choice lets
+            count.
     """
     if choice == AUTOMATIC_REASONINGS or choice not in CHOICES:
         return ChosenReasonings(choice)
-    path, counting = data / FILE_NAME, _SOURCES[choice]
-    found = {
-        sample_id: {source: one for source, one in of_sample.items() if source in counting}
-        for sample_id, of_sample in read_reasonings(path).items()
-    }
-    texts = {sample_id: of_sample for sample_id, of_sample in found.items() if of_sample}
+    folders = [data] if isinstance(data, Path) else list(data)
+    paths = [folder / FILE_NAME for folder in folders]
+    there = [path for path in paths if path.exists()] or paths[:1]  # a single one that isn't there is refused
+    counting = _SOURCES[choice]
+    texts: dict[str, dict[ReasoningSource, Reasoning]] = {}
+    for path in there:
+        for sample_id, of_sample in read_reasonings(path).items():
+            chosen = {source: one for source, one in of_sample.items() if source in counting}
+            if chosen:
+                texts[sample_id] = chosen
     if not texts:
         wanted = " or ".join(source.value for source in counting)
-        raise InvalidInput(f"{path}: expected texts of source {wanted} for reasonings {choice!r}, got none")
+        names = ", ".join(map(str, there))
+        raise InvalidInput(f"{names}: expected texts of source {wanted} for reasonings {choice!r}, got none")
     return ChosenReasonings(choice, texts)
 
 

@@ -222,8 +222,7 @@ class StagedSights:
         if not (folder / SETTINGS_FILE).exists():
             raise DataSetError(f"{folder}: expected staged instants (alpamayo train stage), got none")
         self.folder = folder
-        stored = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        self.camera_ids = tuple(int(camera_id) for camera_id in stored["camera_ids"])
+        self.camera_ids = _camera_ids(folder / SETTINGS_FILE)
         paths = sorted(folder.glob("*.safetensors"))
         paths = [path for path in paths if split_of(family_and_seed(path.stem)[1]) == split]
         if not paths:
@@ -249,6 +248,14 @@ class StagedSights:
         spans = [(ends[i], ends[i + 1]) for i in range(row * cameras, (row + 1) * cameras)]
         frames = np.stack([decode_rgb(scene["frames"][begin:end].tobytes()) for begin, end in spans])
         return Sight(frames, Surroundings(scene["grid"][row], scene["yes"][row], scene["far"][row]))
+
+
+def _camera_ids(path: Path) -> tuple[int, ...]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["camera_ids"]
+        return tuple(int(camera_id) for camera_id in found)
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataSetError(f"{path}: expected JSON with camera_ids, got none: {error!r}") from error
 
 
 def open_sights(folder: Path, *, split: Split) -> SightSource:
