@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alpamayo_ros.cli.renderer_option import renderer_address
-from alpamayo_ros.cli.train_sft import STAGES_NAMED, add_reasonings_argument, chosen_reasonings
+from alpamayo_ros.cli.train_sft import (
+    STAGES_NAMED,
+    add_loss_arguments,
+    add_reasonings_argument,
+    chosen_reasonings,
+    loss_settings,
+)
 from alpamayo_ros.types import InvalidInput, PlanOptions
 
 if TYPE_CHECKING:
@@ -64,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="and driven if it is within M metres (default 1.5)",
     )
     rollouts.add_argument(
+        "--held", type=float, default=0.1, metavar="S", help="a plan is driven for S seconds (default 0.1)"
+    )
+    rollouts.add_argument(
         "--near-at", type=float, default=2.0, metavar="S", help="of the expert's, S seconds ahead (default 2)"
     )
     rollouts.add_argument(
@@ -84,6 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--accumulate", type=int, default=1, help="passes a step (default 1)")
     training.add_argument("--rate", type=float, default=2e-4, help="peak learning rate (default 2e-4)")
     training.add_argument("--warmup", type=int, default=25, help="steps (default 25)")
+    add_loss_arguments(training)
     training.add_argument("--flow-draws", type=int, default=4, help="noises a sample in stage 2 (default 4)")
     training.add_argument("--freeze-vision", action="store_true", help="leave the vision tower as it is")
     training.add_argument("--lora", action="store_true", help="train adapters, merged into each checkpoint")
@@ -198,6 +208,7 @@ def _settings(args: argparse.Namespace, *, autocast: bool) -> RoadSettings:
             near_m=args.near,
             near_at_s=args.near_at,
             recovery_ticks=round(args.recovery * 10),
+            held_ticks=round(args.held * 10),
         ),
         seed=args.seed,
     )
@@ -219,6 +230,7 @@ def _stages(args: argparse.Namespace, *, autocast: bool) -> tuple[TrainSettings,
             train_vision=not args.freeze_vision,
             lora=LoraSettings(args.lora_rank, args.lora_alpha) if args.lora else None,
             flow_draws=args.flow_draws,
+            **loss_settings(args),
             checkpoint_every=args.save_every,
         )
         for stage in STAGES_NAMED[args.stage]

@@ -15,7 +15,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alpamayo_ros.types import InvalidInput
 
@@ -80,6 +80,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--freeze-vision", action="store_true", help="stages 1 and joint leave the vision tower as it is"
     )
+    add_loss_arguments(parser)
+    parser.add_argument("--flow-draws", type=int, default=4, help="noises a sample in stage 2 (default 4)")
+    parser.add_argument(
+        "--vision-cache",
+        type=int,
+        default=0,
+        metavar="MIB",
+        help="frames' features kept while the vision tower is frozen",
+    )
+    parser.add_argument("--eval-every", type=int, default=200, help="steps (default 200)")
+    parser.add_argument("--eval-samples", type=int, default=64, help="held-out samples (default 64)")
+    parser.add_argument("--patience", type=int, default=0, help="evaluations without gain before it stops")
+    parser.add_argument("--save-every", type=int, default=200, help="steps between states (default 200)")
+    parser.add_argument("--log-every", type=int, default=10, help="steps (default 10)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read samples (default 0)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="in which the result will drive: frozen weights are held and constants rounded so",
+    )
+    parser.add_argument(
+        "--autocast",
+        action=argparse.BooleanOptionalAction,
+        help="compute in bfloat16 (default: on a GPU; twice as fast on CPUs that have it, too)",
+    )
+    parser.add_argument(
+        "--recompute", action="store_true", help="less memory for gradients, a third more time"
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard's files, too")
+
+
+def add_loss_arguments(parser: argparse._ActionsContainer) -> None:
+    """Declare what counts how much."""
     parser.add_argument(
         "--reasoning-weight", type=float, default=1.0, help="of a reasoning token (default 1)"
     )
@@ -117,36 +152,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="stage joint: the backbone learns from plans read at once, too, by a head that isn't kept",
     )
-    parser.add_argument("--flow-draws", type=int, default=4, help="noises a sample in stage 2 (default 4)")
-    parser.add_argument(
-        "--vision-cache",
-        type=int,
-        default=0,
-        metavar="MIB",
-        help="frames' features kept while the vision tower is frozen",
+
+
+def loss_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what add_loss_arguments declares as TrainSettings takes it."""
+    from alpamayo_ros.training.losses import SpanWeights
+
+    weights = SpanWeights(
+        reasoning=args.reasoning_weight, meta_action=args.reasoning_weight, trajectory=args.trajectory_weight
     )
-    parser.add_argument("--eval-every", type=int, default=200, help="steps (default 200)")
-    parser.add_argument("--eval-samples", type=int, default=64, help="held-out samples (default 64)")
-    parser.add_argument("--patience", type=int, default=0, help="evaluations without gain before it stops")
-    parser.add_argument("--save-every", type=int, default=200, help="steps between states (default 200)")
-    parser.add_argument("--log-every", type=int, default=10, help="steps (default 10)")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read samples (default 0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="in which the result will drive: frozen weights are held and constants rounded so",
-    )
-    parser.add_argument(
-        "--autocast",
-        action=argparse.BooleanOptionalAction,
-        help="compute in bfloat16 (default: on a GPU; twice as fast on CPUs that have it, too)",
-    )
-    parser.add_argument(
-        "--recompute", action="store_true", help="less memory for gradients, a third more time"
-    )
-    parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard's files, too")
+    return {
+        "span_weights": weights,
+        "flow_weight": args.flow_weight,
+        "lateral_speed_mps": args.lateral_speed,
+        "near_weight": args.near_weight,
+        "displacement_weight": args.displacement_weight,
+        "read_plan": args.read_plan,
+    }
 
 
 def add_reasonings_argument(parser: argparse._ActionsContainer) -> None:
@@ -241,15 +263,11 @@ def _stages(args: argparse.Namespace) -> tuple[int, ...]:
 
 
 def _settings(args: argparse.Namespace, stage: int, *, autocast: bool) -> TrainSettings:
-    from alpamayo_ros.training.losses import SpanWeights
     from alpamayo_ros.training.settings import LoraSettings, TrainSettings
 
     small = args.checkpoint.startswith("small:")
     steps = 1000 if args.steps is None else args.steps
     rate = args.rate if args.rate is not None else (1e-3 if small and not args.lora else 1e-4)
-    weights = SpanWeights(
-        reasoning=args.reasoning_weight, meta_action=args.reasoning_weight, trajectory=args.trajectory_weight
-    )
     frozen_vision = stage == 2 or args.freeze_vision or args.lora
     return TrainSettings(
         stage=stage,
@@ -266,12 +284,7 @@ def _settings(args: argparse.Namespace, stage: int, *, autocast: bool) -> TrainS
         recompute=args.recompute,
         train_vision=not args.freeze_vision,
         lora=LoraSettings(args.lora_rank, args.lora_alpha) if args.lora else None,
-        span_weights=weights,
-        flow_weight=args.flow_weight,
-        lateral_speed_mps=args.lateral_speed,
-        near_weight=args.near_weight,
-        displacement_weight=args.displacement_weight,
-        read_plan=args.read_plan,
+        **loss_settings(args),
         flow_draws=args.flow_draws,
         eval_every=args.eval_every,
         eval_samples=args.eval_samples,
