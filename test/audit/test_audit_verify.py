@@ -63,6 +63,7 @@ def test_every_decision_comes_out_the_same_from_the_bag(driven, capsys) -> None:
     assert found.judged >= 5 and found.lost == 0 and found.decisions.get("stop", 0) >= 1
 
 
+@pytest.mark.long
 def test_plans_of_weights_in_eight_bits_are_recomputed_by_such(driven, capsys) -> None:
     """The log says how the weights were held: those of the checkpoint themselves would plan otherwise."""
     log = replay(driven["folder"], "rounded", "fp8:=emulated")

@@ -81,7 +81,7 @@ def drive_once(world: World, *, to_plan: bool) -> None:
     assert world.state() == "unconfigured"
 
 
-@pytest.mark.parametrize("kind", ["scripted", "checkpoint"])
+@pytest.mark.parametrize("kind", ["scripted", pytest.param("checkpoint", marks=pytest.mark.long)])
 def test_transitions_repeated_leave_nothing_behind(tmp_path, checkpoint, kind):
     options: dict[str, Any] = {"device": "cpu"}
     if kind == "checkpoint":

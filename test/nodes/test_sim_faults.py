@@ -364,6 +364,7 @@ def resources() -> dict[str, int]:
     }
 
 
+@pytest.mark.long
 def test_nothing_is_left_behind():
     def once(fault: Callable[[list[Any]], None]) -> None:
         with (

@@ -296,6 +296,7 @@ def test_stages_that_name_other_reasonings_are_refused(tmp_path: Path) -> None:
         (["--compared", "0.05"], "compared_s: expected 0.1"),
         (["--recovery", "0"], "recovery_ticks: expected 1"),
         (["--held", "0"], "held_ticks: expected 1"),
+        (["--recovery", "0.55"], "--recovery: expected a multiple of 0.1 s"),
         (["--read-plan"], "read_plan: expected stage 3"),
         (["--samples", "0"], "num_samples: expected at least 1"),
         (["--mix", "0"], "mix: expected a share"),

@@ -77,6 +77,11 @@ def test_a_run_refuses_what_it_cannot(tmp_path: Path, changes: dict[str, object]
         (["--scenarios", "100", "--near", "2"], "--near: expected --driver too, got none"),
         (["--scenarios", "100", "--driver", "pisco", "--disturbed", "2"], "--driver: expected neither"),
         (["--scenarios", "100", "--driver", "nobody"], "--driver: expected a checkpoint's folder"),
+        (
+            ["--scenarios", "100", "--driver", "pisco", "--held", "0.25"],
+            "--held: expected a multiple of 0.1 s",
+        ),
+        (["--scenarios", "100", "--seconds", "0.25"], "--seconds: expected a multiple of 0.1 s"),
         (["--scenarios", "100", "--driver", "pisco", "--held", "0"], "held_ticks: expected 1"),
         (["--scenarios", "100", "--driver", "pisco", "--samples", "0"], "num_samples: expected at least 1"),
         (["--scenarios", "moon"], "scenarios: expected all, a seed"),

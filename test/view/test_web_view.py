@@ -244,6 +244,7 @@ def test_more_pages_than_can_be_served_are_refused(view_bag):
         assert refusal.value.response.status_code == 503
 
 
+@pytest.mark.long
 def test_a_page_that_reads_nothing_holds_up_nobody_and_what_it_misses_is_counted():
     told: list[bool] = []
     server = WebServer(

@@ -8,10 +8,10 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from alpamayo_ros.cli.renderer_option import renderer_address
-from alpamayo_ros.model.shipped import or_shipped
+from alpamayo_ros.cli.ticks import ticks_of
 from alpamayo_ros.types import CAMERA_NAMES, InvalidInput
 
 if TYPE_CHECKING:
@@ -210,11 +210,9 @@ def _from_simulation(arguments: argparse.Namespace) -> int:
     from alpamayo_ros.sim.workers import CannotStart
     from alpamayo_ros.training.labels.automatic import AutomaticLabels
     from alpamayo_ros.training.simulate_all import EpisodeOutcome, SimulationRun, simulate_all
+    from alpamayo_ros.training.steering import DisturbedSteerer
 
     pictures = _pictures(arguments, arguments.cameras or USUAL_CAMERA_IDS)
-    by_checkpoint: dict[str, Any] = {}
-    if arguments.driver:
-        by_checkpoint = {"steerer": _steerer(arguments, pictures.camera_ids)}
     wanted = SimulationRun(
         scene_ids=parse_scenarios(arguments.scenarios),
         out=arguments.out,
@@ -222,12 +220,12 @@ def _from_simulation(arguments: argparse.Namespace) -> int:
         undisturbed=arguments.undisturbed,
         pictures=pictures,
         labeller=AutomaticLabels(varied=not arguments.plain),
+        steerer=_guided(arguments, pictures.camera_ids) if arguments.driver else DisturbedSteerer(),
         seed=arguments.seed,
-        ticks=round(arguments.seconds * 10),
+        ticks=ticks_of("--seconds", arguments.seconds),
         workers=arguments.workers,
         episodes=arguments.episodes,
         renderer=renderer_address(arguments.renderer),
-        **by_checkpoint,
     )
     console = Console(stderr=True)
     columns = (
@@ -265,7 +263,7 @@ def _from_simulation(arguments: argparse.Namespace) -> int:
     return EXIT_FAILED if result.failed else 0
 
 
-def _steerer(arguments: argparse.Namespace, ids: tuple[int, ...]) -> GuidedSteerer:
+def _guided(arguments: argparse.Namespace, ids: tuple[int, ...]) -> GuidedSteerer:
     """Return what lets a checkpoint drive."""
     from alpamayo_ros.cli.sim_checkpoint import CheckpointSource
     from alpamayo_ros.model.plan_options import recommended_options
@@ -274,12 +272,14 @@ def _steerer(arguments: argparse.Namespace, ids: tuple[int, ...]) -> GuidedSteer
     from alpamayo_ros.training.road_rollout import GuidedSteerer
 
     guidance = Guidance(
-        num_samples=arguments.samples, near_m=arguments.near, held_ticks=round(arguments.held * 10)
+        num_samples=arguments.samples,
+        near_m=arguments.near,
+        held_ticks=ticks_of("--held", arguments.held),
     )
-    checkpoint = or_shipped(arguments.driver)
-    options = replace(recommended_options(checkpoint), num_samples=guidance.num_samples)
-    source = CheckpointSource(checkpoint, None, options, ids, option="--driver")
-    return GuidedSteerer(source, guidance=guidance, iteration=1, policy=checkpoint_identity(checkpoint))
+    source = CheckpointSource(arguments.driver, camera_ids=ids, option="--driver")
+    options = replace(recommended_options(source.checkpoint), num_samples=guidance.num_samples)
+    identity = checkpoint_identity(source.checkpoint)
+    return GuidedSteerer(replace(source, options=options), guidance=guidance, iteration=1, policy=identity)
 
 
 def _from_bag(arguments: argparse.Namespace) -> int:

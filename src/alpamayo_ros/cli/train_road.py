@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alpamayo_ros.cli.renderer_option import renderer_address
+from alpamayo_ros.cli.ticks import ticks_of
 from alpamayo_ros.cli.train_sft import (
     STAGES_NAMED,
     add_loss_arguments,
@@ -199,7 +200,7 @@ def _settings(args: argparse.Namespace, *, autocast: bool) -> RoadSettings:
         stages=_stages(args, autocast=autocast),
         dtype=args.dtype,
         episodes=args.episodes,
-        ticks=round(args.seconds * 10),
+        ticks=ticks_of("--seconds", args.seconds),
         mix=args.mix,
         balance=tuple(args.balance.split(",")) if args.balance else (),
         guidance=Guidance(
@@ -207,8 +208,8 @@ def _settings(args: argparse.Namespace, *, autocast: bool) -> RoadSettings:
             compared_s=args.compared,
             near_m=args.near,
             near_at_s=args.near_at,
-            recovery_ticks=round(args.recovery * 10),
-            held_ticks=round(args.held * 10),
+            recovery_ticks=ticks_of("--recovery", args.recovery),
+            held_ticks=ticks_of("--held", args.held),
         ),
         seed=args.seed,
     )

@@ -60,7 +60,7 @@ def open_joined(folders: Sequence[Path], *, split: Split) -> JoinedSamples:
     owners: dict[str, Path] = {}
     refused: DataSetError | None = None
     for folder in folders:
-        read_index(folder)
+        read_index(folder)  # which refuses what is no data set: lacking the split alone is forgiven
         try:
             source = EpisodeSamples(folder, split=split)
         except DataSetError as error:

@@ -54,6 +54,7 @@ def require_flat(before: Resources, after: Resources) -> None:
     assert after.files <= before.files + 2, f"files: {before.files}, then {after.files}"
 
 
+@pytest.mark.long
 def test_a_crowd_leaves_nothing_behind(recorded: Path, tmp_path: Path) -> None:
     require_flat(*crowded(tmp_path, recorded, "--planner", "constant", warm_up=12, replays=12))
 

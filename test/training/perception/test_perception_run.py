@@ -114,6 +114,16 @@ def test_other_settings_are_refused(start: Path, tmp_path: Path) -> None:
         new_run(start, tmp_path / "run", steps=3)
 
 
+def test_a_state_of_another_head_is_refused(start: Path, tmp_path: Path) -> None:
+    new_run(start, tmp_path / "run", steps=2).run()
+    path = tmp_path / "run" / "state.pt"
+    state = torch.load(path, weights_only=True)
+    del state["weights"]["sector_head.out.weight"]
+    torch.save(state, path)
+    with pytest.raises(InvalidInput, match=r"expected weights of .*, got .* without sector_head.out.weight"):
+        new_run(start, tmp_path / "run", steps=2)
+
+
 def test_attention_in_batches_is_the_towers_own(start: Path) -> None:
     model = load(start)
     frames = np.random.default_rng(0).integers(0, 255, (3, 3, 96, 160), dtype=np.uint8)

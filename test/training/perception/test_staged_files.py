@@ -55,6 +55,7 @@ def test_instants_are_rendered_and_read_by_split(made: StagingRun) -> None:
         open_sights(made.out, split="test")
 
 
+@pytest.mark.long
 def test_what_is_there_is_not_made_again_and_the_same_comes_anew(made: StagingRun, tmp_path: Path) -> None:
     lost = made.file("curve-101")
     data, others = lost.read_bytes(), {path: path.stat().st_mtime_ns for path in made.out.iterdir()}

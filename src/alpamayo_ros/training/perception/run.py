@@ -221,7 +221,7 @@ class PerceptionRun:
             features = self._encode(batch)
             read, of_sectors = self._head(features), self._sector_head(features)
         total, means, counts = reading_loss(read, batch)
-        wanted = self._sectors.read(list(batch.grid.to(torch.uint8).numpy()))
+        wanted = self._sectors.read([grid.astype(np.uint8) for grid in batch.grid.numpy()])
         beside, sector_means, sector_counts = sector_loss(of_sectors, wanted)
         return LossParts(total + beside, means | sector_means, counts | sector_counts)
 
@@ -283,6 +283,11 @@ class PerceptionRun:
         if state["order"] != self._order.digest or state["far"] != list(HOW_FAR):
             raise InvalidInput(f"{path}: expected a run on these {len(self._train)} samples, got others")
         weights: Mapping[str, Tensor] = state["weights"]
+        missing = [name for name in self._parameters if name not in weights]
+        if missing:
+            raise InvalidInput(
+                f"{path}: expected weights of tower and heads, got a state without {missing[0]}"
+            )
         for name, parameter in self._parameters.items():
             parameter.copy_(weights[name])
         self._average.load(state["averages"], updates=state["average_updates"])
