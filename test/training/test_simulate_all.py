@@ -202,6 +202,8 @@ def begun(command: list[str], out: Path) -> Iterator[subprocess.Popen[bytes]]:
         [sys.executable, "-m", "alpamayo_ros.cli.main", *command],
         env={**os.environ, "PYTHONPATH": "src"},
         start_new_session=True,
+        # A background job of a shell ignores SIGINT, and its children do: the tests may be one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         deadline = time.monotonic() + 200
