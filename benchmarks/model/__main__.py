@@ -9,6 +9,9 @@ of observations, three of four frames shared with the tick before, in turns: tic
 starting with another row. Each row's tokens and waypoints are held against the baseline's at every tick; in
 float32 the exit code is 1 unless all are the same (waypoints to 1e-3 m).
 
+The row `arrival` encodes the newest frames before the plan is asked for, as the planner node does when they
+come: `ahead` says how long that took, the plan's own time does not hold it, the processor's does.
+
 Without --checkpoint the weights are random, so what is said drifts as it happens to: how many guessed words
 came true stands beside the times.
 

@@ -74,15 +74,23 @@ def measured(tmp_path: Path, *samples: str, rows: str) -> dict:
 
 
 def test_rows_are_exact(tmp_path: Path) -> None:
-    record = measured(tmp_path, "2", rows="lean,speculation")
-    names = [row["name"] for row in record["runs"][0]["rows"]]
-    assert names == ["baseline", "+ lean layers", "+ speculation"]
+    record = measured(tmp_path, "2", rows="lean,vision,arrival")
+    rows = record["runs"][0]["rows"]
+    assert [row["name"] for row in rows] == [
+        "baseline",
+        "+ lean layers",
+        "+ vision cache",
+        "+ encoded on arrival",
+    ]
+    # What was encoded beforehand is not encoded in the plan, and is told.
+    assert [row["ahead_ms"] > 0 for row in rows] == [False, False, False, True]
+    assert rows[3]["stages_ms"]["vision"] < rows[2]["stages_ms"]["vision"]
 
 
 @pytest.mark.long
 def test_every_row_is_exact(tmp_path: Path) -> None:
-    rows = "none,vision,prompt,lean,speculation,attention,buffers"
-    assert len(measured(tmp_path, "1", "6", rows=rows)["runs"][0]["rows"]) == 8
+    rows = "none,vision,prompt,lean,speculation,attention,buffers,arrival"
+    assert len(measured(tmp_path, "1", "6", rows=rows)["runs"][0]["rows"]) == 9
 
 
 def test_limits_are_printed_without_a_gpu() -> None:
