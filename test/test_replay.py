@@ -20,7 +20,8 @@ from alpamayo_ros.bags.run import read_run
 from alpamayo_ros.bags.synthetic.bag import SyntheticDrive, write_synthetic_bag
 from alpamayo_ros.bags.writer import BagWriter
 from alpamayo_ros.cli.main import main
-from alpamayo_ros.ros.replay import check_inputs, free_domain_id, prepare_output
+from alpamayo_ros.ros.domains import free_domain_id
+from alpamayo_ros.ros.replay_files import check_inputs, prepare_output
 from alpamayo_ros.sensing.rig import load_rig
 from alpamayo_ros.types import InvalidInput
 

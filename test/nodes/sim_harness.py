@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import sensorsim_fakes
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
@@ -25,7 +26,9 @@ from visualization_msgs.msg import MarkerArray
 from alpamayo_ros.msg import Plan as PlanMsg
 from alpamayo_ros.nodes.planner import PlannerNode
 from alpamayo_ros.nodes.sim_bridge import SimBridgeNode, simulation_nodes
-from alpamayo_ros.ros.conversions import stamp_to_ns
+from alpamayo_ros.ros.conversions import pose_to_matrix, stamp_to_ns, transform_to_matrix
+from alpamayo_ros.sim.cameras import default_cameras
+from alpamayo_ros.sim.scene import FORCE_GT_US, STEP_US
 
 CAMERAS = ("cross_left", "front_wide", "cross_right", "front_tele")
 SIZE = {"image_width": 96, "image_height": 64}
@@ -151,3 +154,38 @@ def finished(bridge: SimBridgeNode, *, timeout_s: float = 60.0) -> float:
     began_s = time.monotonic()
     wait_for(lambda: bridge.done, "the end of the rollouts", timeout_s=timeout_s)
     return time.monotonic() - began_s
+
+
+def vehicle_topics_agree(heard: Listener, record: Any) -> None:
+    """Check that what the vehicle said is the rollout, each thing at the time of its step."""
+    steps_ns = [state.time_us * 1000 for state in record.ego]
+    clock = [stamp_to_ns(message.clock) for message in heard.received["clock"]]
+    assert clock == [steps_ns[0], *steps_ns]  # its start is said once before the first step
+    assert heard.stamps_ns("odometry") == clock
+    for message, state in zip(heard.received["odometry"][1:], record.ego, strict=True):
+        assert (message.header.frame_id, message.child_frame_id) == ("odom", "base_link")
+        np.testing.assert_allclose(pose_to_matrix(message.pose.pose), state.local_from_rig, atol=1e-9)
+        assert message.twist.twist.linear.x == state.speed_mps
+    for message, odometry in zip(heard.received["tf"], heard.received["odometry"], strict=True):
+        (transform,) = message.transforms
+        assert transform.header == odometry.header
+        assert transform.child_frame_id == "base_link"
+        np.testing.assert_allclose(
+            transform_to_matrix(transform.transform), pose_to_matrix(odometry.pose.pose), atol=1e-12
+        )
+    mounts = {t.child_frame_id: t for t in heard.received["tf_static"][-1].transforms}
+    for camera in default_cameras():
+        name = next((n for n in CAMERAS if n in camera.logical_id and "rear" not in camera.logical_id), None)
+        if name is None:
+            continue
+        mount = mounts[f"{name}_optical_frame"]
+        assert mount.header.frame_id == "base_link"
+        np.testing.assert_allclose(transform_to_matrix(mount.transform), camera.rig_from_camera, atol=1e-6)
+        images, infos = heard.received[f"{name}/image"], heard.received[f"{name}/info"]
+        assert heard.stamps_ns(f"{name}/image") == heard.stamps_ns(f"{name}/info") == steps_ns[:-1]
+        assert {m.format for m in images} == {"jpeg"}
+        assert {m.header.frame_id for m in [*images, *infos]} == {f"{name}_optical_frame"}
+        assert {(m.width, m.height) for m in infos} == {(96, 64)}
+    planned = set(heard.stamps_ns("plan"))
+    assert planned >= {drive.time_us * 1000 for drive in record.drives[FORCE_GT_US // STEP_US :]}
+    assert planned <= set(steps_ns)

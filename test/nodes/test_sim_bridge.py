@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import sensorsim_fakes
-import usdz_factory
-from planner_harness import Graph, ScriptedPlanner, straight_plan, wait_for
-from rclpy.node import Node
-from sim_harness import CAMERAS, Listener, corner_of_the_graph, destroyed, driving, finished, renderer
+from planner_harness import ScriptedPlanner, straight_plan, wait_for
+from sim_harness import (
+    corner_of_the_graph,
+    driving,
+    finished,
+    renderer,
+    vehicle_topics_agree,
+)
 
-from alpamayo_ros.ros.conversions import pose_to_matrix, stamp_to_ns, transform_to_matrix
-from alpamayo_ros.ros.sim_graph import corners
-from alpamayo_ros.sim.cameras import LOGICAL_IDS, default_cameras
+from alpamayo_ros.ros.conversions import stamp_to_ns
+from alpamayo_ros.sim.cameras import LOGICAL_IDS
 from alpamayo_ros.sim.protocol.asl import read_entries
-from alpamayo_ros.sim.protocol.convert import version_message
-from alpamayo_ros.sim.protocol.server import ServerTls
 from alpamayo_ros.sim.scene import FORCE_GT_US, START_US, STEP_US
 
 SCENE = sensorsim_fakes.FOREIGN_SCENE
@@ -75,41 +73,6 @@ def test_a_foreign_renderer_s_scene_is_driven_and_only_what_is_known_is_scored(c
     assert kinds.count("render_request") == kinds.count("driver_camera_image") == len(told.requests)
     assert kinds.count("driver_return") == len(record.drives) - WARM_UP
     vehicle_topics_agree(heard, record)
-
-
-def vehicle_topics_agree(heard: Listener, record: Any) -> None:
-    """Check that what the vehicle said is the rollout, each thing at the time of its step."""
-    steps_ns = [state.time_us * 1000 for state in record.ego]
-    clock = [stamp_to_ns(message.clock) for message in heard.received["clock"]]
-    assert clock == [steps_ns[0], *steps_ns]  # its start is said once before the first step
-    assert heard.stamps_ns("odometry") == clock
-    for message, state in zip(heard.received["odometry"][1:], record.ego, strict=True):
-        assert (message.header.frame_id, message.child_frame_id) == ("odom", "base_link")
-        np.testing.assert_allclose(pose_to_matrix(message.pose.pose), state.local_from_rig, atol=1e-9)
-        assert message.twist.twist.linear.x == state.speed_mps
-    for message, odometry in zip(heard.received["tf"], heard.received["odometry"], strict=True):
-        (transform,) = message.transforms
-        assert transform.header == odometry.header
-        assert transform.child_frame_id == "base_link"
-        np.testing.assert_allclose(
-            transform_to_matrix(transform.transform), pose_to_matrix(odometry.pose.pose), atol=1e-12
-        )
-    mounts = {t.child_frame_id: t for t in heard.received["tf_static"][-1].transforms}
-    for camera in default_cameras():
-        name = next((n for n in CAMERAS if n in camera.logical_id and "rear" not in camera.logical_id), None)
-        if name is None:
-            continue
-        mount = mounts[f"{name}_optical_frame"]
-        assert mount.header.frame_id == "base_link"
-        np.testing.assert_allclose(transform_to_matrix(mount.transform), camera.rig_from_camera, atol=1e-6)
-        images, infos = heard.received[f"{name}/image"], heard.received[f"{name}/info"]
-        assert heard.stamps_ns(f"{name}/image") == heard.stamps_ns(f"{name}/info") == steps_ns[:-1]
-        assert {m.format for m in images} == {"jpeg"}
-        assert {m.header.frame_id for m in [*images, *infos]} == {f"{name}_optical_frame"}
-        assert {(m.width, m.height) for m in infos} == {(96, 64)}
-    planned = set(heard.stamps_ns("plan"))
-    assert planned >= {drive.time_us * 1000 for drive in record.drives[WARM_UP:]}
-    assert planned <= set(steps_ns)
 
 
 def test_a_procedural_scene_is_driven_by_the_expert(corner, tmp_path):
@@ -212,7 +175,6 @@ def test_a_planner_sees_the_vehicle_as_it_is(corner):
     assert latencies and min(latencies) > 0
 
 
-@pytest.mark.long
 def speed_of(observation: Any) -> float:
     return 10.0 * float(np.linalg.norm(observation.history_xyz_in_rig_t0[-2]))
 
@@ -227,6 +189,7 @@ def slowing_down(observation: Any) -> Any:
     return plan
 
 
+@pytest.mark.long
 def test_a_rollout_that_goes_nowhere_ends_by_time(corner):
     graph, _ = corner
     planner = ScriptedPlanner()
@@ -294,143 +257,3 @@ def test_scenes_follow_each_other_and_time_begins_anew(corner, tmp_path: Path):
     assert {path.name for path in (tmp_path / "rollouts").iterdir()} == {"a_1", "b"}
     clock = np.array([stamp_to_ns(message.clock) for message in heard.received["clock"]])
     assert (np.diff(clock) < 0).sum() == 1
-
-
-def test_the_tracks_of_a_usdz_are_replayed_and_scored(corner, tmp_path):
-    graph, _ = corner
-    members = usdz_factory.example()
-    tracks = members["sequence_tracks.json"]["clip"]["tracks_data"]
-    tracks["tracks_poses"][1][0][0] = 40.0  # the truck stands on the way
-    file = usdz_factory.write(tmp_path / "scene.usdz", members)
-    with (
-        renderer(scene_ids=("clipgt-7",)) as told,
-        driving(graph, told.address, scenarios="all", usdz=str(file), out=str(tmp_path / "out")) as bridge,
-    ):
-        finished(bridge)
-    assert bridge.error is None
-    (record,) = bridge.records
-    assert record.scene.start_us == usdz_factory.START_US + 41_000
-    assert set(record.actors) == {"12", "x"}
-    # The truck does not move, so it is the renderer's; the car is seen for 0.1 s, then hidden underground.
-    assert {o.track_id for request in told.requests for o in request.dynamic_objects} == {"12"}
-    heights = [r.dynamic_objects[0].pose_pair.end_pose.vec.z for r in told.requests]
-    assert heights[0] == pytest.approx(3.0)
-    assert heights[-1] < -90
-    (score,) = json.loads((tmp_path / "out" / "scores.json").read_text())["rollouts"]
-    assert (score["collision_any"], score["collision_with"]) == (1.0, "x")
-    assert record.end_reason == "collision"
-    assert score["offroad"] is None
-
-
-def test_the_file_of_another_scene_is_refused(corner, tmp_path):
-    graph, _ = corner
-    file = usdz_factory.write(tmp_path / "scene.usdz", usdz_factory.example())
-    with renderer() as told, driving(graph, told.address, scenarios=SCENE, usdz=str(file)) as bridge:
-        finished(bridge)
-    assert "expected the file of scene 'clipgt-0001', got 'clipgt-7'" in str(bridge.error)
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not there")
-def test_a_renderer_is_asked_by_tls_where_its_authority_is_named(corner, tmp_path):
-    graph, _ = corner
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-    ]
-    command += ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run(command, check=True, capture_output=True)
-    tls = ServerTls.from_files(key=key, certificate=certificate)
-    with renderer(tls=tls, drives=short_drive(3.0)) as told:
-        address = told.address.replace("127.0.0.1", "localhost")
-        with driving(graph, address, scenarios=SCENE, renderer_ca=str(certificate)) as bridge:
-            finished(bridge)
-        assert bridge.error is None
-        assert bridge.records[0].end_reason == "goal"
-        with driving(graph, address, scenarios=SCENE, renderer_timeout_s=0.5) as bridge:
-            finished(bridge)
-        assert "renderer" in str(bridge.error)
-
-
-def test_several_rollouts_at_once_have_a_clock_each(tmp_path):
-    starts_us = (1_600_000_000_000_000, 1_650_000_000_000_000)
-    with ExitStack() as stack:
-        everything, _ = stack.enter_context(corner_of_the_graph())
-        heard, bridges = [], []
-        for index, place in enumerate(corners(everything.name, 2)):
-            graph = Graph(place.namespace.strip("/"), everything.context, everything.executor)
-            assert set(graph.remaps) == {f"{source}:={target}" for source, target in place.remaps.items()}
-            node = Node("listener", **graph.options)
-            heard.append(Listener(node))
-            stack.enter_context(destroyed(graph, [node]))
-            told = stack.enter_context(renderer(drives=short_drive(stamp_us=starts_us[index])))
-            bridges.append(
-                stack.enter_context(
-                    driving(graph, told.address, scenarios=SCENE, rollout_index=index, out=str(tmp_path))
-                )
-            )
-        for bridge in bridges:
-            finished(bridge)
-            assert bridge.error is None
-        for index, (bridge, listener) in enumerate(zip(bridges, heard, strict=True)):
-            (record,) = bridge.records
-            assert (record.end_reason, record.rollout_index) == ("goal", index)
-            assert record.scene.start_us == starts_us[index]
-            vehicle_topics_agree(listener, record)
-    assert {path.name for path in (tmp_path / "rollouts").iterdir()} == {SCENE, f"{SCENE}_1"}
-
-
-@pytest.mark.long
-def test_a_log_s_scene_of_a_renderer_by_another_name_is_a_recorded_one(corner, golden_dir, tmp_path):
-    from alpamayo_ros.sim.protocol.generated import sensorsim_pb2_grpc
-    from alpamayo_ros.sim.protocol.server import serve
-    from alpamayo_ros.sim.render.render_thread import shared_thread
-    from alpamayo_ros.sim.render.scene_store import SceneStore
-    from alpamayo_ros.sim.render.server import SensorsimServicer
-    from alpamayo_ros.sim.scene_from_asl import scene_from_asl
-    from alpamayo_ros.sim.scenes import make_scene
-
-    class Foreign(SensorsimServicer):
-        def __init__(self, store: Any) -> None:
-            super().__init__(store)
-            self.requests: list[Any] = []
-
-        def get_version(self, request: Any, context: Any) -> Any:
-            return version_message("somebodys-renderer-3.1", git_hash="")
-
-        def batch_render_rgb(self, request: Any, context: Any) -> Any:
-            self.requests += [item.request for item in request.items]
-            return super().batch_render_rgb(request, context)
-
-    graph, _ = corner
-    log = scene_from_asl(golden_dir / "alpasim" / "rollout.asl")
-    servicer = Foreign(SceneStore(shared_thread(), make_scene, fixed={log.scene.scene_id: log}))
-    running = serve(
-        lambda server: sensorsim_pb2_grpc.add_SensorsimServiceServicer_to_server(servicer, server),
-        on_stop=servicer.close,
-    )
-    with (
-        running,
-        driving(
-            graph, f"127.0.0.1:{running.port}", scenarios=log.scene.scene_id, out=str(tmp_path)
-        ) as bridge,
-    ):
-        finished(bridge, timeout_s=200)
-    assert bridge.error is None
-    (record,) = bridge.records
-    reference = log.scene.reference
-    assert record.scene.start_us == reference.stamps_us[0]
-    np.testing.assert_allclose(record.ego[0].local_from_rig, reference.local_from_rig[0], atol=1e-5)
-    assert servicer.requests
-    assert not any(request.dynamic_objects for request in servicer.requests)
-    (score,) = json.loads((tmp_path / "scores.json").read_text())["rollouts"]
-    assert 0 < score["progress"] <= 1
-    assert score["dist_to_gt_trajectory"] is not None
-    assert {score[name] for name in ("scene_score", "collision_any", "offroad", "strict_offroad")} == {None}

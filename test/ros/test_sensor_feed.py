@@ -15,10 +15,9 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from alpamayo_ros.ros.sensor_feed import FeedListener, SensorFeed
-from alpamayo_ros.sensing.assembly import BackwardJump
 from alpamayo_ros.sensing.images import decode_compressed
 from alpamayo_ros.sensing.rig import CameraConfig, Rig
-from alpamayo_ros.sensing.timing import TimingConfig
+from alpamayo_ros.sensing.timing import BackwardJump, TimingConfig
 from alpamayo_ros.types import Observation, UInt8Array
 
 MS = 1_000_000

@@ -119,3 +119,12 @@ def take_all(assembler: ObservationAssembler, now_ns: int, drive: Drive) -> None
             return
         drive.observations.append(observation)
         drive.taken_at_ns.append(now_ns)
+
+
+def steady(
+    seconds: float = 3.0, *, ids=(0, 1, 2, 6), rate_hz: float = 10.0, odometry_hz: float = 50.0, **kwargs
+):
+    events = odometry_events(ticks(odometry_hz, seconds))
+    for camera_id in ids:
+        events += camera_events(camera_id, ticks(rate_hz, seconds, **kwargs))
+    return events

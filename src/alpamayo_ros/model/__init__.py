@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any
 from alpamayo_ros.types import PlanOptions
 
 if TYPE_CHECKING:
-    from alpamayo_ros.model.alpamayo import Alpamayo, Answer
+    from alpamayo_ros.model.alpamayo import Alpamayo
+    from alpamayo_ros.model.answer import Answer
 
 __all__ = ["Alpamayo", "Answer", "PlanOptions"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Alpamayo", "Answer"):
-        from alpamayo_ros.model import alpamayo
+    if name == "Alpamayo":
+        from alpamayo_ros.model.alpamayo import Alpamayo
 
-        return getattr(alpamayo, name)
+        return Alpamayo
+    if name == "Answer":
+        from alpamayo_ros.model.answer import Answer
+
+        return Answer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

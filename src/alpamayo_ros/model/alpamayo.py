@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from alpamayo_ros.model.action_space import UnicycleActionSpace
-from alpamayo_ros.model.config import ModelConfig
+from alpamayo_ros.model.answer import Answer
 from alpamayo_ros.model.engine import Engine, Generated, PromptState, StopRule, TokenIds
 from alpamayo_ros.model.flow_matching import FlowMatching
 from alpamayo_ros.model.history_tokens import HistoryTokenizer
@@ -21,19 +20,17 @@ from alpamayo_ros.model.network import AlpamayoNetwork, VisualFeatures
 from alpamayo_ros.model.plan_assembly import TextsOfPlans, assembled
 from alpamayo_ros.model.prompt import Prompt, PromptBuilder
 from alpamayo_ros.model.replay_inputs import ACTION_SHAPE, checked_noise, checked_tokens
+from alpamayo_ros.model.request import Request, check_guidance, usual_prompt_tokens
 from alpamayo_ros.model.runners import runner_of
 from alpamayo_ros.model.sampling import MaskedTokens, TokenSampler, fresh_seed, initial_noise
 from alpamayo_ros.model.speculation import Drafter
 from alpamayo_ros.model.speed import SpeedOptions
 from alpamayo_ros.model.static_runner import StaticStatistics
 from alpamayo_ros.model.stopwatch import Stopwatch
-from alpamayo_ros.model.texts import GeneratedTexts
 from alpamayo_ros.model.vision_cache import VisionCache, VisionStatistics, joined, weakly
 from alpamayo_ros.types import (
-    NUM_FRAMES,
     NUM_WAYPOINTS,
     Float32Array,
-    InvalidInput,
     Observation,
     Plan,
     PlanOptions,
@@ -41,31 +38,6 @@ from alpamayo_ros.types import (
 )
 
 _KEPT_PROMPTS = 16
-_PROMPT_TEXT = 200
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer to a question.
-
-    Attributes:
-        text: the answer as upstream takes it from the generated tokens: "" unless its end token came.
-        complete: whether <|answer_end|> came.
-        generated: everything that was generated, special tokens included.
-    """
-
-    text: str
-    complete: bool
-    generated: str
-
-
-@dataclass(frozen=True)
-class _Request:
-    """A prompt and the images it is about."""
-
-    prompt: Prompt
-    grids: tuple[tuple[int, int], ...]
-    observation: Observation
 
 
 class Alpamayo:
@@ -109,7 +81,7 @@ class Alpamayo:
             image_token_id=tokenizer.image_pad_id,
             future_start_id=self._future_start_id,
             runner=runner_of(
-                network, speed, prompt_tokens=_usual_prompt(config), device=device or network.device
+                network, speed, prompt_tokens=usual_prompt_tokens(config), device=device or network.device
             ),
             kept_layouts=kept_prompts,
         )
@@ -261,7 +233,7 @@ class Alpamayo:
                 contains special tokens, guidance without an instruction, or noise or tokens that don't fit.
         """
         options = options or self._defaults
-        self._check_guidance(observation, options)
+        check_guidance(observation, options)
         forced = None if forced_tokens is None else self._checked_tokens(forced_tokens, options.num_samples)
         given_noise = None if noise is None else checked_noise(noise, options.num_samples)
         history_ids = self._history.token_ids(
@@ -279,7 +251,7 @@ class Alpamayo:
         with self._lock:
             watch = Stopwatch(self.device)
             engine = self._require_engine()
-            request = self._request(observation, prompt)
+            request = Request.of(observation, prompt, images=self._images)
             seed = fresh_seed() if options.seed is None else options.seed
             stop = StopRule(
                 max(map(len, forced)) if forced else options.max_reasoning_tokens,
@@ -345,26 +317,13 @@ class Alpamayo:
         with self._lock:
             watch = Stopwatch(self.device)
             engine = self._require_engine()
-            request = self._request(observation, prompt)
+            request = Request.of(observation, prompt, images=self._images)
             seed = fresh_seed() if options.seed is None else options.seed
             stop = StopRule(options.max_reasoning_tokens, self._end_ids)
             state = self._read(engine, request, stop, options.num_samples, watch)
             sampler = TokenSampler(options, seed=seed, masked=None, device=self.device)
             generated = engine.generate(state, sampler, num_samples=options.num_samples, stop=stop)
-            answers = []
-            for ids in generated.token_ids:
-                text = self._tokenizer.decode(ids)
-                answer = GeneratedTexts.from_decoded(text).answer
-                answers.append(Answer(answer, "<|answer_end|>" in text, text))
-            return answers
-
-    def _request(self, observation: Observation, prompt: Callable[[list[int]], Prompt]) -> _Request:
-        """Build the prompt for the images' token counts, which may refuse, before any compute."""
-        token = self._images.patch_size * self._images.merge_size
-        sizes = [self._images.model_size(*frames.shape[-2:]) for frames in observation.frames]
-        grids = [(height // token, width // token) for height, width in sizes for _ in range(NUM_FRAMES)]
-        built = prompt([rows * columns for rows, columns in grids])
-        return _Request(built, tuple(grids), observation)
+            return [Answer.from_decoded(self._tokenizer.decode(ids)) for ids in generated.token_ids]
 
     def _look(self, image: UInt8Array) -> VisualFeatures:
         """Return the features of one image of any size, uint8 [3, H, W]."""
@@ -373,7 +332,7 @@ class Alpamayo:
         return self._require_engine().look(pixel_values, grid_thw)
 
     def _read(
-        self, engine: Engine, request: _Request, stop: StopRule, num_samples: int, watch: Stopwatch
+        self, engine: Engine, request: Request, stop: StopRule, num_samples: int, watch: Stopwatch
     ) -> PromptState:
         watch.lap("preprocess")
         seen = request.observation
@@ -397,7 +356,7 @@ class Alpamayo:
     def _denoise(
         self,
         engine: Engine,
-        request: _Request,
+        request: Request,
         state: PromptState,
         generated: Generated,
         options: PlanOptions,
@@ -426,13 +385,6 @@ class Alpamayo:
             raise RuntimeError("this Alpamayo was closed")
         return self._engine
 
-    def _check_guidance(self, observation: Observation, options: PlanOptions) -> None:
-        if options.guidance_weight is not None and observation.instruction is None:
-            raise InvalidInput(
-                "guidance_weight: expected None without a navigation instruction, "
-                f"got {options.guidance_weight}"
-            )
-
     def _checked_tokens(self, forced: Sequence[Sequence[int]], num_samples: int) -> tuple[TokenIds, ...]:
         return checked_tokens(
             forced,
@@ -441,9 +393,3 @@ class Alpamayo:
             end_ids=self._end_ids,
             start_id=self._future_start_id,
         )
-
-
-def _usual_prompt(config: ModelConfig) -> int:
-    """Return about how many tokens a prompt of four cameras has."""
-    token_pixels = 32 * 32
-    return 4 * NUM_FRAMES * config.pixel_budget[1] // token_pixels + _PROMPT_TEXT

@@ -29,18 +29,15 @@ from alpamayo_ros.model.flow_matching import FlowMatching, StepVelocity
 from alpamayo_ros.model.kv_cache import KeyValueCache
 from alpamayo_ros.model.lean import LeanNetwork
 from alpamayo_ros.model.network import VelocityFunction, VisualFeatures
-from alpamayo_ros.model.static_cache import BLOCK, CachePool, IndexedWrites, PooledCache
+from alpamayo_ros.model.static_cache import CachePool, IndexedWrites, PooledCache
 from alpamayo_ros.model.static_call import CannotCapture, Capturer, Outputs, StaticCall
+from alpamayo_ros.model.static_lengths import entries_bucket, prompt_bucket, tail_bucket
 from alpamayo_ros.types import NUM_WAYPOINTS
 
 _log = logging.getLogger(__name__)
 _Key: TypeAlias = tuple[Any, ...]
 """What is done, the slots that it is done on, and its lengths."""
 _Buffers: TypeAlias = Mapping[str, Tensor]
-
-_PROMPT_BLOCK = 64
-_SHORT_TAILS = (1, 8)
-_TAIL_BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -50,24 +47,6 @@ class StaticStatistics:
     replayed: int = 0
     eager: int = 0
     captured: int = 0
-
-
-def prompt_bucket(length: int) -> int:
-    """Return the tokens that a prompt of `length` is padded to."""
-    return -(-length // _PROMPT_BLOCK) * _PROMPT_BLOCK
-
-
-def tail_bucket(count: int) -> int:
-    """Return the tokens that `count` behind a prompt are padded to."""
-    for short in _SHORT_TAILS:
-        if count <= short:
-            return short
-    return -(-count // _TAIL_BLOCK) * _TAIL_BLOCK
-
-
-def entries_bucket(needed: int, capacity: int) -> int:
-    """Return how many of a cache's entries are read where `needed` are."""
-    return min(-(-needed // BLOCK) * BLOCK, capacity)
 
 
 class StaticRunner:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,16 +33,15 @@ from alpamayo_ros.ros.planner_parameters import (
     timing_config,
 )
 from alpamayo_ros.ros.planner_parts import PartsListener, PlannerParts, Prepared
-from alpamayo_ros.ros.planner_status import PlannerView, blind_cameras, planner_statuses
+from alpamayo_ros.ros.planner_status import ClockWatch, PlannerView, blind_cameras, planner_statuses
 from alpamayo_ros.ros.qos import no_publisher_events, output_qos
 from alpamayo_ros.ros.questions import QuestionDesk
 from alpamayo_ros.ros.recommended import RecommendedSampling
 from alpamayo_ros.ros.runner import run_node
 from alpamayo_ros.ros.safety_parameters import safety_settings
 from alpamayo_ros.ros.sensor_feed import FeedListener
-from alpamayo_ros.sensing.assembly import BackwardJump
 from alpamayo_ros.sensing.rig import load_rig
-from alpamayo_ros.sensing.timing import ObservationRefused
+from alpamayo_ros.sensing.timing import BackwardJump, ObservationRefused
 from alpamayo_ros.types import InvalidInput, Observation, Planner, PlanOptions
 
 _DIAGNOSTICS_PERIOD_S = 1.0
@@ -96,7 +94,7 @@ class PlannerNode(BackgroundLifecycleNode):
         self._parts: PlannerParts | None = None
         self._active = False
         self._activated_ns = 0
-        self._clock_seen = 0, time.monotonic()
+        self._clock_watch = ClockWatch()
         self._failure = ""
         self._jumps: JumpHandle | None = None
         self.statistics = PlanStatistics()
@@ -231,7 +229,7 @@ class PlannerNode(BackgroundLifecycleNode):
         self.post(forget)
 
     def _poll(self) -> None:
-        self._clock_stands_s(self._now_ns())  # seen between reports too: they are a second apart
+        self._clock_watch.stands_s(self._now_ns())  # seen between reports too: they are a second apart
         if self._active and self._parts is not None:
             self._parts.feed.poll()
             self._parts.beat()
@@ -312,8 +310,7 @@ class PlannerNode(BackgroundLifecycleNode):
         safety = self._parts.desk.safety
         if safety is None:
             return "engage: expected a planner with a safety gate, got safety_gate:=false"
-        state = safety.supervisor.tick(self._now_ns())
-        return "" if safety.drives_by_plan else f"engage: expected a valid plan, got a stop: {state.reason}"
+        return safety.engage_refusal(self._now_ns())
 
     def _tell_audit(self, name: str) -> None:
         if self._parts is not None:
@@ -362,13 +359,6 @@ class PlannerNode(BackgroundLifecycleNode):
             self._parts.change(safety, values, changed={change.name: change.value for change in changes})
         return SetParametersResult(successful=True)
 
-    def _clock_stands_s(self, now_ns: int) -> float:
-        """Return for how long, by wall time, the node's clock has not moved."""
-        wall_s = time.monotonic()
-        if now_ns != self._clock_seen[0]:
-            self._clock_seen = now_ns, wall_s
-        return wall_s - self._clock_seen[1]
-
     def _report(self) -> None:
         now_ns, parts = self._now_ns(), self._parts
         view = PlannerView(
@@ -379,7 +369,7 @@ class PlannerNode(BackgroundLifecycleNode):
             engaged=self._engagement.engaged,
             engagement=self._engagement.reason,
             now_ns=now_ns,
-            clock_stands_s=self._clock_stands_s(now_ns),
+            clock_stands_s=self._clock_watch.stands_s(now_ns),
             recommended=self._recommended.in_force,
             watched=self.count_publishers("plan") > (0 if parts is None else 1),
         )

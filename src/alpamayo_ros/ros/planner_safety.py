@@ -111,6 +111,11 @@ class SafetyStage:
         """Whether a valid plan drives, not a stop."""
         return self.supervisor.state.mode is Mode.VALID
 
+    def engage_refusal(self, now_ns: int) -> str:
+        """Return why plans cannot be engaged now, "" if they can."""
+        state = self.supervisor.tick(now_ns)
+        return "" if self.drives_by_plan else f"engage: expected a valid plan, got a stop: {state.reason}"
+
 
 def published_plan(
     outcome: PlanOutcome,

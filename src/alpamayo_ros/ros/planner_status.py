@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from alpamayo_ros.ros.diagnostics import InputStatistics, Level, PlanStatistics, Status
@@ -47,6 +48,20 @@ class PlannerView:
     def active(self) -> bool:
         """Whether the planner is active."""
         return self.state == "active"
+
+
+class ClockWatch:
+    """Watches whether the node's clock runs."""
+
+    def __init__(self) -> None:
+        self._seen_ns, self._since_s = 0, time.monotonic()
+
+    def stands_s(self, now_ns: int) -> float:
+        """Return for how long, by wall time, the node's clock has not moved from `now_ns`."""
+        wall_s = time.monotonic()
+        if now_ns != self._seen_ns:
+            self._seen_ns, self._since_s = now_ns, wall_s
+        return wall_s - self._since_s
 
 
 def planner_statuses(view: PlannerView) -> list[Status]:

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import os
-import random
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from alpamayo_ros.bags.errors import BagError
 from alpamayo_ros.bags.pacing import Pacer
 from alpamayo_ros.bags.reader import BagReader
+from alpamayo_ros.ros.domains import use_domain
 from alpamayo_ros.ros.planner_process import PlannerProcess
+from alpamayo_ros.ros.replay_files import BAG_FOLDER, LOG_NAME, NAMESPACE, check_inputs, prepare_output
 from alpamayo_ros.ros.runner import StopSignals, apply_shared_memory_profile, ros_arguments
 from alpamayo_ros.sensing.rig import Rig
-from alpamayo_ros.types import HISTORY_INTERVAL_S, NUM_HISTORY_POSES, InvalidInput
+from alpamayo_ros.types import HISTORY_INTERVAL_S, NUM_HISTORY_POSES
 
 if TYPE_CHECKING:
     from alpamayo_ros.ros.planner_monitor import PlannerMonitor
 
 ParameterValue: TypeAlias = bool | int | float | str
 
-NAMESPACE = "/alpamayo"
 PLANNER_OUTPUTS = (
     "plan",
     "path",
@@ -37,21 +35,12 @@ PLANNER_OUTPUTS = (
 )
 """Topics that the planner publishes: those that a bag already has would mix with the new ones."""
 
-IMAGE_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
-ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
-
-BAG_FOLDER, LOG_NAME = "bag", "planner.log"
-_RESULTS = ("summary.json", "summary.png", LOG_NAME)
-
 _NOT_PLAYED = ("/clock", "/rosout", "/parameter_events", "/diagnostics")
 _HOLD_S = 1e6
 _FULL_RATE = 1.0
 HISTORY_SPAN_NS = round((NUM_HISTORY_POSES - 1) * HISTORY_INTERVAL_S * 1e9)
 """Odometry that a first plan needs."""
 _SETTLE_S = 0.5
-# Ports of DDS domains (DDS-RTPS 9.6.1): 7400 + 250 * domain + ...
-_FIRST_PORT, _PORTS_PER_DOMAIN = 7400, 250
-_MAX_DOMAIN = 101  # the highest whose ports lie below Linux's ephemeral ones
 
 
 class ReplayFailed(RuntimeError):
@@ -147,82 +136,6 @@ class ReplayResult:
     late_s: float
 
 
-def check_inputs(bag: BagReader, rig: Rig, *, odometry: str | None) -> str:
-    """Return the bag's odometry topic, having checked that the bag has all that the rig wants.
-
-    Raises:
-        BagError: names what is missing or of another type, and lists what the bag has.
-    """
-    if odometry is None:
-        odometry = _find_odometry(bag, rig)
-    bag.require_topics(
-        [camera.topic for camera in rig.cameras] + [odometry], why=f"the topics of rig {rig.name}"
-    )
-    expected = {camera.topic: IMAGE_TYPES[camera.transport] for camera in rig.cameras}
-    expected[odometry] = ODOMETRY_TYPE
-    for topic, type_name in expected.items():
-        if bag.topics[topic].type_name != type_name:
-            raise BagError(
-                f"bag {bag.path}: rig {rig.name} expected {type_name} on {topic}, "
-                f"got {bag.topics[topic].type_name}"
-            )
-    return odometry
-
-
-def _find_odometry(bag: BagReader, rig: Rig) -> str:
-    """Return the topic that the rig names, or else the bag's only odometry."""
-    name = rig.odometry_topic
-    absolute = name if name.startswith("/") else f"{NAMESPACE}/{name}"
-    if absolute in bag.topics:
-        return absolute
-    found = [t.name for t in bag.topics.values() if t.type_name == ODOMETRY_TYPE and t.count]
-    if len(found) > 1:
-        raise BagError(
-            f"bag {bag.path}: rig {rig.name} expected odometry on {absolute}, "
-            f"got several others: {', '.join(found)}; choose one with --odometry"
-        )
-    return found[0] if found else absolute
-
-
-def prepare_output(out: Path) -> None:
-    """Make the folder for the results, without those of an earlier replay.
-
-    Raises:
-        InvalidInput: where there is a bag of other origin, or the folder cannot be made.
-    """
-    if (out / BAG_FOLDER).exists() and not (out / LOG_NAME).exists():
-        raise InvalidInput(
-            f"--out {out}: expected a new folder or one of an earlier replay, got one with a bag"
-        )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if (out / BAG_FOLDER).exists():
-            shutil.rmtree(out / BAG_FOLDER)
-        for name in _RESULTS:
-            (out / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise InvalidInput(f"--out {out}: expected a folder to write to, got {error}") from error
-
-
-def free_domain_id() -> int:
-    """Return a random ROS domain on which no participant of this machine seems to be."""
-    taken = {(port - _FIRST_PORT) // _PORTS_PER_DOMAIN for port in _udp_ports()}
-    free = [domain_id for domain_id in range(1, _MAX_DOMAIN + 1) if domain_id not in taken]
-    if not free:
-        raise InvalidInput("--domain-id: expected a free ROS domain, got none; name one")
-    return random.choice(free)
-
-
-def _udp_ports() -> set[int]:
-    """Return the UDP ports that are bound on this machine (none where the system does not tell)."""
-    ports = set()
-    for table in ("/proc/net/udp", "/proc/net/udp6"):
-        path = Path(table)
-        for line in path.read_text(encoding="ascii").splitlines()[1:] if path.exists() else ():
-            ports.add(int(line.split()[1].rpartition(":")[2], 16))
-    return ports
-
-
 def replay(options: ReplayOptions, rig: Rig, *, progress: Callable[[Progress], None]) -> ReplayResult:
     """Play `options.bag` to the planner and record everything into `options.out`/bag.
 
@@ -237,7 +150,7 @@ def replay(options: ReplayOptions, rig: Rig, *, progress: Callable[[Progress], N
         odometry = check_inputs(bag, rig, odometry=options.odometry)
         topics = list(bag.topics)
     prepare_output(options.out)
-    _isolate(options)
+    use_domain(options.domain_id, any_host=options.any_host)
     apply_shared_memory_profile()
     with (
         StopSignals() as stop,
@@ -248,17 +161,6 @@ def replay(options: ReplayOptions, rig: Rig, *, progress: Callable[[Progress], N
         ) as planner,
     ):
         return _Session(options, rig, odometry, topics, planner=planner, stop=stop, progress=progress).run()
-
-
-def _isolate(options: ReplayOptions) -> None:
-    domain_id = free_domain_id() if options.domain_id is None else options.domain_id
-    os.environ["ROS_DOMAIN_ID"] = str(domain_id)
-    if not options.any_host:
-        # Humble knows only the older variable, and later ones complain about it.
-        if os.environ.get("ROS_DISTRO") == "humble":
-            os.environ["ROS_LOCALHOST_ONLY"] = "1"
-        else:
-            os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 
 def _planner_arguments(options: ReplayOptions, rig: Rig, odometry: str) -> list[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from alpamayo_ros.ros.decoding import KeyedPool
 from alpamayo_ros.ros.diagnostics import InputStatistics
 from alpamayo_ros.ros.image_cdr import CompressedImage, parse_compressed_image, parse_image
-from alpamayo_ros.sensing.assembly import BackwardJump, ObservationAssembler
+from alpamayo_ros.sensing.assembly import ObservationAssembler
 from alpamayo_ros.sensing.camera_models import CameraModel
 from alpamayo_ros.sensing.frame_health import FrameWatch
 from alpamayo_ros.sensing.frame_pipeline import FramePipeline, ProcessedFrame
@@ -23,7 +23,7 @@ from alpamayo_ros.sensing.images import check_complete
 from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.sensing.rigid import Matrix4
 from alpamayo_ros.sensing.stamped_buffer import Added
-from alpamayo_ros.sensing.timing import ObservationRefused, TimingConfig, require_stamp
+from alpamayo_ros.sensing.timing import BackwardJump, ObservationRefused, TimingConfig, require_stamp
 from alpamayo_ros.types import Observation, PrepareFrame, UInt8Array
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,32 +35,15 @@ from alpamayo_ros.sensing.odometry_frames import OdometryFrames
 from alpamayo_ros.sensing.rig import Rig
 from alpamayo_ros.sensing.rigid import Matrix4, require_rigid
 from alpamayo_ros.sensing.stamped_buffer import Added, StampedBuffer
-from alpamayo_ros.sensing.t0_state import NoT0, Ready, T0State, Waiting, judge_t0
+from alpamayo_ros.sensing.t0_state import NoT0, Pending, Ready, T0State, Waiting, judge_t0
 from alpamayo_ros.sensing.timing import (
     NS_PER_MS,
+    BackwardJump,
     ObservationRefused,
     TimingConfig,
     require_stamp,
 )
 from alpamayo_ros.types import InvalidInput, Observation, UInt8Array, require_array
-
-
-@dataclass(frozen=True)
-class BackwardJump:
-    """A stamp far behind its input's newest: the clock was set back, all buffers were cleared."""
-
-    source: str
-    from_ns: int
-    to_ns: int
-
-
-@dataclass
-class _Pending:
-    """A t0 since take saw it first, and what it was waiting for when it was judged last."""
-
-    first_seen_ns: int
-    waiting: Waiting | None = None
-    version: int = -1  # of the buffer that is waited on
 
 
 class ObservationAssembler:
@@ -101,7 +83,7 @@ class ObservationAssembler:
         self._taken_ns = 0  # t0 of the newest observation taken
         self._started_ns: int | None = None  # the first t0 that had enough of everything
         self._closed: set[int] = set()  # t0s after it that were refused or passed over
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, Pending] = {}
         self._demands.clear(self._epoch)
 
     # --- inputs ----------------------------------------------------------------------------------
@@ -331,7 +313,7 @@ class ObservationAssembler:
         """Return what a t0 has become by now; None while it is waited for, or if it was passed over."""
         pending = self._pending.get(t0_ns)
         if pending is None:
-            pending = self._pending[t0_ns] = _Pending(first_seen_ns=now_ns)
+            pending = self._pending[t0_ns] = Pending(first_seen_ns=now_ns)
         pending.first_seen_ns = min(pending.first_seen_ns, now_ns)  # a clock that was set back waits anew
         state: T0State | None = pending.waiting
         if pending.waiting is None or pending.waiting.on.version != pending.version:

@@ -135,3 +135,12 @@ def require_stamp(name: str, stamp_ns: object) -> int:
 def seconds(stamp_ns: int) -> str:
     """Return a stamp for a message, in s to the ms."""
     return f"{stamp_ns / NS_PER_S:.3f} s"
+
+
+@dataclass(frozen=True)
+class BackwardJump:
+    """A stamp far behind its input's newest: the clock was set back, all buffers were cleared."""
+
+    source: str
+    from_ns: int
+    to_ns: int

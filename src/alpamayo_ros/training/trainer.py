@@ -6,15 +6,11 @@ A run that is stopped and resumed gives the same weights, bit for bit on a CPU, 
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +28,7 @@ from alpamayo_ros.training.sequence_images import ImageEncoder
 from alpamayo_ros.training.settings import JOINT, TrainSettings
 from alpamayo_ros.training.stage1 import reasoning_loss
 from alpamayo_ros.training.stage2 import evaluate_flow, flow_loss
+from alpamayo_ros.training.stop_signals import told_to_stop
 from alpamayo_ros.training.trainer_model import TrainableModel
 from alpamayo_ros.training.trainer_state import TrainState, save_best, save_settings
 from alpamayo_ros.types import InvalidInput, UInt8Array
@@ -163,7 +160,7 @@ class Trainer:
         window = _Window()
         train_loss: float | None = None
         try:
-            with _told_to_stop() as told, bar:
+            with told_to_stop() as told, bar:
                 while self._step < settings.steps and not self._stopped_early and not told.is_set():
                     norm = self._take_step(remaining, window)
                     self._step += 1
@@ -388,23 +385,3 @@ class _Window:
         begun_s = time.monotonic()
         yield
         self._start_s += time.monotonic() - begun_s
-
-
-@contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
-    """Set the event on SIGTERM or SIGINT instead of dying; only the main thread can ask for signals."""
-    told = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield told
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        told.set()
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    earlier: list[Any] = [signal.signal(number, stop) for number in numbers]
-    try:
-        yield told
-    finally:
-        for number, handler in zip(numbers, earlier, strict=True):
-            signal.signal(number, handler)

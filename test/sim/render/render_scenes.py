@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from alpamayo_ros.sensing.camera_models import FTheta
-from alpamayo_ros.sim.render.renderer import View
+from alpamayo_ros.sim.render.view import View
 from alpamayo_ros.sim.roads import (
     Crosswalk,
     Lane,

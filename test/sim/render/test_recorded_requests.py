@@ -23,7 +23,7 @@ from alpamayo_ros.sim.protocol.channel import MAX_MESSAGE_BYTES
 from alpamayo_ros.sim.protocol.convert import camera_model, matrix_of
 from alpamayo_ros.sim.protocol.generated import sensorsim_pb2 as pb
 from alpamayo_ros.sim.protocol.generated import sensorsim_pb2_grpc
-from alpamayo_ros.sim.render.gpu import camera_from
+from alpamayo_ros.sim.render.gpu_arrays import camera_from
 from alpamayo_ros.sim.render.process import RendererProcess
 from alpamayo_ros.sim.render.renderer import SceneRenderer
 from alpamayo_ros.sim.render.requests import parse_request

@@ -7,7 +7,8 @@ import pytest
 from render_scenes import GOLDEN_LENSES, actor, box_pose, house, light, looking, plain_scene
 
 from alpamayo_ros.sim.render.brake_lamps import RecordedBraking
-from alpamayo_ros.sim.render.renderer import SceneRenderer, UnknownActor
+from alpamayo_ros.sim.render.renderer import SceneRenderer
+from alpamayo_ros.sim.render.view import UnknownActor
 from alpamayo_ros.sim.scene import START_US, ActorSpec, Environment, Track
 
 WIDE = GOLDEN_LENSES["wide"].scaled_to(576, 320)

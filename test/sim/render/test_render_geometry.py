@@ -9,7 +9,7 @@ from render_scenes import GOLDEN_LENSES, SIZES, actor, box_pose, looking, plain_
 
 from alpamayo_ros.sensing.camera_models import Fisheye, FTheta, Pinhole
 from alpamayo_ros.sim.render.culling import footprint_px, near_distance_m
-from alpamayo_ros.sim.render.gpu import camera_from
+from alpamayo_ros.sim.render.gpu_arrays import camera_from
 from alpamayo_ros.sim.render.lens import gpu_lens
 from alpamayo_ros.sim.render.renderer import SceneRenderer
 from alpamayo_ros.sim.roads import Terrain, TerrainWave

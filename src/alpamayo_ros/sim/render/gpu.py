@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alpamayo_ros.sensing.camera_models import CameraModel
-from alpamayo_ros.sensing.rigid import Matrix4
-from alpamayo_ros.sim.render import shaders
+from alpamayo_ros.sim.render import overlay_shaders, shaders
+from alpamayo_ros.sim.render.gpu_arrays import grid_mesh
 from alpamayo_ros.sim.render.ground_tiles import TILE_PX, GroundTiles, noise_picture
 from alpamayo_ros.sim.render.lens import RADIAL_SAMPLES, GpuLens, gpu_lens
 from alpamayo_ros.sim.render.mesh_library import MeshLibrary, build_library
@@ -127,7 +127,7 @@ class Gpu:
 
     def _compile(self) -> None:
         c = self.context
-        s = shaders
+        s, o = shaders, overlay_shaders
         self.sky = c.program(vertex_shader=s.SKY_VERTEX, fragment_shader=s.SKY_FRAGMENT)
         self.sky_picture = c.program(
             vertex_shader=s.SKY_PICTURE_VERTEX, fragment_shader=s.SKY_PICTURE_FRAGMENT
@@ -139,9 +139,9 @@ class Gpu:
         )
         self.ids = c.program(vertex_shader=s.ID_VERTEX, fragment_shader=s.ID_FRAGMENT)
         self.id_ground = c.program(vertex_shader=s.TERRAIN_VERTEX, fragment_shader=s.NOTHING_FRAGMENT)
-        self.decals = c.program(vertex_shader=s.DECAL_VERTEX, fragment_shader=s.DECAL_FRAGMENT)
-        self.glows = c.program(vertex_shader=s.GLOW_VERTEX, fragment_shader=s.GLOW_FRAGMENT)
-        self.rain = c.program(vertex_shader=s.RAIN_VERTEX, fragment_shader=s.RAIN_FRAGMENT)
+        self.decals = c.program(vertex_shader=o.DECAL_VERTEX, fragment_shader=o.DECAL_FRAGMENT)
+        self.glows = c.program(vertex_shader=o.GLOW_VERTEX, fragment_shader=o.GLOW_FRAGMENT)
+        self.rain = c.program(vertex_shader=o.RAIN_VERTEX, fragment_shader=o.RAIN_FRAGMENT)
         self.project = c.program(vertex_shader=s.PROJECT_VERTEX, varyings=("pixel",))
         units = {
             "pictures": _PICTURES,
@@ -183,7 +183,7 @@ class Gpu:
             c.vertex_array(program, [(ground_vertices, "2f", "offset")], ground_indices, index_element_size=4)
             for program in (self.ground, self.id_ground)
         )
-        corners, triangles = _grid(_DECAL_GRID)
+        corners, triangles = grid_mesh(_DECAL_GRID)
         self.decal_array = c.vertex_array(
             self.decals,
             [
@@ -193,7 +193,7 @@ class Gpu:
             c.buffer(triangles.tobytes()),
             index_element_size=4,
         )
-        corners, triangles = _grid(1)
+        corners, triangles = grid_mesh(1)
         self.glow_array = c.vertex_array(
             self.glows,
             [
@@ -365,19 +365,6 @@ class Gpu:
         self.context.release()
 
 
-def matrix_uniform(rotation: NDArray[np.float64]) -> tuple[float, ...]:
-    """Return a matrix [3, 3] column by column."""
-    return tuple(float(v) for v in rotation.T.ravel())
-
-
-def camera_from(local_from_camera: Matrix4) -> Matrix4:
-    """Return the inverse of a camera's pose."""
-    inverse = np.eye(4)
-    inverse[:3, :3] = local_from_camera[:3, :3].T
-    inverse[:3, 3] = -inverse[:3, :3] @ local_from_camera[:3, 3]
-    return inverse
-
-
 def _layout(program: moderngl.Program, names: tuple[str, ...], formats: dict[str, str]) -> tuple[str, ...]:
     """Return format and names of a vertex buffer, inputs that the program lacks skipped as padding."""
     parts, used = [], []
@@ -389,14 +376,3 @@ def _layout(program: moderngl.Program, names: tuple[str, ...], formats: dict[str
         else:
             parts.append(f"{sizes[formats[name]]}x")
     return (" ".join(parts), *used)
-
-
-def _grid(cells: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Return corners [-1, 1]^2 and triangles of a grid."""
-    axis = np.linspace(-1, 1, cells + 1)
-    x, y = np.meshgrid(axis, axis)
-    corner = (np.arange(cells)[:, None] * (cells + 1) + np.arange(cells)).ravel()
-    triangles = np.stack(
-        [corner, corner + 1, corner + cells + 1, corner + 1, corner + cells + 2, corner + cells + 1], axis=1
-    )
-    return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32), triangles.astype(np.int32)

@@ -58,7 +58,7 @@ def sharpness(environment: Environment, *, full: float) -> float:
 def shadow_decals(
     bodies: Iterable[Body], environment: Environment, camera_xyz: Float64Array
 ) -> NDArray[np.float32]:
-    """Return decals [N, 12] (see shaders.DECAL_VERTEX): the dark under actors, and their shadows."""
+    """Return decals [N, 12] (see overlay_shaders.DECAL_VERTEX): the dark under actors, and their shadows."""
     rows = []
     sun = np.array(environment.sun_direction)
     cast = sun[:2] / max(-sun[2], 0.3)
@@ -135,7 +135,7 @@ def body_sources(bodies: Iterable[Body], *, dark: bool) -> list[Source]:
 def glow_rows(
     sources: Iterable[Source], camera_from_local: Matrix4, camera_xyz: Float64Array
 ) -> NDArray[np.float32]:
-    """Return glows [N, 8] (see shaders.GLOW_VERTEX) of the sources that shine at the camera."""
+    """Return glows [N, 8] (see overlay_shaders.GLOW_VERTEX) of the sources that shine at the camera."""
     rows = []
     for source in sources:
         to_camera = camera_xyz - source.xyz_m

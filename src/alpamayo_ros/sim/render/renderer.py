@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Literal
 
 import cv2
 import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
-from alpamayo_ros.sensing.camera_models import CameraModel
-from alpamayo_ros.sensing.rigid import Matrix4, require_rigid
-from alpamayo_ros.sim.protocol.server import NotFound
+from alpamayo_ros.sensing.rigid import Matrix4
 from alpamayo_ros.sim.render import lights
-from alpamayo_ros.sim.render.brake_lamps import RecordedBraking
 from alpamayo_ros.sim.render.culling import draw_list, footprint_px
 from alpamayo_ros.sim.render.environment import environment_uniforms, sight_m
-from alpamayo_ros.sim.render.gpu import (
-    Gpu,
-    GroundOnGpu,
-    LensOnGpu,
-    Target,
-    camera_from,
-    matrix_uniform,
-)
+from alpamayo_ros.sim.render.gpu import Gpu, GroundOnGpu, LensOnGpu, Target
+from alpamayo_ros.sim.render.gpu_arrays import camera_from, matrix_uniform
 from alpamayo_ros.sim.render.ground_tiles import (
     BORDER_PX,
     INNER_PX,
@@ -37,65 +25,18 @@ from alpamayo_ros.sim.render.ground_tiles import (
     GroundTiles,
     bake_ground,
 )
-from alpamayo_ros.sim.render.instances import (
-    Instances,
-    Part,
-    actor_mesh,
-    actor_part,
-    actor_pose_at,
-    assemble,
-    concatenate,
-    scenery_parts,
-    signal_parts,
-)
+from alpamayo_ros.sim.render.instants import Instants, Moment, Shapes
 from alpamayo_ros.sim.render.render_thread import RenderThread, shared_thread
 from alpamayo_ros.sim.render.shaders import MAX_WAVES
+from alpamayo_ros.sim.render.view import View, require_known
 from alpamayo_ros.sim.scene import Environment, Scene
 from alpamayo_ros.types import InvalidInput
 
 UInt8Array = NDArray[np.uint8]
-Shapes = Literal["drawn", "box"]
 
-_HIDDEN_BELOW_M = 20.0
 _IN_FLIGHT = 4
 """How many views are drawn before the first of them is read; each has a framebuffer."""
 _GL_CLIP_DISTANCE0 = 0x3000
-
-
-class UnknownActor(NotFound):
-    """A dynamic object of a track id that the scene does not have."""
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """One image to draw.
-
-    Attributes:
-        model: lens and size of the image.
-        local_from_camera: pose [4, 4] of the optical frame (x right, y down, z forward) in local.
-        time_us: when; lights and the recorded actors are of this instant.
-        poses: box poses [4, 4] in local of actors by id, in place of the recorded ones.
-        standing: ids of actors known to stand still (their brake lamps are on).
-    """
-
-    model: CameraModel
-    local_from_camera: Matrix4
-    time_us: int
-    poses: Mapping[str, Matrix4] = field(default_factory=lambda: MappingProxyType({}))
-    standing: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        pose = require_rigid("local_from_camera", self.local_from_camera)
-        object.__setattr__(self, "local_from_camera", pose)
-
-
-@dataclass(frozen=True, eq=False)
-class _Moment:
-    """A scene at one instant, shared by the cameras of that instant."""
-
-    instances: Instances
-    bodies: tuple[lights.Body, ...]
-    sources: tuple[lights.Source, ...]
 
 
 class SceneRenderer:
@@ -121,11 +62,8 @@ class SceneRenderer:
         self._baked: GroundTiles | None = bake_ground(scene)
         self._ground: GroundOnGpu | None = None
         self._sky: moderngl.Texture | None = None
-        self._static: Instances | None = None
-        self._braking = {actor_id: RecordedBraking(spec) for actor_id, spec in scene.actors.items()}
-        self._lamps = tuple(lights.scene_sources(scene))
+        self._instants: Instants | None = None
         self._released = False
-        self._moment: tuple[object, _Moment] | None = None
 
     def render(self, views: Sequence[View]) -> list[UInt8Array]:
         """Return an image uint8 RGB [H, W, 3] of each view."""
@@ -139,7 +77,7 @@ class SceneRenderer:
         `finished(index, image)` is called as each is ready, in the drawing thread: it must be quick.
         """
         for view in views:
-            self._check(view)
+            require_known(self.scene, view)
         return self._thread.call(lambda gpu: self._render(gpu, views, finished))
 
     def render_ids(self, view: View, *, shapes: Shapes = "drawn") -> NDArray[np.int32]:
@@ -147,7 +85,7 @@ class SceneRenderer:
 
         With shapes "box" actors are drawn as their boxes. Scenery and the ground hide what is behind them.
         """
-        self._check(view)
+        require_known(self.scene, view)
         return self._thread.call(lambda gpu: self._render_ids(gpu, view, shapes))
 
     def project(self, view: View, points_in_local: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -169,7 +107,7 @@ class SceneRenderer:
             gpu.free_ground(self._ground)
         if self._sky is not None:
             gpu.free_sky(self._sky)
-        self._ground = self._static = self._moment = self._sky = None
+        self._ground = self._instants = self._sky = None
 
     def _prepare(self, gpu: Gpu) -> GroundOnGpu:
         if self._released:
@@ -178,8 +116,12 @@ class SceneRenderer:
             assert self._baked is not None
             self._ground = gpu.upload_ground(self._baked)
             self._baked = None
-            self._static = assemble(scenery_parts(self.scene, gpu.picture_layers), gpu.library.kinds)
+            self._instants = Instants(self.scene, gpu.library.kinds, picture_layers=gpu.picture_layers)
         return self._ground
+
+    def _instants_ready(self) -> Instants:
+        assert self._instants is not None  # _prepare made them
+        return self._instants
 
     def _render(
         self, gpu: Gpu, views: Sequence[View], finished: Callable[[int, UInt8Array], None] | None
@@ -211,7 +153,7 @@ class SceneRenderer:
         context, environment = gpu.context, self.scene.environment
         pose = view.local_from_camera
         inverse, at = camera_from(pose), pose[:3, 3]
-        moment = self._moment_of(view, gpu)
+        moment = self._instants_ready().at(view)
         drawn = draw_list(
             moment.instances,
             camera_from_local=inverse,
@@ -244,7 +186,7 @@ class SceneRenderer:
         if environment.wetness > 0:
             self._draw_rain(gpu, view)
 
-    def _draw_decals(self, gpu: Gpu, moment: _Moment, at: NDArray[np.float64]) -> None:
+    def _draw_decals(self, gpu: Gpu, moment: Moment, at: NDArray[np.float64]) -> None:
         """Draw shadows and pools of light on the ground."""
         context, environment = gpu.context, self.scene.environment
         context.enable_only(moderngl.DEPTH_TEST | moderngl.BLEND)
@@ -256,14 +198,14 @@ class SceneRenderer:
                 gpu.decal_array.render(instances=len(shadows))
             if environment.lamps_lit:
                 pools = lights.pool_decals(
-                    self._lamps, moment.bodies, sources=moment.sources, scene=self.scene, camera_xyz=at
+                    moment.lamps, moment.bodies, sources=moment.sources, scene=self.scene, camera_xyz=at
                 )
                 if len(pools):
                     context.blend_func = moderngl.SRC_ALPHA, moderngl.ONE
                     gpu.decal_rows.write(pools)
                     gpu.decal_array.render(instances=len(pools))
 
-    def _draw_glows(self, gpu: Gpu, moment: _Moment, inverse: Matrix4, at: NDArray[np.float64]) -> None:
+    def _draw_glows(self, gpu: Gpu, moment: Moment, inverse: Matrix4, at: NDArray[np.float64]) -> None:
         """Draw the shine about lamps, over everything that is not before them."""
         glows = lights.glow_rows(moment.sources, inverse, at)
         if not len(glows):
@@ -294,7 +236,7 @@ class SceneRenderer:
         inverse, at = camera_from(view.local_from_camera), view.local_from_camera[:3, 3]
         self._use_camera(gpu, view, on_gpu, ground)
         drawn = draw_list(
-            self._instances_of(view, gpu, shapes),
+            self._instants_ready().instances(view, shapes=shapes),
             camera_from_local=inverse,
             lens=on_gpu.lens,
             library=gpu.library,
@@ -319,85 +261,6 @@ class SceneRenderer:
         commands = np.zeros((len(blocks), 5), np.uint32)
         commands[:, 0], commands[:, 1], commands[:, 2] = blocks[:, 1], 1, blocks[:, 0]
         return commands
-
-    # --------------------------------------------------------------------------------------------- instants
-
-    def _moment_of(self, view: View, gpu: Gpu) -> _Moment:
-        key = (
-            view.time_us,
-            view.standing,
-            tuple((actor_id, view.poses[actor_id].tobytes()) for actor_id in sorted(view.poses)),
-        )
-        if self._moment is not None and self._moment[0] == key:
-            return self._moment[1]
-        placed = self._placed(view)
-        bodies = tuple(
-            lights.Body(
-                spec.kind,
-                actor_mesh(spec.kind, spec.variant),
-                spec.size_xyz_m,
-                placed[spec.actor_id],
-                lit=not spec.is_static,
-                braking=self._brakes(view, spec.actor_id, placed[spec.actor_id]),
-            )
-            for spec in (self.scene.actors[actor_id] for actor_id in placed)
-        )
-        dark = self.scene.environment.lamps_lit
-        sources = (
-            *(self._lamps if dark else ()),
-            *lights.signal_sources(self.scene, view.time_us, dark=dark),
-            *lights.body_sources(bodies, dark=dark),
-        )
-        moment = _Moment(self._instances_of(view, gpu, "drawn", placed), bodies, sources)
-        self._moment = (key, moment)
-        return moment
-
-    def _brakes(self, view: View, actor_id: str, pose: Matrix4) -> bool:
-        return self._braking[actor_id].lamps_on(view.time_us, pose[:3, 3], standing=actor_id in view.standing)
-
-    def _placed(self, view: View) -> dict[str, Matrix4]:
-        """Return the box poses of all actors that are not far below the ground."""
-        poses = {
-            actor_id: view.poses[actor_id] if actor_id in view.poses else actor_pose_at(spec, view.time_us)
-            for actor_id, spec in self.scene.actors.items()
-        }
-        if not poses:
-            return {}
-        at = np.array([pose[:3, 3] for pose in poses.values()])
-        below = self.scene.terrain.height_m(at[:, :2]) - at[:, 2]
-        return {
-            actor_id: pose
-            for (actor_id, pose), depth in zip(poses.items(), below, strict=True)
-            if depth < _HIDDEN_BELOW_M
-        }
-
-    def _instances_of(
-        self, view: View, gpu: Gpu, shapes: Shapes, placed: Mapping[str, Matrix4] | None = None
-    ) -> Instances:
-        parts: list[Part] = signal_parts(self.scene, view.time_us)
-        index_of = {actor_id: index + 1 for index, actor_id in enumerate(self.actor_ids)}
-        for actor_id, pose in (self._placed(view) if placed is None else placed).items():
-            spec = self.scene.actors[actor_id]
-            if shapes == "box":
-                parts.append(Part("box", pose, spec.size_xyz_m, identity=index_of[actor_id]))
-            else:
-                parts.append(
-                    actor_part(
-                        spec,
-                        pose,
-                        identity=index_of[actor_id],
-                        braking=self._brakes(view, actor_id, pose),
-                    )
-                )
-        assert self._static is not None
-        return concatenate(self._static, assemble(parts, gpu.library.kinds)) if parts else self._static
-
-    def _check(self, view: View) -> None:
-        for actor_id in view.poses:
-            if actor_id not in self.scene.actors:
-                raise UnknownActor(
-                    f"dynamic object: expected a track id of scene {self.scene.scene_id}, got {actor_id!r}"
-                )
 
     # --------------------------------------------------------------------------------------------- uniforms
 

@@ -12,7 +12,7 @@ from alpamayo_ros.sim.protocol.convert import camera_model, matrix_of
 from alpamayo_ros.sim.protocol.generated import sensorsim_pb2
 from alpamayo_ros.sim.render.brake_lamps import STANDING_MPS
 from alpamayo_ros.sim.render.lens import gpu_lens
-from alpamayo_ros.sim.render.renderer import View
+from alpamayo_ros.sim.render.view import View
 from alpamayo_ros.types import InvalidInput
 
 MAX_SIDE_PX = 8192

@@ -9,7 +9,8 @@ import numpy as np
 
 from alpamayo_ros.sim.cameras import SimCamera, default_cameras
 from alpamayo_ros.sim.record import ActorTrack, RolloutRecord
-from alpamayo_ros.sim.render.renderer import SceneRenderer, View
+from alpamayo_ros.sim.render.renderer import SceneRenderer
+from alpamayo_ros.sim.render.view import View
 from alpamayo_ros.sim.roads import Float64Array
 from alpamayo_ros.sim.scene import Scene
 from alpamayo_ros.types import UInt8Array
