@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from planner_harness import ScriptedPlanner, active, connected, running, wait_for
+from planner_harness import STEP_NS, ScriptedPlanner, active, connected, running, wait_for
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter
 
@@ -292,7 +292,8 @@ def test_questions_are_answered_between_plans(tmp_path):
         assert response.success
         stamp_ns = response.stamp.sec * 10**9 + response.stamp.nanosec
         assert response.answer == f"About {stamp_ns}: a car."
-        assert stamp_ns in [o.t0_ns for o in planner.observations]
+        # The newest that there is, planned or not: on a busy machine it may be passed over for a newer one.
+        assert stamp_ns >= planner.observations[0].t0_ns and stamp_ns % STEP_NS == 0
         assert response.times.total_ms > 0
         backend.complete = False
         response = ask(world, "What is ahead?")
