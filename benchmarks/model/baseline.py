@@ -25,6 +25,7 @@ from alpamayo_ros.model import Alpamayo
 from alpamayo_ros.model.engine import StopRule, TokenIds
 from alpamayo_ros.model.flow_matching import FlowMatching
 from alpamayo_ros.model.replay_inputs import ACTION_SHAPE
+from alpamayo_ros.model.request import Request
 from alpamayo_ros.model.sampling import TokenSampler, initial_noise
 from alpamayo_ros.types import NUM_WAYPOINTS, Float32Array, Observation, PlanOptions, StageTimes
 
@@ -89,9 +90,10 @@ class Baseline:
         history = model._history.token_ids(
             observation.history_xyz_in_rig_t0, first_id=model._tokenizer.history_token_start
         )
-        request = model._request(
+        request = Request.of(
             observation,
             lambda counts: model._prompts.planning(observation.camera_ids, counts, history_token_ids=history),
+            images=model.image_preparer,
         )
         frames = [model.image_preparer.prepare_frames(camera) for camera in observation.frames]
         pixel_values, grid_thw = model.image_preparer.patchify(frames, device=model.device)

@@ -17,6 +17,7 @@ from alpamayo_ros.model.engine import Generated
 from alpamayo_ros.model.loading import meta_network
 from alpamayo_ros.model.network import AlpamayoNetwork, backbone_config, expert_config
 from alpamayo_ros.model.positions import prompt_positions
+from alpamayo_ros.model.request import Request
 
 
 def image_type_arguments(network: AlpamayoNetwork, ids: torch.Tensor, image_token_id: int) -> dict:
@@ -32,9 +33,10 @@ def test_prefill_is_the_library_forward(random_alpamayo: Alpamayo, cameras: tupl
     model = random_alpamayo
     observation = make_observation(len(cameras), cameras=cameras)
     start = model._tokenizer.history_token_start
-    request = model._request(
+    request = Request.of(
         observation,
         lambda counts: model._prompts.planning(cameras, counts, history_token_ids=[start] * 48),
+        images=model.image_preparer,
     )
     prompt = request.prompt
     pixel_values, grid_thw = model._images.patchify(

@@ -13,6 +13,7 @@ from model_helpers import make_observation
 from alpamayo_ros.model import Alpamayo, PlanOptions
 from alpamayo_ros.model.positions import prompt_positions
 from alpamayo_ros.model.prompt_layout import PromptLayouts
+from alpamayo_ros.model.request import Request
 from alpamayo_ros.model.speed import SpeedOptions
 
 PAD = 9
@@ -56,11 +57,12 @@ def test_decoding_in_two_pieces_is_decoding_in_one(random_alpamayo: Alpamayo) ->
     model = random_alpamayo
     observation = make_observation(6, instruction="Turn left in 30m")
     history = [model._tokenizer.history_token_start] * 48
-    request = model._request(
+    request = Request.of(
         observation,
         lambda counts: model._prompts.planning(
             observation.camera_ids, counts, history_token_ids=history, instruction=observation.instruction
         ),
+        images=model.image_preparer,
     )
     ids = request.prompt.fused_ids
     end = len(ids) - ids[::-1].index(model._tokenizer.image_pad_id)
