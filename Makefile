@@ -19,8 +19,9 @@ PYTHON ?=
 TORCH ?= auto
 TORCH_VERSION ?=
 PYTEST_ARGS ?=
-# Tests of computation alone run side by side; TEST_JOBS=0 runs all in one process, for a debugger.
-TEST_JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+# Tests of computation alone run side by side, each process with models of its own in memory (1 GB and more);
+# TEST_JOBS=0 runs all in one process, for a debugger.
+TEST_JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n : 8)))
 COLCON_ROOMS ?=
 
 # Of the demo. SCENE is driven and filmed; SCENARIOS are what `alpamayo sim` takes, the worst rollout is filmed.

@@ -71,6 +71,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     for name in args.rows or ():
         if name not in TRICKS:
             parser.error(f"--rows: expected some of {', '.join(TRICKS)}, got {name!r}")
+    if args.rows and "arrival" in args.rows and "vision" not in args.rows[: args.rows.index("arrival")]:
+        parser.error("--rows: expected vision before arrival, whose frames go into its cache, got none")
     return args
 
 

@@ -87,6 +87,14 @@ def test_rows_are_exact(tmp_path: Path) -> None:
     assert rows[3]["stages_ms"]["vision"] < rows[2]["stages_ms"]["vision"]
 
 
+@pytest.mark.parametrize("rows", ["none,arrival", "arrival,vision"])
+def test_frames_cannot_be_encoded_ahead_without_a_cache(rows: str) -> None:
+    command = [sys.executable, "-m", "benchmarks.model", "--rows", rows]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "expected vision before arrival" in done.stderr
+
+
 @pytest.mark.long
 def test_every_row_is_exact(tmp_path: Path) -> None:
     rows = "none,vision,prompt,lean,speculation,attention,buffers,arrival"

@@ -156,6 +156,10 @@ def finished(bridge: SimBridgeNode, *, timeout_s: float = 60.0) -> float:
     return time.monotonic() - began_s
 
 
+def short_drive(seconds: float = 4.0, **options: Any) -> list[Any]:
+    return [sensorsim_fakes.drive_message(seconds=seconds, **options)]
+
+
 def vehicle_topics_agree(heard: Listener, record: Any) -> None:
     """Check that what the vehicle said is the rollout, each thing at the time of its step."""
     steps_ns = [state.time_us * 1000 for state in record.ego]

@@ -16,6 +16,7 @@ from sim_harness import (
     driving,
     finished,
     renderer,
+    short_drive,
     vehicle_topics_agree,
 )
 
@@ -26,10 +27,6 @@ from alpamayo_ros.sim.scene import FORCE_GT_US, START_US, STEP_US
 
 SCENE = sensorsim_fakes.FOREIGN_SCENE
 STEP_NS, WARM_UP = STEP_US * 1000, FORCE_GT_US // STEP_US
-
-
-def short_drive(seconds: float = 4.0, **options: Any) -> list[Any]:
-    return [sensorsim_fakes.drive_message(seconds=seconds, **options)]
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from sim_harness import (
     driving,
     finished,
     renderer,
+    short_drive,
     vehicle_topics_agree,
 )
 
@@ -30,10 +31,6 @@ from alpamayo_ros.sim.protocol.convert import version_message
 from alpamayo_ros.sim.protocol.server import ServerTls
 
 SCENE = sensorsim_fakes.FOREIGN_SCENE
-
-
-def short_drive(seconds: float = 4.0, **options: Any) -> list[Any]:
-    return [sensorsim_fakes.drive_message(seconds=seconds, **options)]
 
 
 @pytest.fixture

@@ -53,6 +53,15 @@ class Waiting:
     undecoded: tuple[tuple[int, int], ...] = ()
 
 
+@dataclass
+class Pending:
+    """A t0 since take saw it first, and what it was waiting for when it was judged last."""
+
+    first_seen_ns: int
+    waiting: Waiting | None = None
+    version: int = -1  # of the buffer that is waited on
+
+
 T0State = Ready | Waiting | NoT0 | ObservationRefused
 
 
@@ -162,12 +171,3 @@ def _complete(
 
 def _refuse(t0_ns: int, reason: str, problem: str) -> ObservationRefused:
     return ObservationRefused(reason, f"observation at t0 {seconds(t0_ns)}: {problem}", t0_ns=t0_ns)
-
-
-@dataclass
-class Pending:
-    """A t0 since take saw it first, and what it was waiting for when it was judged last."""
-
-    first_seen_ns: int
-    waiting: Waiting | None = None
-    version: int = -1  # of the buffer that is waited on
