@@ -24,8 +24,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 
+from alpamayo_ros.ros.executors import new_executor
 from alpamayo_ros.sim.protocol.channel import Connection, ServiceError
 from alpamayo_ros.sim.protocol.egodriver import EGODRIVER, EgodriverClient
 
@@ -79,7 +79,7 @@ def measure(prefixes: tuple[str, ...], *, steps: int, jpeg: bytes) -> dict[str, 
     from alpasim_harness import Caller, Looker
 
     looker = Looker(*prefixes, namespace=f"/{NAMESPACE}")
-    executor = SingleThreadedExecutor()
+    executor = new_executor()
     executor.add_node(looker)
     stop = threading.Event()
 

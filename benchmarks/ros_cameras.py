@@ -196,10 +196,10 @@ def run(folder: Path, jpegs: Sequence[bytes], rate_hz: float, seconds: float, *,
     """Run node and publisher once."""
     import rclpy
     from rclpy.context import Context
-    from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
 
     from alpamayo_ros.nodes.planner import PlannerNode
+    from alpamayo_ros.ros.executors import new_executor
 
     prepare = prepare_frame()
     seen: list[tuple[int, int, NDArray[np.int64]]] = []  # t0, when it was ready, stamps
@@ -222,7 +222,7 @@ def run(folder: Path, jpegs: Sequence[bytes], rate_hz: float, seconds: float, *,
         context=context,
         parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
     )
-    spinner = SingleThreadedExecutor(context=context)
+    spinner = new_executor(context)
     spinner.add_node(node)
     arguments = ["--publish", str(folder), "--rates", f"{rate_hz:g}", "--seconds", str(seconds + WARM_UP_S)]
     sender = None

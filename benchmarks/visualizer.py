@@ -132,16 +132,16 @@ def drawing_shares(ticks: int, samples: int) -> tuple[float, float, float]:
 def node_share(ticks: int, samples: int) -> tuple[float, float, int]:
     """Return the node's share of a core with everybody looking, with nobody, and how many overlays came."""
     import rclpy
-    from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
 
     from alpamayo_ros.nodes.visualizer import VisualizerNode
+    from alpamayo_ros.ros.executors import new_executor
     from alpamayo_ros.ros.runner import apply_shared_memory_profile
     from benchmarks.visualizer_feed import Feed
 
     apply_shared_memory_profile()  # as every node of ours does; the feed inherits it
     rclpy.init()
-    executor = SingleThreadedExecutor()
+    executor = new_executor()
     namespace = f"/bench_visualizer_{time.time_ns() % 10**6}"
     node = VisualizerNode(
         namespace=namespace,

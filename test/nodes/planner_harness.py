@@ -25,7 +25,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMsg
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
@@ -38,6 +38,7 @@ from tf2_msgs.msg import TFMessage
 from alpamayo_ros.msg import Plan as PlanMsg
 from alpamayo_ros.nodes.planner import PlannerNode
 from alpamayo_ros.ros.conversions import stamp_to_ns
+from alpamayo_ros.ros.executors import new_executor
 from alpamayo_ros.ros.plan_conversions import plan_from_msg
 from alpamayo_ros.srv import Ask
 from alpamayo_ros.types import Observation, Plan
@@ -254,7 +255,7 @@ class Graph:
 
     name: str
     context: Context
-    executor: SingleThreadedExecutor
+    executor: Executor
     failures: list[BaseException] = field(default_factory=list)
 
     @property
@@ -299,7 +300,7 @@ def graph(*, sim_time: bool) -> Iterator[tuple[Graph, World]]:
     gc.collect()
     context = Context()
     rclpy.init(args=[], context=context, domain_id=DOMAIN_ID)
-    corner = Graph(f"t{os.getpid()}_{next(_numbers)}", context, SingleThreadedExecutor(context=context))
+    corner = Graph(f"t{os.getpid()}_{next(_numbers)}", context, new_executor(context))
     helper = Node("world", **corner.options)
     corner.executor.add_node(helper)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -23,6 +23,7 @@ from alpamayo_ros.bags.qos import make_qos
 from alpamayo_ros.bags.typestore import Definition
 from alpamayo_ros.bags.writer import BagWriter
 from alpamayo_ros.nodes.player import PlayerNode
+from alpamayo_ros.ros.executors import new_executor
 from alpamayo_ros.ros.recorded_qos import offered_when_played, requested_when_recorded, to_recorded
 from alpamayo_ros.types import InvalidInput
 
@@ -31,12 +32,12 @@ STRING, TF = "std_msgs/msg/String", "tf2_msgs/msg/TFMessage"
 
 
 @pytest.fixture
-def executor(monkeypatch: pytest.MonkeyPatch) -> Iterator[SingleThreadedExecutor]:
+def executor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
     monkeypatch.setenv("ROS_DOMAIN_ID", "42")
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     context = rclpy.Context()
     rclpy.init(context=context)
-    executor = SingleThreadedExecutor(context=context)
+    executor = new_executor(context)
     yield executor
     for node in list(executor.get_nodes()):
         node.destroy_node()
@@ -61,7 +62,7 @@ def bag(tmp_path: Path) -> Path:
     return tmp_path / "bag"
 
 
-def make_player(executor: SingleThreadedExecutor, bag: Path | str, **parameters: Any) -> PlayerNode:
+def make_player(executor: Executor, bag: Path | str, **parameters: Any) -> PlayerNode:
     values = {"bag": str(bag), "hold_s": 0.2, **parameters}
     overrides = [Parameter(name, value=value) for name, value in values.items()]
     player = PlayerNode(context=executor.context, parameter_overrides=overrides)
@@ -70,7 +71,7 @@ def make_player(executor: SingleThreadedExecutor, bag: Path | str, **parameters:
 
 
 class Listener:
-    def __init__(self, executor: SingleThreadedExecutor) -> None:
+    def __init__(self, executor: Executor) -> None:
         self.node = Node("listener", context=executor.context)
         executor.add_node(self.node)
         self.got: list[tuple[str, Any, float]] = []
@@ -87,14 +88,14 @@ class Listener:
         return [message for name, message, _ in self.got if name == topic]
 
 
-def spin(executor: SingleThreadedExecutor, until: Callable[[], bool], timeout_s: float = 15.0) -> None:
+def spin(executor: Executor, until: Callable[[], bool], timeout_s: float = 15.0) -> None:
     end = time.monotonic() + timeout_s
     while not until():
         assert time.monotonic() < end, "timed out"
         executor.spin_once(timeout_sec=0.05)
 
 
-def test_messages_come_in_order_at_the_rate_with_a_clock(executor: SingleThreadedExecutor, bag: Path) -> None:
+def test_messages_come_in_order_at_the_rate_with_a_clock(executor: Executor, bag: Path) -> None:
     player = make_player(executor, bag, rate=2.0, wait_for_subscribers=["/text"])
     listener = Listener(executor)
     player.play()
@@ -114,7 +115,7 @@ def test_messages_come_in_order_at_the_rate_with_a_clock(executor: SingleThreade
     assert player.error is None
 
 
-def test_latched_topics_reach_late_listeners_in_full(executor: SingleThreadedExecutor, bag: Path) -> None:
+def test_latched_topics_reach_late_listeners_in_full(executor: Executor, bag: Path) -> None:
     player = make_player(executor, bag, hold_s=30.0, start_offset_s=0.3)
     player.play()
     spin(executor, player.finished.is_set)
@@ -132,7 +133,7 @@ def test_latched_topics_reach_late_listeners_in_full(executor: SingleThreadedExe
     assert player.done
 
 
-def test_looping_starts_again_and_stops_when_told(executor: SingleThreadedExecutor, bag: Path) -> None:
+def test_looping_starts_again_and_stops_when_told(executor: Executor, bag: Path) -> None:
     player = make_player(executor, bag, loop=True, rate=10.0)
     player.play()
     spin(executor, lambda: player.published["/text"] >= 25)
@@ -140,7 +141,7 @@ def test_looping_starts_again_and_stops_when_told(executor: SingleThreadedExecut
     assert player.error is None
 
 
-def test_what_cannot_be_played_is_said(executor: SingleThreadedExecutor, bag: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_played_is_said(executor: Executor, bag: Path, tmp_path: Path) -> None:
     with BagWriter(tmp_path / "odd") as writer:
         writer.add_topic("/text", STRING, definition=Definition("string other\n", "RIHS01_" + "0" * 64))
         writer.add_topic("/thing", "nobody_msgs/msg/Thing", definition=Definition("int8 x\n", "RIHS01_1"))
@@ -165,13 +166,13 @@ def test_what_cannot_be_played_is_said(executor: SingleThreadedExecutor, bag: Pa
     ],
 )
 def test_bad_parameters_are_refused(
-    executor: SingleThreadedExecutor, bag: Path, parameters: dict[str, Any], error: type, expected: str
+    executor: Executor, bag: Path, parameters: dict[str, Any], error: type, expected: str
 ) -> None:
     with pytest.raises(error, match=expected):
         make_player(executor, bag, **parameters)
 
 
-def test_an_empty_or_missing_bag_is_refused(executor: SingleThreadedExecutor, tmp_path: Path) -> None:
+def test_an_empty_or_missing_bag_is_refused(executor: Executor, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="bag: expected the path"):
         make_player(executor, "")
     with pytest.raises(BagError, match="no such file or folder"):
@@ -181,7 +182,7 @@ def test_an_empty_or_missing_bag_is_refused(executor: SingleThreadedExecutor, tm
         make_player(executor, tmp_path / "empty")
 
 
-def test_waiting_has_an_end(executor: SingleThreadedExecutor, bag: Path) -> None:
+def test_waiting_has_an_end(executor: Executor, bag: Path) -> None:
     player = make_player(
         executor, bag, wait_for_subscribers=["/text"], wait_for_active=["planner"], wait_timeout_s=0.5
     )

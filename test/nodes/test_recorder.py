@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -25,16 +25,17 @@ from alpamayo_ros.bags.errors import BagError
 from alpamayo_ros.bags.reader import BagReader
 from alpamayo_ros.bags.writer import DiskFull
 from alpamayo_ros.nodes.recorder import RecorderNode
+from alpamayo_ros.ros.executors import new_executor
 from alpamayo_ros.types import InvalidInput
 
 
 @pytest.fixture
-def executor(monkeypatch: pytest.MonkeyPatch) -> Iterator[SingleThreadedExecutor]:
+def executor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
     monkeypatch.setenv("ROS_DOMAIN_ID", "42")
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     context = rclpy.Context()
     rclpy.init(context=context)
-    executor = SingleThreadedExecutor(context=context)
+    executor = new_executor(context)
     yield executor
     for node in list(executor.get_nodes()):
         node.destroy_node()
@@ -42,7 +43,7 @@ def executor(monkeypatch: pytest.MonkeyPatch) -> Iterator[SingleThreadedExecutor
     rclpy.try_shutdown(context=context)
 
 
-def make_recorder(executor: SingleThreadedExecutor, output: Path | str, **parameters: Any) -> RecorderNode:
+def make_recorder(executor: Executor, output: Path | str, **parameters: Any) -> RecorderNode:
     now_ns = parameters.pop("now_ns", None)
     overrides = [Parameter(k, value=v) for k, v in {"output": str(output), **parameters}.items()]
     recorder = RecorderNode(now_ns=now_ns, context=executor.context, parameter_overrides=overrides)
@@ -50,25 +51,25 @@ def make_recorder(executor: SingleThreadedExecutor, output: Path | str, **parame
     return recorder
 
 
-def make_talker(executor: SingleThreadedExecutor) -> Node:
+def make_talker(executor: Executor) -> Node:
     node = Node("talker", context=executor.context)
     executor.add_node(node)
     return node
 
 
-def spin(executor: SingleThreadedExecutor, until: Callable[[], bool], timeout_s: float = 15.0) -> None:
+def spin(executor: Executor, until: Callable[[], bool], timeout_s: float = 15.0) -> None:
     end = time.monotonic() + timeout_s
     while not until():
         assert time.monotonic() < end, "timed out"
         executor.spin_once(timeout_sec=0.05)
 
 
-def finish(executor: SingleThreadedExecutor, recorder: RecorderNode) -> None:
+def finish(executor: Executor, recorder: RecorderNode) -> None:
     executor.remove_node(recorder)
     recorder.destroy_node()
 
 
-def test_topics_are_recorded_as_they_appear(executor: SingleThreadedExecutor, tmp_path: Path) -> None:
+def test_topics_are_recorded_as_they_appear(executor: Executor, tmp_path: Path) -> None:
     recorder = make_recorder(executor, tmp_path / "bag", exclude=["/secret", "/clock", "/parameter_events"])
     talker = make_talker(executor)
     latched = talker.create_publisher(
@@ -99,9 +100,7 @@ def test_topics_are_recorded_as_they_appear(executor: SingleThreadedExecutor, tm
         assert bag.topics["/latched"].count == 1
 
 
-def test_a_publisher_that_does_not_match_is_heard_too(
-    executor: SingleThreadedExecutor, tmp_path: Path
-) -> None:
+def test_a_publisher_that_does_not_match_is_heard_too(executor: Executor, tmp_path: Path) -> None:
     recorder = make_recorder(executor, tmp_path / "bag", topics=["/text"])
     reliable = make_talker(executor).create_publisher(String, "/text", 10)
     spin(executor, lambda: reliable.get_subscription_count() == 1)
@@ -115,9 +114,7 @@ def test_a_publisher_that_does_not_match_is_heard_too(
     spin(executor, lambda: recorder.recording.received["/text"] == 1)
 
 
-def test_what_comes_before_simulated_time_gets_its_first_stamp(
-    executor: SingleThreadedExecutor, tmp_path: Path
-) -> None:
+def test_what_comes_before_simulated_time_gets_its_first_stamp(executor: Executor, tmp_path: Path) -> None:
     recorder = make_recorder(executor, tmp_path / "bag", use_sim_time=True)
     talker = make_talker(executor)
     text = talker.create_publisher(String, "/text", 10)
@@ -142,7 +139,7 @@ def test_what_comes_before_simulated_time_gets_its_first_stamp(
 
 
 def test_a_full_disk_ends_the_recording(
-    executor: SingleThreadedExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = make_recorder(executor, tmp_path / "bag", topics=["/text"])
     text = make_talker(executor).create_publisher(String, "/text", 10)
@@ -160,7 +157,7 @@ def test_a_full_disk_ends_the_recording(
         assert bag.message_count == 0
 
 
-def test_bad_parameters_are_refused(executor: SingleThreadedExecutor, tmp_path: Path) -> None:
+def test_bad_parameters_are_refused(executor: Executor, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="output: expected a folder"):
         make_recorder(executor, "")
     (tmp_path / "bag").mkdir()
@@ -173,9 +170,7 @@ def test_bad_parameters_are_refused(executor: SingleThreadedExecutor, tmp_path: 
 @pytest.mark.parametrize(
     "signals", [["SIGINT"], ["SIGINT", "SIGINT"], ["SIGTERM"], ["SIGINT", "SIGTERM", "SIGINT"]]
 )
-def test_signals_end_it_with_a_readable_bag(
-    executor: SingleThreadedExecutor, tmp_path: Path, signals: list[str]
-) -> None:
+def test_signals_end_it_with_a_readable_bag(executor: Executor, tmp_path: Path, signals: list[str]) -> None:
     text = make_talker(executor).create_publisher(String, "/text", 10)
     command = [
         sys.executable,

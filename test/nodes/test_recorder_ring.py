@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -30,6 +30,7 @@ from alpamayo_ros.cli import record
 from alpamayo_ros.cli.main import main
 from alpamayo_ros.msg import Engagement
 from alpamayo_ros.nodes.recorder import RecorderNode
+from alpamayo_ros.ros.executors import new_executor
 from alpamayo_ros.ros.recorder_parameters import PARAMETERS
 from alpamayo_ros.ros.runner import run_nodes
 from alpamayo_ros.srv import SaveRecording
@@ -40,12 +41,12 @@ DOMAIN = "43"
 
 
 @pytest.fixture
-def executor(monkeypatch: pytest.MonkeyPatch) -> Iterator[SingleThreadedExecutor]:
+def executor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
     monkeypatch.setenv("ROS_DOMAIN_ID", DOMAIN)
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     context = rclpy.Context()
     rclpy.init(context=context)
-    executor = SingleThreadedExecutor(context=context)
+    executor = new_executor(context)
     yield executor
     for node in list(executor.get_nodes()):
         node.destroy_node()
@@ -53,7 +54,7 @@ def executor(monkeypatch: pytest.MonkeyPatch) -> Iterator[SingleThreadedExecutor
     rclpy.try_shutdown(context=context)
 
 
-def spin(executor: SingleThreadedExecutor, until: Callable[[], bool], timeout_s: float = 20.0) -> None:
+def spin(executor: Executor, until: Callable[[], bool], timeout_s: float = 20.0) -> None:
     end = time.monotonic() + timeout_s
     while not until():
         assert time.monotonic() < end, "timed out"
@@ -63,7 +64,7 @@ def spin(executor: SingleThreadedExecutor, until: Callable[[], bool], timeout_s:
 class Scene:
     """A recorder with a ring and a node that talks to it."""
 
-    def __init__(self, executor: SingleThreadedExecutor, folder: Path, **parameters: Any) -> None:
+    def __init__(self, executor: Executor, folder: Path, **parameters: Any) -> None:
         self.executor = executor
         given = {"output": str(folder / "bag"), "ring_s": 30.0, "ring_after_s": 0.0, **parameters}
         overrides = [Parameter(name, value=value) for name, value in given.items()]
@@ -127,7 +128,7 @@ def values(status: DiagnosticStatus) -> dict[str, str]:
     return {pair.key: pair.value for pair in status.values}
 
 
-def test_the_service_saves_what_was_and_what_comes(executor: SingleThreadedExecutor, tmp_path: Path) -> None:
+def test_the_service_saves_what_was_and_what_comes(executor: Executor, tmp_path: Path) -> None:
     scene = Scene(executor, tmp_path)
     calibration = scene.talker.create_publisher(Bool, "/calibration", LATCHED)
     calibration.publish(Bool(data=True))
@@ -156,7 +157,7 @@ def test_the_service_saves_what_was_and_what_comes(executor: SingleThreadedExecu
     assert texts(tmp_path / "bag") == ["long ago", "a", "b", "c", "too late"]
 
 
-def test_the_end_of_an_engagement_saves_it(executor: SingleThreadedExecutor, tmp_path: Path) -> None:
+def test_the_end_of_an_engagement_saves_it(executor: Executor, tmp_path: Path) -> None:
     scene = Scene(executor, tmp_path, continuous=False)
     assert scene.recorder.recording is None
     engaged = scene.talker.create_publisher(Engagement, "engaged", LATCHED)
@@ -184,7 +185,7 @@ def test_the_end_of_an_engagement_saves_it(executor: SingleThreadedExecutor, tmp
     assert len(list((tmp_path / "bag").iterdir())) == 1
 
 
-def test_a_watchdog_that_acts_saves_it(executor: SingleThreadedExecutor, tmp_path: Path) -> None:
+def test_a_watchdog_that_acts_saves_it(executor: Executor, tmp_path: Path) -> None:
     scene = Scene(executor, tmp_path, continuous=False)
     diagnostics = scene.talker.create_publisher(DiagnosticArray, "/diagnostics", 10)
     scene.say("before the planner died")
@@ -198,15 +199,13 @@ def test_a_watchdog_that_acts_saves_it(executor: SingleThreadedExecutor, tmp_pat
     assert texts(bag) == ["before the planner died"]
 
 
-def test_nothing_saves_by_itself_where_that_is_not_wanted(
-    executor: SingleThreadedExecutor, tmp_path: Path
-) -> None:
+def test_nothing_saves_by_itself_where_that_is_not_wanted(executor: Executor, tmp_path: Path) -> None:
     scene = Scene(executor, tmp_path, continuous=False, save_on=[""])
     assert scene.talker.count_subscribers("engaged") == 0
     assert scene.recorder.snapshots.last_path is None
 
 
-def test_diagnostics_say_how_it_goes(executor: SingleThreadedExecutor, tmp_path: Path) -> None:
+def test_diagnostics_say_how_it_goes(executor: Executor, tmp_path: Path) -> None:
     scene = Scene(executor, tmp_path, ring_mib=1)
     scene.say("hello")
     status = scene.report()
@@ -222,7 +221,7 @@ def test_diagnostics_say_how_it_goes(executor: SingleThreadedExecutor, tmp_path:
 
 
 def test_a_full_disk_is_an_error_and_nothing_waits_for_it(
-    executor: SingleThreadedExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import shutil
 
@@ -249,7 +248,7 @@ def test_a_full_disk_is_an_error_and_nothing_waits_for_it(
     assert texts(scene.wait_saved()) == ["before", "lost"]
 
 
-def test_a_bad_request_is_refused(executor: SingleThreadedExecutor, tmp_path: Path) -> None:
+def test_a_bad_request_is_refused(executor: Executor, tmp_path: Path) -> None:
     scene = Scene(executor, tmp_path)
     for after_s in (1e9, float("nan")):
         response = scene.call("", after_s=after_s)
@@ -266,7 +265,7 @@ def test_a_bad_request_is_refused(executor: SingleThreadedExecutor, tmp_path: Pa
     ],
 )
 def test_parameters_that_do_not_fit_are_refused(
-    executor: SingleThreadedExecutor, tmp_path: Path, parameters: dict[str, Any], expected: str
+    executor: Executor, tmp_path: Path, parameters: dict[str, Any], expected: str
 ) -> None:
     given = {"output": str(tmp_path / "bag"), **parameters}
     overrides = [Parameter(name, value=value) for name, value in given.items()]
@@ -275,9 +274,7 @@ def test_parameters_that_do_not_fit_are_refused(
     assert not (tmp_path / "bag").exists()
 
 
-def test_patterns_choose_topics_and_the_time_names_the_folder(
-    executor: SingleThreadedExecutor, tmp_path: Path
-) -> None:
+def test_patterns_choose_topics_and_the_time_names_the_folder(executor: Executor, tmp_path: Path) -> None:
     overrides = [
         Parameter("output", value=str(tmp_path / "at_%Y")),
         Parameter("topics", value=["/camera/*", "/odom"]),
@@ -320,9 +317,7 @@ def test_bad_flags_are_refused_in_a_line(words: tuple[str, ...], capsys: pytest.
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_record_and_save_by_the_commands_until_sigkill(
-    executor: SingleThreadedExecutor, tmp_path: Path
-) -> None:
+def test_record_and_save_by_the_commands_until_sigkill(executor: Executor, tmp_path: Path) -> None:
     """The file of a recorder that was killed holds all but its last half second, and is repaired."""
     talker = Node("talker", context=executor.context)
     executor.add_node(talker)
@@ -374,7 +369,7 @@ def test_record_and_save_by_the_commands_until_sigkill(
 
 
 def test_a_size_that_is_reached_ends_it_without_an_error(
-    executor: SingleThreadedExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     talker = Node("talker", context=executor.context)
     executor.add_node(talker)

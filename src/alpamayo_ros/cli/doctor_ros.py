@@ -130,9 +130,9 @@ def check_transport(timeout_s: float = 10.0) -> Finding:
 def _check_transport(timeout_s: float) -> Finding:
     import rclpy
     from rclpy.context import Context
-    from rclpy.executors import SingleThreadedExecutor
 
     from alpamayo_ros.msg import Plan
+    from alpamayo_ros.ros.executors import new_executor
 
     topic = f"alpamayo_doctor_{os.getpid()}"
     context = Context()
@@ -143,7 +143,7 @@ def _check_transport(timeout_s: float) -> Finding:
         receiver = rclpy.create_node("alpamayo_doctor_receiver", context=context)
         publisher = sender.create_publisher(Plan, topic, 10)
         receiver.create_subscription(Plan, topic, received.append, 10)
-        executor = SingleThreadedExecutor(context=context)
+        executor = new_executor(context)
         executor.add_node(receiver)
         start = time.monotonic()
         sent = 0.0

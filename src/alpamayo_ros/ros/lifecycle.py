@@ -23,10 +23,11 @@ from rclpy.lifecycle.node import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.task import Future
 
+from alpamayo_ros.ros.executors import WakeableNode
 from alpamayo_ros.types import InvalidInput
 
 
-class BackgroundLifecycleNode(LifecycleNodeMixin, Node):
+class BackgroundLifecycleNode(LifecycleNodeMixin, WakeableNode):
     """A lifecycle node that does the slow part of configuring in a thread.
 
     A subclass implements `prepare` (on the executor; returns the slow function, which must touch nothing
@@ -47,7 +48,6 @@ class BackgroundLifecycleNode(LifecycleNodeMixin, Node):
         self._posted: deque[Callable[[], None]] = deque()
         self._post_lock = threading.Lock()
         self._closed = False
-        self._wake = self.create_guard_condition(self._run_posted, callback_group=group)
         self._lifecycle_group = group
 
     # To be implemented.
@@ -102,7 +102,7 @@ class BackgroundLifecycleNode(LifecycleNodeMixin, Node):
             if self._closed:
                 return False
             self._posted.append(function)
-            self._wake.trigger()
+            self.wake()
             return True
 
     def start_automatically(self) -> None:
@@ -238,7 +238,8 @@ class BackgroundLifecycleNode(LifecycleNodeMixin, Node):
         self._prepared = await future
         self._preparation = None
 
-    def _run_posted(self) -> None:
+    def woken(self) -> None:
+        """Run what was posted."""
         while True:
             with self._post_lock:
                 if not self._posted:

@@ -206,12 +206,12 @@ class _Session:
 
     def run(self) -> ReplayResult:
         import rclpy
-        from rclpy.executors import SingleThreadedExecutor
         from rclpy.parameter import Parameter
         from rclpy.signals import SignalHandlerOptions
 
         from alpamayo_ros.nodes.player import PlayerNode
         from alpamayo_ros.nodes.recorder import RecorderNode
+        from alpamayo_ros.ros.executors import new_executor
         from alpamayo_ros.ros.planner_monitor import PlannerMonitor
 
         options = self._options
@@ -222,7 +222,7 @@ class _Session:
         rclpy.init(args=ros, signal_handler_options=SignalHandlerOptions.NO)
         nodes: list[Any] = []
         try:
-            self._executor = SingleThreadedExecutor()
+            self._executor = new_executor()
 
             def add(node: Any) -> Any:
                 nodes.append(node)

@@ -183,11 +183,8 @@ def run_nodes(
     *,
     start: Callable[[Sequence[Any]], None] | None = None,
 ) -> int:
-    """Run nodes on one single-threaded executor until SIGINT, SIGTERM, or a Finite node is done (of several
-    of one class, all).
-
-    One thread is enough and best here: our nodes do their heavy work in threads of their own, and rclpy's
-    multi-threaded executor loses images under load.
+    """Run nodes on one executor of one thread (`executors.new_executor`) until SIGINT, SIGTERM, or a Finite
+    node is done (of several of one class, all).
 
     Args:
         makers: node classes, or functions that make a node or a list of nodes.
@@ -200,15 +197,18 @@ def run_nodes(
     apply_shared_memory_profile()
     import rclpy
     from rclpy.exceptions import NameValidationException, ParameterException
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.executors import ExternalShutdownException
     from rclpy.signals import SignalHandlerOptions
 
+    from alpamayo_ros.ros.executors import new_executor
+
     nodes: list[Any] = []
+    executor: Any = None
     code = 0
     with StopSignals() as stop:
         try:
             _init(arguments, SignalHandlerOptions.NO)
-            executor = SingleThreadedExecutor()
+            executor = new_executor()
             for make in makers:
                 made = make()
                 for node in made if isinstance(made, list) else [made]:
@@ -226,6 +226,8 @@ def run_nodes(
             pass
         finally:
             for node in reversed(nodes):
+                # An executor may hold what its nodes have for as long as it has the nodes.
+                executor.remove_node(node)
                 node.destroy_node()
             rclpy.try_shutdown()
     errors = [n.error for n in nodes if isinstance(n, Finite) and n.error is not None]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rclpy.subscription import Subscription
 from rosgraph_msgs.msg import Clock as ClockMsg
@@ -18,6 +17,7 @@ from rosgraph_msgs.msg import Clock as ClockMsg
 from alpamayo_ros.bags.typestore import base_typestore, definition_of
 from alpamayo_ros.ros.conversions import stamp_to_ns
 from alpamayo_ros.ros.diagnostics import Level, Status, to_message
+from alpamayo_ros.ros.executors import WakeableNode
 from alpamayo_ros.ros.message_types import message_class
 from alpamayo_ros.ros.qos import output_qos
 from alpamayo_ros.ros.recorded_qos import requested_when_recorded
@@ -36,7 +36,7 @@ _JUMP_NS = 1_000_000_000
 StatusOf = Callable[[], Status]
 
 
-class ViewNode(Node):
+class ViewNode(WakeableNode):
     """Tells a viewer which topics there are, and sends it the bytes of those that it wants.
 
     While somebody publishes /clock, messages are stamped with that time, else with the system's. Says on
@@ -65,7 +65,6 @@ class ViewNode(Node):
         self._clock_input: Subscription | None = None
         self._sim_ns: int | None = None
         self._definitions: dict[str, str] = {}
-        self._guard = self.create_guard_condition(self._reconcile)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", output_qos())
         # By wall time: the graph is watched while simulated time stands still, too.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -87,18 +86,18 @@ class ViewNode(Node):
         """Subscribe to these topics alone; done by the executor, at once."""
         with self._lock:
             self._wanted = frozenset(topics)
-            self._wake()
+        self.wake()
 
     def renew(self, topic: str) -> None:
         """Subscribe to a topic anew, so that its publishers send what is latched again."""
         with self._lock:
             self._renewed.add(topic)
-            self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
-        """Have the executor do what was asked for; with the lock held."""
+    def woken(self) -> None:
+        """Do what was asked for, unless the node is gone by now."""
         if not self._gone:
-            self._guard.trigger()
+            self._reconcile()
 
     def now_ns(self) -> int:
         """Return the time that messages are stamped with now."""

@@ -1,0 +1,75 @@
+"""Which of rclpy's executors our processes spin with, and how other threads have it run something.
+
+The events executor (rclpy's `experimental` module, from Kilted on) is told by the middleware what has come.
+The other one asks all entities of all nodes anew before each wait, in Python: half of what the planner's
+executor does with four cameras and odometry (`python benchmarks/ros_cameras.py`). It cannot wait for guard
+conditions, so our nodes have none: what another thread wants done is a task of the executor (`WakeableNode`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from rclpy.context import Context
+from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.node import Node
+
+from alpamayo_ros.types import InvalidInput
+
+EXECUTOR_VARIABLE = "ALPAMAYO_EXECUTOR"
+"""Environment variable: `events`, `single`, or empty for the best one that there is."""
+
+
+def new_executor(context: Context | None = None, environment: Mapping[str, str] = os.environ) -> Executor:
+    """Return an executor of one thread: the events executor where rclpy has it, else the single-threaded one.
+
+    One thread is enough and best here: our nodes do their heavy work in threads of their own, and rclpy's
+    multi-threaded executor loses images under load.
+
+    Raises:
+        InvalidInput: where EXECUTOR_VARIABLE names another one, or one that the installed rclpy lacks.
+    """
+    wanted = environment.get(EXECUTOR_VARIABLE, "")
+    if wanted not in ("", "events", "single"):
+        raise InvalidInput(f"{EXECUTOR_VARIABLE}: expected events or single, got {wanted!r}")
+    if wanted != "single":
+        try:
+            from rclpy.experimental import EventsExecutor
+        except ImportError as error:
+            if wanted:
+                raise InvalidInput(
+                    f"{EXECUTOR_VARIABLE}: expected an rclpy with an events executor (ROS 2 Kilted or newer) "
+                    f"for {wanted!r}, got {error}"
+                ) from error
+        else:
+            return EventsExecutor(context=context)
+    return SingleThreadedExecutor(context=context)
+
+
+class WakeableNode(Node):
+    """A node whose executor other threads can have do something: `wake` has it call `woken` soon.
+
+    A subclass implements `woken`, which does all that is waiting, if anything. It is also called when the
+    node gets an executor: what was asked for before that is not lost.
+    """
+
+    def woken(self) -> None:
+        """Do what waits to be done; called on the executor, also when nothing waits."""
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        """Have the executor call `woken` soon; from any thread. Wakings may be merged."""
+        executor = self.executor
+        if executor is not None:
+            executor.create_task(self.woken)
+
+    @property
+    def executor(self) -> Executor | None:
+        """The executor that the node belongs to."""
+        return super().executor
+
+    @executor.setter
+    def executor(self, new_executor: Executor | None) -> None:
+        Node.executor.fset(self, new_executor)
+        self.wake()

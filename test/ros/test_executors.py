@@ -1,0 +1,125 @@
+"""The executor that our processes spin with, and what other threads have it do."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import Executor, SingleThreadedExecutor
+
+from alpamayo_ros.ros.executors import EXECUTOR_VARIABLE, WakeableNode, new_executor
+from alpamayo_ros.types import InvalidInput
+
+HAS_EVENTS = importlib.util.find_spec("rclpy.experimental") is not None
+KINDS = ["single", pytest.param("events", marks=pytest.mark.skipif(not HAS_EVENTS, reason="rclpy lacks it"))]
+
+
+class Waiting(WakeableNode):
+    """Keeps what other threads put down until it is woken."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__("waiting", context=context)
+        self.put: list[int] = []
+        self.done: list[int] = []
+        self.threads: set[int] = set()
+
+    def ask(self, number: int) -> None:
+        self.put.append(number)
+        self.wake()
+
+    def woken(self) -> None:
+        self.threads.add(threading.get_ident())
+        while self.put:
+            self.done.append(self.put.pop(0))
+
+
+@pytest.fixture
+def context(monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    context = Context()
+    rclpy.init(args=[], context=context)
+    yield context
+    context.try_shutdown()
+
+
+def spin(executor: Executor, until: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    end_s = time.monotonic() + timeout_s
+    while not until():
+        assert time.monotonic() < end_s
+        executor.spin_once(timeout_sec=0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_threads_ask_for_is_done_on_the_executor(context: Context, kind: str) -> None:
+    executor = new_executor(context, {EXECUTOR_VARIABLE: kind})
+    node = Waiting(context)
+    executor.add_node(node)
+
+    def ask(first: int) -> None:
+        for number in range(first, first + 100):
+            node.ask(number)
+
+    threads = [threading.Thread(target=ask, args=(100 * i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    spin(executor, lambda: len(node.done) == 400)
+    for thread in threads:
+        thread.join()
+    assert sorted(node.done) == list(range(400))
+    assert [n for n in node.done if n < 100] == list(range(100))
+    assert node.threads == {threading.get_ident()}
+    executor.remove_node(node)
+    node.destroy_node()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_wakes_an_executor_that_waits(context: Context, kind: str) -> None:
+    executor = new_executor(context, {EXECUTOR_VARIABLE: kind})
+    node = Waiting(context)
+    executor.add_node(node)
+    spin(executor, lambda: bool(node.threads))  # the first look, when the node gets its executor
+    threading.Timer(0.2, node.ask, (1,)).start()
+    start_s = time.monotonic()
+    while not node.done and time.monotonic() - start_s < 20.0:
+        executor.spin_once(timeout_sec=20.0)
+    assert node.done == [1]
+    assert time.monotonic() - start_s < 10.0
+    executor.remove_node(node)
+    node.destroy_node()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_asked_for_before_there_was_an_executor_is_not_lost(context: Context, kind: str) -> None:
+    node = Waiting(context)
+    node.ask(1)
+    executor = new_executor(context, {EXECUTOR_VARIABLE: kind})
+    executor.add_node(node)
+    spin(executor, lambda: node.done == [1])
+    executor.remove_node(node)
+    other = new_executor(context, {EXECUTOR_VARIABLE: kind})
+    node.ask(2)  # nobody spins the first one any more
+    other.add_node(node)
+    spin(other, lambda: node.done == [1, 2])
+    other.remove_node(node)
+    node.destroy_node()
+
+
+@pytest.mark.skipif(not HAS_EVENTS, reason="rclpy lacks it")
+def test_the_events_executor_is_taken_where_there_is_one(context: Context) -> None:
+    assert not isinstance(new_executor(context, {}), SingleThreadedExecutor)
+    assert isinstance(new_executor(context, {EXECUTOR_VARIABLE: "single"}), SingleThreadedExecutor)
+
+
+def test_another_executor_is_refused(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidInput, match="ALPAMAYO_EXECUTOR: expected events or single, got 'fast'"):
+        new_executor(context, {EXECUTOR_VARIABLE: "fast"})
+    # An older rclpy: its absence is simulated, as the module cannot be taken away.
+    monkeypatch.setitem(__import__("sys").modules, "rclpy.experimental", None)
+    assert isinstance(new_executor(context, {}), SingleThreadedExecutor)
+    with pytest.raises(InvalidInput, match="expected an rclpy with an events executor"):
+        new_executor(context, {EXECUTOR_VARIABLE: "events"})
