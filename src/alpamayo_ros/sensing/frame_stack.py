@@ -22,5 +22,9 @@ def stack_frames(frames: list[list[UInt8Array]]) -> UInt8Array | tuple[UInt8Arra
 def _stacked(frames: list[list[UInt8Array]]) -> UInt8Array:
     if frames[0][0].flags.c_contiguous:
         return np.array(frames)
-    interleaved = np.array([[frame.transpose(1, 2, 0) for frame in camera] for camera in frames])
+    channels, height, width = frames[0][0].shape
+    interleaved = np.empty((len(frames), len(frames[0]), height, width, channels), np.uint8)
+    for rows, camera in zip(interleaved, frames, strict=True):
+        for row, frame in zip(rows, camera, strict=True):
+            row[...] = frame.transpose(1, 2, 0)
     return interleaved.transpose(0, 1, 4, 2, 3)

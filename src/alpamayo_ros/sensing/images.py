@@ -240,6 +240,8 @@ def _check_complete(buffer: UInt8Array, format: str) -> None:
 def _without_padding(buffer: UInt8Array) -> bytes:
     """Return the last bytes before the zeros that some drivers pad their transfers with."""
     end = buffer.size
+    if end and buffer[-1]:
+        return buffer[-16:].tobytes()
     while end > 0:
         start = max(0, end - 4096)
         filled = np.flatnonzero(buffer[start:end])
