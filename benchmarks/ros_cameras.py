@@ -1,6 +1,6 @@
 """Four 1080p JPEG cameras over DDS into the planner node's inputs: latency, processor time, frames lost.
 
-    python benchmarks/ros_cameras.py [--seconds 10] [--rates 10 30]
+    python benchmarks/ros_cameras.py [--seconds 10] [--rates 10 30 30+] [--executors single events]
 
 A publisher process sends four CompressedImage cameras, stamped when they are sent, and odometry at 50 Hz;
 this process runs the real planner node up to the observation (no plan is made: what is measured is the
@@ -15,13 +15,16 @@ inputs alone). Each row is a run of its own:
     late        observations that had to wait for a frame that was thought not to be needed
     exact       observations whose pixels are bit by bit those of the plain path, of those that were looked at
 
-A rate with `+` decodes every frame (t0_interval_ms:=0).
+A rate with `+` decodes every frame (t0_interval_ms:=0). Each rate is run with each executor that there is
+(ros/executors.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -172,15 +175,15 @@ class Row:
     def __str__(self) -> str:
         latency = " ".join(f"{value:6.1f}" for value in self.latency_ms)
         return (
-            f"{self.name:>5s} {latency}  {self.cpu:5.2f} {self.codec:5.2f} {self.ratio:5.2f}  {self.sent:5d} "
-            f"{self.received:5d} {self.dropped:4d} {self.decoded:5d} {self.used:5d}  {self.observations:4d} "
-            f"{self.late:4d}  {self.exact}/{self.checked}"
+            f"{self.name:>10s} {latency}  {self.cpu:5.2f} {self.codec:5.2f} {self.ratio:5.2f}  "
+            f"{self.sent:5d} {self.received:5d} {self.dropped:4d} {self.decoded:5d} {self.used:5d}  "
+            f"{self.observations:4d} {self.late:4d}  {self.exact}/{self.checked}"
         )
 
 
 HEADER = (
-    " rate median    p90    p99    cpu codec ratio   sent recvd drop decod  used  obs. late  exact\n"
-    "   Hz     ms     ms     ms  cores cores"
+    "      rate median    p90    p99    cpu codec ratio   sent recvd drop decod  used  obs. late  exact\n"
+    "        Hz     ms     ms     ms  cores cores"
 )
 
 
@@ -192,14 +195,22 @@ def rig_file(folder: Path) -> Path:
     return path
 
 
-def run(folder: Path, jpegs: Sequence[bytes], rate_hz: float, seconds: float, *, every: bool) -> Row:
+def run(
+    folder: Path,
+    jpegs: Sequence[bytes],
+    rate_hz: float,
+    seconds: float,
+    *,
+    every: bool,
+    executor: str = "single",
+) -> Row:
     """Run node and publisher once."""
     import rclpy
     from rclpy.context import Context
     from rclpy.parameter import Parameter
 
     from alpamayo_ros.nodes.planner import PlannerNode
-    from alpamayo_ros.ros.executors import new_executor
+    from alpamayo_ros.ros.executors import EXECUTOR_VARIABLE, new_executor
 
     prepare = prepare_frame()
     seen: list[tuple[int, int, NDArray[np.int64]]] = []  # t0, when it was ready, stamps
@@ -222,7 +233,7 @@ def run(folder: Path, jpegs: Sequence[bytes], rate_hz: float, seconds: float, *,
         context=context,
         parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
     )
-    spinner = new_executor(context)
+    spinner = new_executor(context, {EXECUTOR_VARIABLE: executor})
     spinner.add_node(node)
     arguments = ["--publish", str(folder), "--rates", f"{rate_hz:g}", "--seconds", str(seconds + WARM_UP_S)]
     sender = None
@@ -271,7 +282,7 @@ def run(folder: Path, jpegs: Sequence[bytes], rate_hz: float, seconds: float, *,
     asked = sum(c["asked"] for c in cameras)
     assert asked >= decoded
     return Row(
-        name=f"{rate_hz:g}" + ("+" if every else ""),
+        name=f"{executor} {rate_hz:g}" + ("+" if every else ""),
         latency_ms=tuple(float(np.percentile(latencies, q)) for q in (50, 90, 99)),  # type: ignore[arg-type]
         cpu=(cpu_b - cpu_a) / (wall_b - wall_a),
         codec=(decoded_b - decoded_a) * codec_s / (wall_b - wall_a),
@@ -311,10 +322,22 @@ def is_exact(observation: Observation, tick_of: dict[int, int], plain: Sequence[
     return True
 
 
+def executors() -> list[str]:
+    """Return the executors that the installed rclpy has."""
+    return ["single", "events"] if importlib.util.find_spec("rclpy.experimental") else ["single"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10.0, help="of each row (default 10)")
     parser.add_argument("--rates", nargs="+", default=["10", "30", "30+"], help='Hz (default "10 30 30+")')
+    parser.add_argument(
+        "--executors",
+        nargs="+",
+        default=executors(),
+        choices=("single", "events"),
+        help="default: all there are",
+    )
     parser.add_argument("--publish", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
@@ -330,14 +353,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for i, jpeg in enumerate(jpegs):
             (Path(folder) / f"{i}.jpg").write_bytes(jpeg)
-        for rate in arguments.rates:
-            every = rate.endswith("+")
+        for rate, executor in itertools.product(arguments.rates, arguments.executors):
             row = run(
                 Path(folder),
                 jpegs,
                 float(rate.rstrip("+")),
                 arguments.seconds,
-                every=every,
+                every=rate.endswith("+"),
+                executor=executor,
             )
             print(row, flush=True)
 

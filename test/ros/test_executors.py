@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +12,10 @@ import pytest
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import Executor, SingleThreadedExecutor
+from std_msgs.msg import String
 
 from alpamayo_ros.ros.executors import EXECUTOR_VARIABLE, WakeableNode, new_executor
+from alpamayo_ros.ros.qos import LatchedSubscription, latched_qos
 from alpamayo_ros.types import InvalidInput
 
 HAS_EVENTS = importlib.util.find_spec("rclpy.experimental") is not None
@@ -109,17 +112,37 @@ def test_what_was_asked_for_before_there_was_an_executor_is_not_lost(context: Co
     node.destroy_node()
 
 
-@pytest.mark.skipif(not HAS_EVENTS, reason="rclpy lacks it")
-def test_the_events_executor_is_taken_where_there_is_one(context: Context) -> None:
-    assert not isinstance(new_executor(context, {}), SingleThreadedExecutor)
-    assert isinstance(new_executor(context, {EXECUTOR_VARIABLE: "single"}), SingleThreadedExecutor)
+@pytest.mark.parametrize("kind", KINDS)
+def test_latched_topics_come_once_on_either(context: Context, kind: str) -> None:
+    executor = new_executor(context, {EXECUTOR_VARIABLE: kind})
+    node = rclpy.create_node("listener", context=context)
+    executor.add_node(node)
+    publisher = node.create_publisher(String, "said", latched_qos(depth=1))
+    publisher.publish(String(data="before"))
+    heard: list[str] = []
+    latched = LatchedSubscription(node, String, "said", callback=lambda message: heard.append(message.data))
+    spin(executor, lambda: bool(heard) and publisher.get_subscription_count() == 2)
+    publisher.publish(String(data="after"))
+    spin(executor, lambda: "after" in heard)
+    for _ in range(5):
+        executor.spin_once(timeout_sec=0.05)
+    assert heard == ["before", "after"]
+    latched.destroy()
+    executor.remove_node(node)
+    node.destroy_node()
+
+
+def test_the_default_is_the_single_threaded_one(context: Context) -> None:
+    for environment in ({}, {EXECUTOR_VARIABLE: ""}, {EXECUTOR_VARIABLE: "single"}):
+        assert isinstance(new_executor(context, environment), SingleThreadedExecutor)
+    if HAS_EVENTS:
+        assert not isinstance(new_executor(context, {EXECUTOR_VARIABLE: "events"}), SingleThreadedExecutor)
 
 
 def test_another_executor_is_refused(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InvalidInput, match="ALPAMAYO_EXECUTOR: expected events or single, got 'fast'"):
+    with pytest.raises(InvalidInput, match="ALPAMAYO_EXECUTOR: expected single or events, got 'fast'"):
         new_executor(context, {EXECUTOR_VARIABLE: "fast"})
     # An older rclpy: its absence is simulated, as the module cannot be taken away.
-    monkeypatch.setitem(__import__("sys").modules, "rclpy.experimental", None)
-    assert isinstance(new_executor(context, {}), SingleThreadedExecutor)
+    monkeypatch.setitem(sys.modules, "rclpy.experimental", None)
     with pytest.raises(InvalidInput, match="expected an rclpy with an events executor"):
         new_executor(context, {EXECUTOR_VARIABLE: "events"})

@@ -1,9 +1,10 @@
 """Which of rclpy's executors our processes spin with, and how other threads have it run something.
 
-The events executor (rclpy's `experimental` module, from Kilted on) is told by the middleware what has come.
-The other one asks all entities of all nodes anew before each wait, in Python: half of what the planner's
-executor does with four cameras and odometry (`python benchmarks/ros_cameras.py`). It cannot wait for guard
-conditions, so our nodes have none: what another thread wants done is a task of the executor (`WakeableNode`).
+rclpy's usual executor asks all entities of all nodes anew before each wait, in Python: half of what the
+planner's executor does with four cameras and odometry (`python benchmarks/ros_cameras.py`). Its events
+executor is told by the middleware what has come. It is in `rclpy.experimental` (from Kilted on) and not the
+default; it cannot wait for guard conditions, so our nodes have none: what another thread wants done is a task
+of the executor (`WakeableNode`).
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from rclpy.node import Node
 from alpamayo_ros.types import InvalidInput
 
 EXECUTOR_VARIABLE = "ALPAMAYO_EXECUTOR"
-"""Environment variable: `events`, `single`, or empty for the best one that there is."""
+"""Environment variable: `single`, the default, or `events`."""
 
 
 def new_executor(context: Context | None = None, environment: Mapping[str, str] = os.environ) -> Executor:
-    """Return an executor of one thread: the events executor where rclpy has it, else the single-threaded one.
+    """Return an executor of one thread: rclpy's single-threaded one, or that which EXECUTOR_VARIABLE names.
 
     One thread is enough and best here: our nodes do their heavy work in threads of their own, and rclpy's
     multi-threaded executor loses images under load.
@@ -30,21 +31,19 @@ def new_executor(context: Context | None = None, environment: Mapping[str, str] 
     Raises:
         InvalidInput: where EXECUTOR_VARIABLE names another one, or one that the installed rclpy lacks.
     """
-    wanted = environment.get(EXECUTOR_VARIABLE, "")
-    if wanted not in ("", "events", "single"):
-        raise InvalidInput(f"{EXECUTOR_VARIABLE}: expected events or single, got {wanted!r}")
-    if wanted != "single":
-        try:
-            from rclpy.experimental import EventsExecutor
-        except ImportError as error:
-            if wanted:
-                raise InvalidInput(
-                    f"{EXECUTOR_VARIABLE}: expected an rclpy with an events executor (ROS 2 Kilted or newer) "
-                    f"for {wanted!r}, got {error}"
-                ) from error
-        else:
-            return EventsExecutor(context=context)
-    return SingleThreadedExecutor(context=context)
+    wanted = environment.get(EXECUTOR_VARIABLE) or "single"
+    if wanted == "single":
+        return SingleThreadedExecutor(context=context)
+    if wanted != "events":
+        raise InvalidInput(f"{EXECUTOR_VARIABLE}: expected single or events, got {wanted!r}")
+    try:
+        from rclpy.experimental import EventsExecutor
+    except ImportError as error:
+        raise InvalidInput(
+            f"{EXECUTOR_VARIABLE}: expected an rclpy with an events executor (ROS 2 Kilted or newer) "
+            f"for {wanted!r}, got {error}"
+        ) from error
+    return EventsExecutor(context=context)
 
 
 class WakeableNode(Node):

@@ -8,6 +8,7 @@ a plan that is too old to drive.
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -126,7 +127,7 @@ class LatchedSubscription:
             node.create_subscription(
                 msg_type,
                 topic,
-                self._receive,
+                _with_info(self._receive),
                 profile,
                 # The mismatch of the first with volatile publishers is expected: no warning.
                 event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
@@ -146,3 +147,17 @@ class LatchedSubscription:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
+
+
+def _with_info(receive: Callable[[Any, Any], None]) -> Callable[..., None]:
+    """Return a callback that gets message and info as two arguments from any executor.
+
+    rclpy tells by the signature that it wants both; its events executor (9.1) then passes them as one tuple.
+    """
+
+    def callback(*received: Any) -> None:
+        message, info = received if len(received) == 2 else received[0]
+        receive(message, info)
+
+    callback.__signature__ = inspect.signature(receive)  # type: ignore[attr-defined]
+    return callback
