@@ -1,47 +1,32 @@
-"""The planner node on the events executor (ALPAMAYO_EXECUTOR=events); all other tests use the default."""
+"""Our nodes on rclpy's events executor (ALPAMAYO_EXECUTOR=events); all other tests use the default.
+
+In a process of its own: in one that has used it, nodes that are made later get their messages late.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
-from planner_harness import ScriptedPlanner, active, connected, running, wait_for
-from rclpy.executors import SingleThreadedExecutor
-from std_msgs.msg import String
 
 from alpamayo_ros.ros.executors import EXECUTOR_VARIABLE
 
-pytest.importorskip("rclpy.experimental", reason="this rclpy has no events executor")
+TESTS = Path(__file__).resolve().parents[1]
+FILES = [TESTS / "ros" / "test_executors.py", TESTS / "nodes" / "on_events_executor.py"]
 
 
-@pytest.fixture(autouse=True)
-def events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(EXECUTOR_VARIABLE, "events")
-
-
-@pytest.mark.parametrize("sim_time", [True, False])
-def test_it_plans_is_told_where_to_go_and_reports(tmp_path, sim_time):
-    planner = ScriptedPlanner()
-    with active(tmp_path, planner, sim_time=sim_time) as (world, node):
-        assert not isinstance(node.executor, SingleThreadedExecutor)
-        pace = {} if sim_time else {"pause_s": 0.1}
-        world.drive(lambda: len(world.plans) >= 3, what="three plans", **pace)
-        for observation, message in zip(planner.observations, world.plans, strict=False):
-            stamp = message.header.stamp
-            assert stamp.sec * 10**9 + stamp.nanosec == observation.t0_ns
-        world.node.create_publisher(String, "instruction", 1).publish(String(data="Turn left in 30m"))
-        told = "Turn left in 30m"
-        world.drive(lambda: planner.observations[-1].instruction == told, what="the text", **pace)
-        wait_for(lambda: world.diagnostics("alpamayo/inference"), "a report")
-
-
-def test_it_is_taken_down_and_set_up_again_while_messages_come(tmp_path):
-    with running(tmp_path, ScriptedPlanner()) as (world, _):
-        for _ in range(3):
-            count = len(world.plans)
-            assert world.transition("configure") and world.transition("activate")
-            connected(world)
-            world.drive(lambda count=count: len(world.plans) > count, what="a plan")
-            world.tick()
-            assert world.transition("deactivate")
-            world.tick()
-            assert world.transition("cleanup")
-        assert world.state() == "unconfigured"
+def test_nodes_run_on_the_events_executor() -> None:
+    pytest.importorskip("rclpy.experimental", reason="this rclpy has no events executor")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, FILES)],
+        env={**os.environ, EXECUTOR_VARIABLE: "events"},
+        cwd=TESTS.parent,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]

@@ -1,8 +1,10 @@
-"""The executor that our processes spin with, and what other threads have it do."""
+"""The executor that our processes spin with, and what other threads have it do.
+
+With the default here; test/nodes/test_events_executor.py runs this file on the events executor, too.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import threading
 import time
@@ -17,9 +19,6 @@ from std_msgs.msg import String
 from alpamayo_ros.ros.executors import EXECUTOR_VARIABLE, WakeableNode, new_executor
 from alpamayo_ros.ros.qos import LatchedSubscription, latched_qos
 from alpamayo_ros.types import InvalidInput
-
-HAS_EVENTS = importlib.util.find_spec("rclpy.experimental") is not None
-KINDS = ["single", pytest.param("events", marks=pytest.mark.skipif(not HAS_EVENTS, reason="rclpy lacks it"))]
 
 
 class Waiting(WakeableNode):
@@ -57,9 +56,8 @@ def spin(executor: Executor, until: Callable[[], bool], timeout_s: float = 10.0)
         executor.spin_once(timeout_sec=0.1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_threads_ask_for_is_done_on_the_executor(context: Context, kind: str) -> None:
-    executor = new_executor(context, {EXECUTOR_VARIABLE: kind})
+def test_what_threads_ask_for_is_done_on_the_executor(context: Context) -> None:
+    executor = new_executor(context)
     node = Waiting(context)
     executor.add_node(node)
 
@@ -80,9 +78,8 @@ def test_what_threads_ask_for_is_done_on_the_executor(context: Context, kind: st
     node.destroy_node()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_wakes_an_executor_that_waits(context: Context, kind: str) -> None:
-    executor = new_executor(context, {EXECUTOR_VARIABLE: kind})
+def test_it_wakes_an_executor_that_waits(context: Context) -> None:
+    executor = new_executor(context)
     node = Waiting(context)
     executor.add_node(node)
     spin(executor, lambda: bool(node.threads))  # the first look, when the node gets its executor
@@ -96,15 +93,14 @@ def test_it_wakes_an_executor_that_waits(context: Context, kind: str) -> None:
     node.destroy_node()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_was_asked_for_before_there_was_an_executor_is_not_lost(context: Context, kind: str) -> None:
+def test_what_was_asked_for_before_there_was_an_executor_is_not_lost(context: Context) -> None:
     node = Waiting(context)
     node.ask(1)
-    executor = new_executor(context, {EXECUTOR_VARIABLE: kind})
+    executor = new_executor(context)
     executor.add_node(node)
     spin(executor, lambda: node.done == [1])
     executor.remove_node(node)
-    other = new_executor(context, {EXECUTOR_VARIABLE: kind})
+    other = new_executor(context)
     node.ask(2)  # nobody spins the first one any more
     other.add_node(node)
     spin(other, lambda: node.done == [1, 2])
@@ -112,9 +108,8 @@ def test_what_was_asked_for_before_there_was_an_executor_is_not_lost(context: Co
     node.destroy_node()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_latched_topics_come_once_on_either(context: Context, kind: str) -> None:
-    executor = new_executor(context, {EXECUTOR_VARIABLE: kind})
+def test_latched_topics_come_once_on_either(context: Context) -> None:
+    executor = new_executor(context)
     node = rclpy.create_node("listener", context=context)
     executor.add_node(node)
     publisher = node.create_publisher(String, "said", latched_qos(depth=1))
@@ -135,8 +130,6 @@ def test_latched_topics_come_once_on_either(context: Context, kind: str) -> None
 def test_the_default_is_the_single_threaded_one(context: Context) -> None:
     for environment in ({}, {EXECUTOR_VARIABLE: ""}, {EXECUTOR_VARIABLE: "single"}):
         assert isinstance(new_executor(context, environment), SingleThreadedExecutor)
-    if HAS_EVENTS:
-        assert not isinstance(new_executor(context, {EXECUTOR_VARIABLE: "events"}), SingleThreadedExecutor)
 
 
 def test_another_executor_is_refused(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
