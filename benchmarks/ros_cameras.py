@@ -338,30 +338,30 @@ def main() -> None:
         choices=("single", "events"),
         help="default: all there are",
     )
+    parser.add_argument("--row", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--publish", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     if arguments.publish:
         publish(Path(arguments.publish), float(arguments.rates[0]), arguments.seconds)
         return
+    rows = list(itertools.product(arguments.rates, arguments.executors))
+    if not arguments.row:
+        print(f"{len(CAMERAS)} cameras of 1920x1080, JPEGs of {len(pictures()[0]) / 1e3:.0f} kB, ", end="")
+        print(f"load {os.getloadavg()[0]:.1f}\n{HEADER}", flush=True)
+        for rate, executor in rows:  # each in a process of its own: the events executor leaves traces
+            options = ["--row", "--rates", rate, "--executors", executor, "--seconds", str(arguments.seconds)]
+            subprocess.run([sys.executable, __file__, *options], check=True)
+        return
     apply_shared_memory_profile()
     cv2.setNumThreads(1)
     jpegs = pictures()
-    size, load = len(jpegs[0]) / 1e3, os.getloadavg()[0]
-    print(f"{len(CAMERAS)} cameras of 1920x1080, JPEGs of {size:.0f} kB, load {load:.1f}")
-    print(HEADER)
     with tempfile.TemporaryDirectory() as folder:
         for i, jpeg in enumerate(jpegs):
             (Path(folder) / f"{i}.jpg").write_bytes(jpeg)
-        for rate, executor in itertools.product(arguments.rates, arguments.executors):
-            row = run(
-                Path(folder),
-                jpegs,
-                float(rate.rstrip("+")),
-                arguments.seconds,
-                every=rate.endswith("+"),
-                executor=executor,
-            )
+        for rate, executor in rows:
+            rate_hz, every = float(rate.rstrip("+")), rate.endswith("+")
+            row = run(Path(folder), jpegs, rate_hz, arguments.seconds, every=every, executor=executor)
             print(row, flush=True)
 
 
