@@ -84,9 +84,14 @@ def test_it_drives_and_a_signal_ends_it_cleanly_amid_a_session(tmp_path, ros, si
 
 def test_without_ros_no_ros_is_imported(tmp_path):
     code = (
-        "import sys, threading, os, signal\n"
+        "import os, signal, sys, threading, time\n"
         "from alpamayo_ros.cli.main import main\n"
-        "threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "def end():\n"
+        "    while signal.getsignal(signal.SIGINT) is signal.default_int_handler:\n"
+        "        time.sleep(0.05)\n"
+        "    time.sleep(1.0)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=end, daemon=True).start()\n"
         f"assert main(['alpasim-driver', '--no-ros', *{CONSTANT!r}]) == 0\n"
         "print(sorted({'rclpy', 'torch'} & set(sys.modules)))\n"
     )
