@@ -108,7 +108,7 @@ def test_what_was_asked_for_before_there_was_an_executor_is_not_lost(context: Co
     node.destroy_node()
 
 
-def test_latched_topics_come_once_on_either(context: Context) -> None:
+def test_what_is_latched_comes_once(context: Context) -> None:
     executor = new_executor(context)
     node = rclpy.create_node("listener", context=context)
     executor.add_node(node)
