@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import struct
 import sys
 import threading
 import time
@@ -40,6 +41,7 @@ from alpamayo_ros.nodes.planner import PlannerNode
 from alpamayo_ros.ros.conversions import stamp_to_ns
 from alpamayo_ros.ros.executors import new_executor
 from alpamayo_ros.ros.plan_conversions import plan_from_msg
+from alpamayo_ros.ros.qos import sensor_qos
 from alpamayo_ros.srv import Ask
 from alpamayo_ros.types import Observation, Plan
 
@@ -123,6 +125,9 @@ class World:
         self.change_state = node.create_client(ChangeState, "planner/change_state")
         self.get_state = node.create_client(GetState, "planner/get_state")
         self.ask = node.create_client(Ask, "ask")
+        # How far the graph is, seen from here: who hears the last odometry has left no older message behind.
+        self._sent_ns = self._heard_ns = 0
+        node.create_subscription(Odometry, "odometry", self._hear, sensor_qos(depth=50), raw=True)
         # Green and red, never quite the same twice: a picture that stands still is a broken camera's.
         self._jpegs = itertools.cycle([jpeg_of((0, 0, level)) for level in range(206, 256, 7)])
         self._greens = itertools.cycle(range(206, 256, 7))
@@ -157,7 +162,14 @@ class World:
         return 50 * np.sin(yaw), 50 * (1 - np.cos(yaw)), yaw
 
     def tick(self, stamp_ns: int | None = None) -> int:
-        """Move on by 0.1 s (or to a stamp) and publish clock, five odometry messages, then both cameras."""
+        """Move on by 0.1 s (or to a stamp) and publish clock, five odometry messages, then both cameras.
+
+        Not before the last tick's messages have been taken: a slow machine is not to be overrun. One whose
+        graph does not spin is not waited for any longer than half a second.
+        """
+        end_s = time.monotonic() + 0.5
+        while self._heard_ns != self._sent_ns and time.monotonic() < end_s:
+            time.sleep(0.002)
         if stamp_ns is None:
             stamp_ns = self.now_ns + STEP_NS if self._sim_time else time.time_ns()
         self.now_ns = stamp_ns
@@ -178,7 +190,12 @@ class World:
         msg.pose.pose.position.x, msg.pose.pose.position.y = x, y
         q = Rotation.from_euler("z", yaw).as_quat()
         msg.pose.pose.orientation.z, msg.pose.pose.orientation.w = float(q[2]), float(q[3])
+        self._sent_ns = stamp_ns
         self.odometry.publish(msg)
+
+    def _hear(self, odometry: bytes) -> None:
+        seconds, nanoseconds = struct.unpack_from("<iI", odometry, 4)  # behind the header of CDR
+        self._heard_ns = seconds * 10**9 + nanoseconds
 
     def publish_cameras(self, stamp_ns: int) -> None:
         self.publish_left(stamp_ns)
@@ -295,9 +312,11 @@ def graph(*, sim_time: bool) -> Iterator[tuple[Graph, World]]:
     """Spin a world's node in a thread until the block ends; add further nodes to the graph's executor.
 
     What rclpy leaves of a lifecycle node is destroyed by Python's collector, in whichever thread it runs, and
-    has hung there: so it is collected here, where nothing spins.
+    has hung there: so it is collected here, where nothing spins. Nor is anything collected meanwhile: the
+    hundred thousands of messages that a world remembers would stop every thread for a second, and more.
     """
     gc.collect()
+    gc.disable()
     context = Context()
     rclpy.init(args=[], context=context, domain_id=DOMAIN_ID)
     corner = Graph(f"t{os.getpid()}_{next(_numbers)}", context, new_executor(context))
@@ -321,6 +340,7 @@ def graph(*, sim_time: bool) -> Iterator[tuple[Graph, World]]:
         thread.join(20)
         corner.executor.shutdown()
         helper.destroy_node()
+        gc.enable()
         gc.collect()
         context.try_shutdown()
     assert not corner.failures, corner.failures

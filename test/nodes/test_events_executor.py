@@ -1,6 +1,6 @@
 """Our nodes on rclpy's events executor (ALPAMAYO_EXECUTOR=events); all other tests use the default.
 
-In a process of its own: in one that has used it, nodes that are made later get their messages late.
+In a process of its own, as a user has it: the variable is that of a process.
 """
 
 from __future__ import annotations

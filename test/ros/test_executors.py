@@ -108,6 +108,17 @@ def test_what_was_asked_for_before_there_was_an_executor_is_not_lost(context: Co
     node.destroy_node()
 
 
+def test_a_node_that_is_gone_may_be_asked(context: Context) -> None:
+    executor = new_executor(context)
+    node = Waiting(context)
+    executor.add_node(node)
+    spin(executor, lambda: bool(node.threads))
+    executor.remove_node(node)
+    node.destroy_node()
+    node.ask(1)  # a thread that has not heard of it yet
+    executor.spin_once(timeout_sec=0.1)
+
+
 def test_what_is_latched_comes_once(context: Context) -> None:
     executor = new_executor(context)
     node = rclpy.create_node("listener", context=context)

@@ -3,17 +3,20 @@
 rclpy's usual executor asks all entities of all nodes anew before each wait, in Python: half of what the
 planner's executor does with four cameras and odometry (`python benchmarks/ros_cameras.py`). Its events
 executor is told by the middleware what has come. It is in `rclpy.experimental` (from Kilted on) and not the
-default; it cannot wait for guard conditions, so our nodes have none: what another thread wants done is a task
-of the executor (`WakeableNode`).
+default; it cannot wait for guard conditions, so what another thread wants done is a task of that executor
+(`WakeableNode`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.context import Context
-from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.executors import Executor, InvalidHandle, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.guard_condition import GuardCondition
 from rclpy.node import Node
 
 from alpamayo_ros.types import InvalidInput
@@ -51,7 +54,12 @@ class WakeableNode(Node):
 
     A subclass implements `woken`, which does all that is waiting, if anything. It is also called when the
     node gets an executor: what was asked for before that is not lost.
+
+    On rclpy's usual executors that is a guard condition, which costs no round of its own: a task of the
+    executor ends one wait, and is run before the next.
     """
+
+    _guard: GuardCondition | None = None
 
     def woken(self) -> None:
         """Do what waits to be done; called on the executor, also when nothing waits."""
@@ -59,8 +67,11 @@ class WakeableNode(Node):
 
     def wake(self) -> None:
         """Have the executor call `woken` soon; from any thread. Wakings may be merged."""
-        executor = self.executor
-        if executor is not None:
+        executor, guard = self.executor, self._guard
+        if guard is not None:
+            with suppress(InvalidHandle):  # the node is gone, and nothing waits any more
+                guard.trigger()
+        elif executor is not None:
             executor.create_task(self.woken)
 
     @property
@@ -70,5 +81,11 @@ class WakeableNode(Node):
 
     @executor.setter
     def executor(self, new_executor: Executor | None) -> None:
+        waits_for_guards = isinstance(new_executor, SingleThreadedExecutor | MultiThreadedExecutor)
+        if waits_for_guards and self._guard is None:
+            self._guard = self.create_guard_condition(self.woken, callback_group=ReentrantCallbackGroup())
+        elif not waits_for_guards and self._guard is not None:
+            guard, self._guard = self._guard, None
+            self.destroy_guard_condition(guard)
         Node.executor.fset(self, new_executor)
         self.wake()
