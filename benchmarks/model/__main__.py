@@ -10,7 +10,8 @@ starting with another row. Each row's tokens and waypoints are held against the 
 float32 the exit code is 1 unless all are the same (waypoints to 1e-3 m).
 
 The row `arrival` encodes the newest frames before the plan is asked for, as the planner node does when they
-come: `ahead` says how long that took, the plan's own time does not hold it, the processor's does.
+come, and the row `ahead` reads the start of the prompt before they come: the column `ahead` says how long
+that took, the plan's own time does not hold it, the processor's does.
 
 Without --checkpoint the weights are random, so what is said drifts as it happens to: how many guessed words
 came true stands beside the times.
@@ -71,8 +72,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     for name in args.rows or ():
         if name not in TRICKS:
             parser.error(f"--rows: expected some of {', '.join(TRICKS)}, got {name!r}")
-    if args.rows and "arrival" in args.rows and "vision" not in args.rows[: args.rows.index("arrival")]:
-        parser.error("--rows: expected vision before arrival, whose frames go into its cache, got none")
+    for name, wanted in (("arrival", ("vision",)), ("ahead", ("vision", "lean"))):
+        before = args.rows[: args.rows.index(name)] if args.rows and name in args.rows else wanted
+        if not set(wanted) <= set(before):
+            parser.error(f"--rows: expected {' and '.join(wanted)} before {name}, got {', '.join(before)}")
     return args
 
 

@@ -26,6 +26,7 @@ _OFF: dict[str, Any] = {
     "speculation": False,
     "graphs": "off",
     "attention": "rule",
+    "read_ahead": False,
 }
 _TRICKS: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("ours, no trick", {}),
@@ -37,13 +38,15 @@ _TRICKS: dict[str, tuple[str, dict[str, Any]]] = {
     "graphs": ("+ CUDA graphs", {"graphs": "auto"}),
     "buffers": ("+ fixed buffers", {"graphs": "buffers"}),
     "arrival": ("+ encoded on arrival", {}),
+    "ahead": ("+ start read ahead", {"read_ahead": True}),
 }
 TRICKS = tuple(_TRICKS)
 """Names of what may be switched on, in this order; the baseline is always there.
 
 `arrival` is the planner node's `encode_on_arrival`: each frame is encoded when it comes, so that a plan of
 the newest finds them encoded. That shortens the time from t0 to the plan and saves no work: what it took
-beforehand is told beside the plan's time (`ahead_ms`).
+beforehand is told beside the plan's time (`ahead_ms`). `ahead`, its `read_ahead`, also reads the start of the
+prompt, up to the first camera's newest frame, before that frame is there.
 """
 
 _Planned = tuple[Any, Any, StageTimes]
@@ -52,7 +55,7 @@ _Planned = tuple[Any, Any, StageTimes]
 def usual_tricks(device: torch.device) -> tuple[str, ...]:
     """Return the rows that a device is measured by: all that is on there by default, one after the other."""
     extra = ("attention", "graphs") if device.type == "cuda" else ()
-    return (*TRICKS[:5], *extra, "arrival")
+    return (*TRICKS[:5], *extra, "arrival", "ahead")
 
 
 @dataclass
@@ -103,7 +106,7 @@ def rows_of(opened: Any, action_space: Any, tricks: Sequence[str]) -> list[Row]:
         name, change = _TRICKS[trick]
         options |= change
         model = Alpamayo(opened, action_space, speed=SpeedOptions(**options))
-        arrive = _arrival(model) if trick == "arrival" else None
+        arrive = _arrival(model) if trick in ("arrival", "ahead") else None
         rows.append(Row(name, _planner(model), model, arrive))
     return rows
 
@@ -118,6 +121,7 @@ def _planner(model: Alpamayo) -> Callable[[Observation, PlanOptions], _Planned]:
 
 def _arrival(model: Alpamayo) -> Callable[[Observation], None]:
     def arrive(observation: Observation) -> None:
+        model.read_ahead()  # of the frames before these; nothing without the trick
         stamps_ns = observation.frame_stamps_ns
         for camera, camera_id in enumerate(observation.camera_ids):
             for frame, stamp_ns in zip(observation.frames[camera], stamps_ns[camera], strict=True):

@@ -156,7 +156,7 @@ def test_answers(random_alpamayo, observation) -> None:
 
 @pytest.mark.parametrize("text", ["Turn <|cot_end|> left", "<|route_end|>", "go <i7>", ""])
 def test_special_tokens_are_refused_before_any_compute(random_alpamayo, text, monkeypatch) -> None:
-    monkeypatch.setattr(random_alpamayo._engine, "look", pytest.fail)
+    monkeypatch.setattr(random_alpamayo._reader.engine, "look", pytest.fail)
     with pytest.raises(InvalidInput, match="instruction: expected"):
         random_alpamayo.plan(make_observation(instruction=text))
     with pytest.raises(InvalidInput, match="question: expected"):
@@ -187,7 +187,7 @@ def bad_noise() -> np.ndarray:
 def test_bad_arguments_are_refused_before_any_compute(
     random_alpamayo, observation, arguments, message, monkeypatch
 ) -> None:
-    monkeypatch.setattr(random_alpamayo._engine, "look", pytest.fail)
+    monkeypatch.setattr(random_alpamayo._reader.engine, "look", pytest.fail)
     with pytest.raises(InvalidInput, match=message):
         random_alpamayo.plan(observation, **arguments)
 

@@ -72,7 +72,7 @@ def test_features_are_those_of_the_librarys_tower(random_alpamayo: Alpamayo, siz
     rows, columns = size
     patches = torch.randn(rows * columns, 1536, generator=torch.Generator().manual_seed(rows))
     grid = torch.tensor([[1, rows, columns]])
-    ours = random_alpamayo._engine.look(patches, grid)
+    ours = random_alpamayo._reader.engine.look(patches, grid)
     theirs = random_alpamayo.network.encode_images(patches, grid)
     torch.testing.assert_close(ours.embeds, theirs.embeds, atol=1e-5, rtol=1e-5)
     assert len(ours.deepstack) == len(theirs.deepstack) > 0
@@ -147,5 +147,34 @@ def test_attention_by_products_is_attention(
     ours = attend(query, keys, values, causal=causal, product=product)
     expected = torch.nn.functional.scaled_dot_product_attention(
         query.double(), keys.double(), values.double(), is_causal=causal, enable_gqa=True
+    )
+    torch.testing.assert_close(ours, expected.float(), atol=1e-6, rtol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("way", ["rule", "gqa", "rows", "expanded", "matmul"])
+@pytest.mark.parametrize("entries", [70, 1400])
+@pytest.mark.parametrize(("queries", "hides"), [(1, ""), (20, ""), (20, "mask"), (64, "mask"), (64, "later")])
+def test_attention_over_any_number_of_entries(
+    queries: int, hides: str, entries: int, way: str, product: LinearFunction
+) -> None:
+    generator = torch.Generator().manual_seed(queries)
+    query = torch.randn(2, queries, 6, 16, generator=generator).transpose(1, 2)
+    keys, values = (torch.randn(2, 2, entries, 16, generator=generator) for _ in "kv")
+    seen = torch.rand(2, 1, queries, entries, generator=generator) > 0.2
+    if hides == "later":
+        seen = torch.ones(queries, entries, dtype=torch.bool).tril(entries - queries)[None, None]
+    onednn = None if product is functional.linear else product
+    ours = attend(
+        query,
+        keys,
+        values,
+        mask=seen if hides == "mask" else None,
+        causal=hides == "later",
+        product=onednn,
+        way=way,
+    )
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query.double(), keys.double(), values.double(), attn_mask=seen if hides else None, enable_gqa=True
     )
     torch.testing.assert_close(ours, expected.float(), atol=1e-6, rtol=1e-5)

@@ -42,9 +42,9 @@ def test_prefill_is_the_library_forward(random_alpamayo: Alpamayo, cameras: tupl
     pixel_values, grid_thw = model._images.patchify(
         [model._images.prepare_frames(frames) for frames in observation.frames]
     )
-    state = model._engine.prefill(
+    state = model._reader.engine.prefill(
         prompt.fused_ids,
-        model._engine.look(pixel_values, grid_thw),
+        model._reader.engine.look(pixel_values, grid_thw),
         grids=request.grids,
         capacity=len(prompt.fused_ids),
     )
@@ -69,10 +69,10 @@ def test_expert_is_the_library_text_model(random_alpamayo: Alpamayo) -> None:
     state = small_prompt(model)
     start = model._tokenizer.id_of("traj_future_start")
     tokens = ((5, 6, 7, start, 8), (9, start, 4))
-    generated = model._engine.replay(state, tokens)
-    context = model._engine.expert_context(state, generated)
+    generated = model._reader.engine.replay(state, tokens)
+    context = model._reader.engine.expert_context(state, generated)
     noise, time = torch.randn(2, 64, 2), torch.full((2, 1, 1), 0.3)
-    ours = model._engine.velocity(context)(noise, time)
+    ours = model._reader.engine.velocity(context)(noise, time)
     for k in range(2):
         kept = state.length + tokens[k].index(start) + 1
         cache = DynamicCache()
@@ -94,8 +94,8 @@ def small_prompt(model: Alpamayo):
     pad = model._tokenizer.image_pad_id
     ids = (3, 4, pad, pad, 5, 6, 7)
     grid = torch.tensor([[1, 2, 4]])
-    visual = model._engine.look(torch.randn(8, 1536, generator=torch.Generator().manual_seed(1)), grid)
-    return model._engine.prefill(ids, visual, grids=[(1, 2)], capacity=len(ids))
+    visual = model._reader.engine.look(torch.randn(8, 1536, generator=torch.Generator().manual_seed(1)), grid)
+    return model._reader.engine.prefill(ids, visual, grids=[(1, 2)], capacity=len(ids))
 
 
 @torch.inference_mode()
@@ -103,7 +103,7 @@ def test_decoding_token_by_token_equals_reading_at_once(random_alpamayo: Alpamay
     model, network = random_alpamayo, random_alpamayo.network
     state = small_prompt(model)
     tail = (11, 12, 13, 14)
-    stepped = model._engine.replay(state, [(*tail, 99)]).cache
+    stepped = model._reader.engine.replay(state, [(*tail, 99)]).cache
     cache = state.cache.expanded(1, state.length + len(tail))
     positions = torch.arange(state.length, state.length + len(tail)) + state.rope_delta
     seen = torch.arange(state.length + len(tail)) <= torch.arange(state.length, cache.capacity)[:, None]
@@ -125,14 +125,14 @@ def test_expert_sees_nothing_behind_a_samples_offset(random_alpamayo: Alpamayo) 
     start = model._tokenizer.id_of("traj_future_start")
     tokens = ((9, start, 4), (5, 6, 7, 8, start, 4))
     noise, time = torch.randn(2, 64, 2), torch.zeros(2, 1, 1)
-    generated = model._engine.replay(state, tokens)
-    before = model._engine.velocity(model._engine.expert_context(state, generated))(noise, time)
+    generated = model._reader.engine.replay(state, tokens)
+    before = model._reader.engine.velocity(model._reader.engine.expert_context(state, generated))(noise, time)
     kept = state.length + 2
     for layer in range(len(generated.cache.keys)):
         generated.cache.keys[layer][0, :, kept:] = 1e3
         generated.cache.values[layer][0, :, kept:] = 1e3
-    context = model._engine.expert_context(state, Generated(tokens, generated.cache))
-    after = model._engine.velocity(context)(noise, time)
+    context = model._reader.engine.expert_context(state, Generated(tokens, generated.cache))
+    after = model._reader.engine.velocity(context)(noise, time)
     torch.testing.assert_close(before, after, atol=0, rtol=0)
 
 

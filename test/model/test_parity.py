@@ -49,9 +49,9 @@ def require_tag(golden, tag: str) -> None:
 
 def prefill(golden, model: Alpamayo, tag: str) -> PromptState:
     grids = [(rows // 2, columns // 2) for _, rows, columns in golden[f"{tag}.image_grid_thw"].tolist()]
-    visual = model._engine.look(golden["pixel_values"], golden[f"{tag}.image_grid_thw"])
+    visual = model._reader.engine.look(golden["pixel_values"], golden[f"{tag}.image_grid_thw"])
     ids = tuple(golden[f"{tag}.fused_ids"][0].tolist())
-    return model._engine.prefill(ids, visual, grids=grids, capacity=len(ids))
+    return model._reader.engine.prefill(ids, visual, grids=grids, capacity=len(ids))
 
 
 @torch.inference_mode()
@@ -108,7 +108,7 @@ def test_each_sample_alone(golden, golden_alpamayo: Alpamayo, tag: str) -> None:
 @torch.inference_mode()
 def test_every_euler_step(golden, golden_alpamayo: Alpamayo, tag: str) -> None:
     require_tag(golden, tag)
-    engine = golden_alpamayo._engine
+    engine = golden_alpamayo._reader.engine
     state = prefill(golden, golden_alpamayo, tag)
     generated = engine.replay(state, generated_tokens(golden, golden_alpamayo, tag))
     unguided = None

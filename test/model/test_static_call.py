@@ -305,4 +305,4 @@ def test_everything_that_is_captured_runs_on_one_device(
 
 def test_by_default_a_cpu_has_no_graphs(random_folder: Path) -> None:
     """Measured: padding costs a CPU more than it saves (docs/SPEED.md)."""
-    assert isinstance(load_alpamayo(random_folder)._engine._runner, LeanNetwork)
+    assert isinstance(load_alpamayo(random_folder)._reader.engine._runner, LeanNetwork)

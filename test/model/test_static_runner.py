@@ -29,7 +29,7 @@ def load_static(folder: Path, backbone: Path | None = None, dtype: str = "float3
 
 
 def runner_of(model: Alpamayo) -> StaticRunner:
-    runner = model._engine._runner
+    runner = model._reader.engine._runner
     assert isinstance(runner, StaticRunner)
     return runner
 

@@ -113,7 +113,7 @@ def test_company_does_not_change_features(random_alpamayo: Alpamayo) -> None:
     frames = [images.prepare_frames(camera) for camera in make_observation(2).frames]
     with torch.inference_mode():
         together = random_alpamayo.network.encode_images(*images.patchify(frames))
-        singles = [random_alpamayo._look(image) for camera in frames for image in camera]
+        singles = [random_alpamayo._reader.look(image) for camera in frames for image in camera]
     alone = joined(singles)
     torch.testing.assert_close(alone.embeds, together.embeds, atol=1e-5, rtol=0)
     for ours, theirs in zip(alone.deepstack, together.deepstack, strict=True):

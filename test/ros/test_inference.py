@@ -74,6 +74,13 @@ class Backend(PlannerBackend):
         super().__init__(planner)
         self.done: list[str] = []
         self.unlike: set[int] = set()
+        self.reads = self.unreadable = False
+
+    def read_ahead(self) -> None:
+        if self.unreadable:
+            raise RuntimeError("no room")
+        if self.reads:
+            self.done.append("start")
 
     def encode(self, camera_id: int, stamp_ns: int, frame: np.ndarray) -> None:
         if stamp_ns in self.unlike:
@@ -295,3 +302,47 @@ def test_frames_that_wait_are_forgotten_with_the_observation() -> None:
         until(lambda: outcomes)
         one(worker, outcomes, 1)
     assert backend.done == []
+
+
+def test_the_next_start_is_read_once_behind_each_plan_and_before_frames() -> None:
+    go, begun = threading.Event(), threading.Event()
+
+    def slow(observed: Observation) -> Plan:
+        begun.set()
+        assert go.wait(10)
+        return plan(observed)
+
+    with working(Scripted(slow)) as (worker, backend, outcomes):
+        backend.reads = True
+        worker.offer(observation(0))
+        assert begun.wait(10)
+        worker.look_ahead(1, 5, FRAME)
+        worker.offer(observation(1))
+        go.set()
+        until(lambda: len(backend.done) == 2)
+        assert backend.done == ["start", "frame 1 5"], "none between two plans of which one waits"
+        worker.look_ahead(1, 6, FRAME)
+        until(lambda: len(backend.done) == 3)
+        assert backend.done[-1] == "frame 1 6"
+    assert len(outcomes) == 2
+
+
+def test_no_start_is_read_behind_a_plan_that_failed_nor_after_all_was_forgotten() -> None:
+    def failing(observed: Observation) -> Plan:
+        raise RuntimeError("no plan")
+
+    with working(Scripted(failing)) as (worker, backend, outcomes):
+        backend.reads = True
+        assert one(worker, outcomes).error is not None
+        worker.look_ahead(1, 5, FRAME)
+        until(lambda: backend.done)
+        assert backend.done == ["frame 1 5"]
+
+
+def test_a_start_that_cannot_be_read_is_counted_and_stops_nothing() -> None:
+    with working(Scripted()) as (worker, backend, outcomes):
+        backend.reads, backend.unreadable = True, True
+        assert one(worker, outcomes).error is None
+        until(lambda: worker.frames_failed == 1)
+        assert worker.frame_error == "RuntimeError: no room"
+        assert one(worker, outcomes, 1).error is None

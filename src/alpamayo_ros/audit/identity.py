@@ -30,6 +30,7 @@ class ModelIdentity:
         device, dtype: e.g. "cuda:0", "bfloat16".
         cpu_threads: that torch computed with; 0 where it is not known.
         fp8: the weights' way, as SpeedOptions has it; the only one of its switches that changes plans.
+        read_ahead: whether prompts were read in two parts, which rounds otherwise than in one.
         versions: of what computes, by name.
         processor: instruction set of the processor, or name of the GPU: sums round differently on another.
     """
@@ -43,6 +44,7 @@ class ModelIdentity:
     dtype: str = ""
     cpu_threads: int = 0
     fp8: str = "off"
+    read_ahead: bool = False
     versions: Mapping[str, str] | None = None
     processor: str = ""
 
@@ -73,6 +75,7 @@ def identity_of(model: Alpamayo) -> ModelIdentity:
         dtype=str(model.dtype).removeprefix("torch."),
         cpu_threads=torch.get_num_threads(),
         fp8=model.speed.fp8,
+        read_ahead=model.speed.read_ahead,
         versions={
             "products": products_name(model.device, model.dtype),
             "torch": torch.__version__,

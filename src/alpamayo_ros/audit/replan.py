@@ -294,7 +294,7 @@ def load_model(
             backbone=backbone,
             device=logged.device,
             dtype=logged.dtype,
-            speed=SpeedOptions(fp8=logged.fp8),
+            speed=SpeedOptions(fp8=logged.fp8, read_ahead=logged.read_ahead),
         )
     except (InvalidInput, RuntimeError) as error:
         raise AuditError(f"model: expected one on {logged.device} in {logged.dtype}, got: {error}") from error

@@ -16,9 +16,11 @@ from alpamayo_ros.model.flow_matching import FlowMatching
 from alpamayo_ros.model.history_tokens import HistoryTokenizer
 from alpamayo_ros.model.images import ImagePreparer
 from alpamayo_ros.model.loading import OpenedCheckpoint, open_checkpoint, require_device, require_dtype
-from alpamayo_ros.model.network import AlpamayoNetwork, VisualFeatures
+from alpamayo_ros.model.network import AlpamayoNetwork
 from alpamayo_ros.model.plan_assembly import TextsOfPlans, assembled
 from alpamayo_ros.model.prompt import Prompt, PromptBuilder
+from alpamayo_ros.model.prompt_reader import PromptReader
+from alpamayo_ros.model.prompt_start import StartStatistics
 from alpamayo_ros.model.replay_inputs import ACTION_SHAPE, checked_noise, checked_tokens
 from alpamayo_ros.model.request import Request, check_guidance, usual_prompt_tokens
 from alpamayo_ros.model.runners import runner_of
@@ -27,9 +29,8 @@ from alpamayo_ros.model.speculation import Drafter
 from alpamayo_ros.model.speed import SpeedOptions
 from alpamayo_ros.model.static_runner import StaticStatistics
 from alpamayo_ros.model.stopwatch import Stopwatch
-from alpamayo_ros.model.vision_cache import VisionCache, VisionStatistics, joined, weakly
+from alpamayo_ros.model.vision_cache import VisionStatistics
 from alpamayo_ros.types import (
-    NUM_WAYPOINTS,
     Float32Array,
     Observation,
     Plan,
@@ -76,7 +77,7 @@ class Alpamayo:
         )
         self._history = HistoryTokenizer(config.history_tokenizer)
         self._future_start_id = tokenizer.id_of("traj_future_start")
-        self._engine: Engine | None = Engine(
+        engine = Engine(
             network,
             image_token_id=tokenizer.image_pad_id,
             future_start_id=self._future_start_id,
@@ -85,11 +86,7 @@ class Alpamayo:
             ),
             kept_layouts=kept_prompts,
         )
-        # A cycle would keep the weights of a model that nobody has.
-        encode = weakly(self._look)
-        self._vision = VisionCache(
-            encode, max_images=speed.vision_cache_images, max_bytes=speed.vision_cache_bytes
-        )
+        self._reader = PromptReader(engine, self._images, speed=speed)
         self._texts = TextsOfPlans(tokenizer, config.generation, kept=kept_prompts)
         self._drafter = Drafter() if speed.speculation else None
         self._trajectory_tokens = MaskedTokens(
@@ -150,12 +147,12 @@ class Alpamayo:
     @property
     def network(self) -> AlpamayoNetwork:
         """The weights; raises RuntimeError once closed."""
-        return self._require_engine().network
+        return self._reader.engine.network
 
     @property
     def vision_statistics(self) -> VisionStatistics:
         """How many images were encoded, and how many were found encoded."""
-        return self._vision.statistics
+        return self._reader.vision_statistics
 
     @torch.inference_mode()
     def encode_ahead(self, camera_id: int, stamp_ns: int, frame: UInt8Array) -> bool:
@@ -172,13 +169,32 @@ class Alpamayo:
             Whether it was encoded: not if it is already, nor without a vision cache.
         """
         with self._lock:
-            self._require_engine()
-            return self._vision.encode_ahead(camera_id, stamp_ns, frame)
+            return self._reader.encode_ahead(camera_id, stamp_ns, frame)
+
+    @torch.inference_mode()
+    def read_ahead(self) -> bool:
+        """Read the start of the next plan's prompt, up to the first camera's newest frame (see prompt_start).
+
+        Its images are that camera's frames that were encoded last, by a plan or by `encode_ahead`: to be
+        called before the next newest frame is. If the plan turns out to be of other frames or other cameras,
+        it was for nothing. It changes no plan, not by a bit.
+
+        Returns:
+            Whether it was read: not without `SpeedOptions.read_ahead`, before the first plan, without the
+            frames, or if it is already.
+        """
+        with self._lock:
+            return self._reader.read_ahead()
+
+    @property
+    def start_statistics(self) -> StartStatistics | None:
+        """How many prompts' starts were read ahead and used; None where none is."""
+        return self._reader.start_statistics
 
     @property
     def graph_statistics(self) -> StaticStatistics | None:
         """How many passes ran on fixed buffers, and how many did not; None where none does."""
-        return None if self._engine is None else self._engine.static_statistics
+        return self._reader.graph_statistics
 
     @property
     def image_preparer(self) -> ImagePreparer:
@@ -200,8 +216,7 @@ class Alpamayo:
     def close(self) -> None:
         """Free the weights; the object plans no more. Waits for a plan that is being made."""
         with self._lock:
-            self._engine = None
-            self._vision.clear()
+            self._reader.close()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -250,7 +265,7 @@ class Alpamayo:
 
         with self._lock:
             watch = Stopwatch(self.device)
-            engine = self._require_engine()
+            engine = self._reader.engine
             request = Request.of(observation, prompt, images=self._images)
             seed = fresh_seed() if options.seed is None else options.seed
             stop = StopRule(
@@ -258,7 +273,7 @@ class Alpamayo:
                 self._end_ids,
                 self._future_start_id,
             )
-            state = self._read(engine, request, stop, options.num_samples, watch)
+            state = self._reader.read(request, stop, num_samples=options.num_samples, watch=watch)
             if forced is not None:
                 # By the way that drawn tokens take, so that a recorded plan comes out bit by bit.
                 generated = (engine.replay if self._drafter is None else engine.settled)(state, forced)
@@ -316,42 +331,14 @@ class Alpamayo:
 
         with self._lock:
             watch = Stopwatch(self.device)
-            engine = self._require_engine()
+            engine = self._reader.engine
             request = Request.of(observation, prompt, images=self._images)
             seed = fresh_seed() if options.seed is None else options.seed
             stop = StopRule(options.max_reasoning_tokens, self._end_ids)
-            state = self._read(engine, request, stop, options.num_samples, watch)
+            state = self._reader.read(request, stop, num_samples=options.num_samples, watch=watch)
             sampler = TokenSampler(options, seed=seed, masked=None, device=self.device)
             generated = engine.generate(state, sampler, num_samples=options.num_samples, stop=stop)
             return [Answer.from_decoded(self._tokenizer.decode(ids)) for ids in generated.token_ids]
-
-    def _look(self, image: UInt8Array) -> VisualFeatures:
-        """Return the features of one image of any size, uint8 [3, H, W]."""
-        prepared = self._images.prepare_frame(image)
-        pixel_values, grid_thw = self._images.patchify((prepared[None],), device=self.device)
-        return self._require_engine().look(pixel_values, grid_thw)
-
-    def _read(
-        self, engine: Engine, request: Request, stop: StopRule, num_samples: int, watch: Stopwatch
-    ) -> PromptState:
-        watch.lap("preprocess")
-        seen = request.observation
-        visual = joined(
-            [
-                self._vision.features(camera_id, int(stamp_ns), image)
-                for camera_id, stamps_ns, images in zip(
-                    seen.camera_ids, seen.frame_stamps_ns, seen.frames, strict=True
-                )
-                for stamp_ns, image in zip(stamps_ns, images, strict=True)
-            ]
-        )
-        watch.lap("vision")
-        length = len(request.prompt.fused_ids)
-        # One sample goes on in the prompt's own cache, more get copies.
-        capacity = length + (stop.limit + NUM_WAYPOINTS if num_samples == 1 else 0)
-        state = engine.prefill(request.prompt.fused_ids, visual, grids=request.grids, capacity=capacity)
-        watch.lap("prefill")
-        return state
 
     def _denoise(
         self,
@@ -379,11 +366,6 @@ class Alpamayo:
             unguided=unguided,
             guidance_weight=None if unguided is None else options.guidance_weight,
         ).cpu()
-
-    def _require_engine(self) -> Engine:
-        if self._engine is None:
-            raise RuntimeError("this Alpamayo was closed")
-        return self._engine
 
     def _checked_tokens(self, forced: Sequence[Sequence[int]], num_samples: int) -> tuple[TokenIds, ...]:
         return checked_tokens(

@@ -21,12 +21,14 @@ from torch import Tensor
 from alpamayo_ros.model.expert_context import ExpertContext
 from alpamayo_ros.model.flow_matching import FlowMatching
 from alpamayo_ros.model.kv_cache import KeyValueCache
-from alpamayo_ros.model.lean import Runner
+from alpamayo_ros.model.lean import LeanNetwork, Runner
 from alpamayo_ros.model.network import AlpamayoNetwork, VelocityFunction, VisualFeatures
 from alpamayo_ros.model.prompt_layout import PromptLayouts
+from alpamayo_ros.model.prompt_start import PromptStart, StartLayout
 from alpamayo_ros.model.sampling import TokenSampler
 from alpamayo_ros.model.speculation import Drafter
 from alpamayo_ros.model.static_runner import StaticRunner, StaticStatistics
+from alpamayo_ros.model.vision_cache import joined
 from alpamayo_ros.types import NUM_WAYPOINTS
 
 TokenIds = tuple[int, ...]
@@ -99,6 +101,7 @@ class Engine:
         self._runner: Runner = runner or network
         self._layouts = PromptLayouts(network.device, image_token_id=image_token_id, kept=kept_layouts)
         self._future_start_id = future_start_id
+        self.image_token_id = image_token_id
 
     @property
     def static_statistics(self) -> StaticStatistics | None:
@@ -112,23 +115,65 @@ class Engine:
             return self._runner.encode_images(pixel_values.to(device), grid_thw.to(device))
 
     def prefill(
-        self, token_ids: TokenIds, visual: VisualFeatures, *, grids: Sequence[tuple[int, int]], capacity: int
+        self,
+        token_ids: TokenIds,
+        visual: VisualFeatures,
+        *,
+        grids: Sequence[tuple[int, int]],
+        capacity: int,
+        start: PromptStart | None = None,
     ) -> PromptState:
-        """Read a prompt into a new cache; `grids` are the images' merged (rows, columns)."""
-        network, device = self._runner, self._runner.device
+        """Read a prompt into a new cache.
+
+        Args:
+            token_ids: all of the prompt's.
+            visual: features of its images; with a start, of those behind it.
+            grids: all images' merged (rows, columns).
+            capacity: of the cache.
+            start: what stands at the beginning, where that has been read.
+        """
+        network = self._runner
         layout = self._layouts.of(token_ids, grids)
+        positions, visual_index = layout.positions, layout.visual_index
         cache = network.new_cache(batch=1, capacity=capacity)
+        if start is not None:
+            start.write_to(cache)
+            positions, visual_index = layout.behind(len(start))
         with network.autocast():
             last = network.read_prompt(
-                network.embed(torch.tensor([token_ids], device=device)),
-                layout.positions,
+                network.embed(torch.tensor([token_ids[cache.length :]], device=network.device)),
+                positions,
                 cache,
                 visual=visual,
-                visual_index=layout.visual_index,
+                visual_index=visual_index,
             )
             logits = network.logits(last)
-        cache.advance(len(token_ids))
+        cache.advance(len(token_ids) - cache.length)
         return PromptState(cache, logits, len(token_ids), layout.rope_delta, layout.visual_end)
+
+    @property
+    def reads_in_parts(self) -> bool:
+        """Whether prompts may be read behind a start: the library's own layers read them in one piece."""
+        return isinstance(self._runner, LeanNetwork | StaticRunner)
+
+    def read_start(self, start: StartLayout, features: Sequence[VisualFeatures]) -> PromptStart:
+        """Read what stands at a prompt's beginning, with its images' features."""
+        network, count = self._runner, len(start.token_ids)
+        layout = self._layouts.of(start.token_ids, start.grids)
+        cache = network.new_cache(batch=1, capacity=count)
+        with network.autocast():
+            network.read_prompt(
+                network.embed(torch.tensor([start.token_ids], device=network.device)),
+                layout.positions,
+                cache,
+                visual=joined(features),
+                visual_index=layout.visual_index,
+            )
+        # Copies: the cache may be lent, and the next prompt's place.
+        keys, values = (
+            tuple(held[:, :, :count].clone() for held in layers) for layers in (cache.keys, cache.values)
+        )
+        return PromptStart(start, tuple(features), keys, values)
 
     def generate(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
@@ -34,6 +35,8 @@ from alpamayo_ros.model.network import AlpamayoNetwork, CacheLike, VelocityFunct
 _log = logging.getLogger(__name__)
 _TABLE_STEP = 1024
 _KEPT_FLOWS = 4
+_KEPT_PROMPTS = 2
+"""Of a prompt that is read in two parts."""
 
 RotationTable: TypeAlias = Callable[[Tensor], Rotation]
 """The angles that suit hidden states (their dtype is the angles')."""
@@ -143,7 +146,7 @@ class LeanNetwork:
         self._table: Rotation | None = None
         self._expert_table: Rotation | None = None
         self._steps: dict[int, tuple[Tensor, ...]] = {}
-        self._prompt: tuple[Tensor, Rotation] | None = None
+        self._prompts: deque[tuple[Tensor, Rotation]] = deque(maxlen=_KEPT_PROMPTS)
 
     @property
     def device(self) -> torch.device:
@@ -187,12 +190,12 @@ class LeanNetwork:
         visual: VisualFeatures,
         visual_index: Tensor,
     ) -> Tensor:
-        """Read a prompt of one row into an empty cache; return the last token's hidden state [1, hidden].
+        """Read a prompt of one row, or a part of one; return the last token's hidden state [1, hidden].
 
         Args:
             embeds: [1, L, hidden].
-            positions: int64 [3, 1, L]; angles are kept for the tensor that was given last.
-            cache: empty; written to, not advanced.
+            positions: int64 [3, 1, L]; angles are kept for the tensors that were given last.
+            cache: empty, or with what stands before these tokens; written to, not advanced.
             visual: image features, in the order of the placeholders.
             visual_index: int64 [N], the placeholders' indices; not the last token's.
         """
@@ -332,10 +335,13 @@ class LeanNetwork:
         return lambda actions, time: self.velocity(actions, time, rotation, context.cache, mask=mask)
 
     def prompt_rotation(self, embeds: Tensor, positions: Tensor) -> Rotation:
-        """Return the angles of a prompt's positions; those of the tensor that was given last are kept."""
-        if self._prompt is None or self._prompt[0] is not positions:
-            self._prompt = positions, rotation_of(*self._rotary(embeds, positions))
-        return self._prompt[1]
+        """Return the angles of a prompt's positions; those of the tensors that were given last are kept."""
+        for known, rotation in self._prompts:
+            if known is positions:
+                return rotation
+        rotation = rotation_of(*self._rotary(embeds, positions))
+        self._prompts.append((positions, rotation))
+        return rotation
 
     def text_table(self, rows: int) -> Rotation:
         """Return the rotation of text tokens at positions 0 … rows − 1 and beyond, made once."""

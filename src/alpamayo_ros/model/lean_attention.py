@@ -1,7 +1,8 @@
 """Attention of grouped queries, by the fastest exact way for a device and a shape.
 
-PyTorch's kernel is the rule. On a CPU with oneDNN, many queries at once are faster as plain products with a
-softmax between them: the kernel's own products are BLAS calls, which on some processors run at half width.
+PyTorch's kernel is the rule on a GPU. On a CPU many queries at once are faster as plain products with a
+softmax between them: where oneDNN is faster than BLAS, which the kernel calls, and everywhere over thousands
+of entries, which the kernel walks through once for each head of a group.
 attention_calibration.py measures the ways and makes a choice for each phase of a plan.
 
 Keys and values are never expanded to the queries' heads unless a choice says so: queries that share a head
@@ -37,6 +38,9 @@ _LEAST_QUERIES = 32
 """Fewer are faster by PyTorch's kernel (measured: 16 queries over 424 keys take 77 us by it, 104 by ours)."""
 _CAUSAL_BLOCK = 192
 """Queries whose keys are cut at the last one's: most of what causality hides is not computed."""
+_MANY_ENTRIES = 1024
+"""From so many on it pays on a CPU to leave PyTorch's kernel (two threads, 8 heads of 128 in 2 groups, 64
+queries over 3104 entries: 13.4 ms grouped by it, 7.1 as rows, 5.4 by products)."""
 
 
 @dataclass(frozen=True)
@@ -88,17 +92,22 @@ def attend(
         keys: [B, kv_heads, entries, head_dim]; each serves heads / kv_heads neighbouring heads.
         values: like `keys`.
         mask: bool [B or 1, 1, L or 1, entries], True where attended; None hides nothing.
-        causal: query i reads entries 0 ... i; without a mask, and with as many entries as queries.
+        causal: the last query reads all entries, each one before it one less; without a mask.
         product: oneDNN's product where that is faster than PyTorch's kernel, or None.
         way: see AttentionChoice. One that cannot do what is asked for gives way to the rule's ("products"
             with a mask) or to "gqa" (the others where causal).
     """
-    share = query.shape[1] // keys.shape[1]
+    share, behind = query.shape[1] // keys.shape[1], keys.shape[2] - query.shape[2]
     layout, _, kernel = way.partition("/")
     if way == RULE or (way == "products" and (product is None or mask is not None)):
-        layout = _rule(query, share, masked=mask is not None, product=product)
-    if layout == "products" and product is not None:
+        layout = _rule(query, keys, masked=mask is not None, causal=causal, product=product)
+    if layout == "products":
+        product = functional.linear if product is None else product
         return _by_products(query, keys, values, causal=causal, product=product)
+    if causal and behind:
+        # PyTorch's own causal mask begins with the first entry.
+        places = torch.arange(keys.shape[2], device=query.device)
+        mask, causal = (places <= places[behind:, None])[None, None], False
     if layout == "matmul" and not causal:
         return _by_matmul(query, keys, values, mask=mask)
     if share > 1 and layout == "expanded":
@@ -114,11 +123,20 @@ def attend(
         )
 
 
-def _rule(query: Tensor, share: int, *, masked: bool, product: LinearFunction | None) -> str:
-    if product is not None and not masked and query.shape[2] >= _LEAST_QUERIES:
+def _rule(query: Tensor, keys: Tensor, *, masked: bool, causal: bool, product: LinearFunction | None) -> str:
+    count, share = query.shape[2], query.shape[1] // keys.shape[1]
+    if query.device.type == "cuda":
+        # Its kernels take a mask or groups; given both, all scores are written out.
+        return "rows" if masked and share > 1 else "gqa"
+    if product is not None and not masked and count >= _LEAST_QUERIES:
         return "products"
-    # CUDA's kernels take a mask or groups; given both, all scores are written out.
-    return "rows" if masked and share > 1 and query.device.type == "cuda" else "gqa"
+    if causal or share == 1:
+        return "gqa"
+    if keys.shape[2] < _MANY_ENTRIES or query.dtype != torch.float32:
+        return "gqa"
+    if count >= _LEAST_QUERIES:
+        return "rows" if masked else "products"
+    return "matmul" if count > 1 else "rows"
 
 
 def _kernel(name: str) -> AbstractContextManager[object]:
@@ -165,16 +183,16 @@ def _by_products(
     query: Tensor, keys: Tensor, values: Tensor, *, causal: bool, product: LinearFunction
 ) -> Tensor:
     batch, heads, count, dim = query.shape
-    groups = keys.shape[1]
+    groups, behind = keys.shape[1], keys.shape[2] - count
     scaled = (query * dim**-0.5).view(batch, groups, heads // groups, count, dim)
     out = torch.empty_like(scaled, memory_format=torch.contiguous_format)
     block = _CAUSAL_BLOCK if causal else count
     for first in range(0, count, block):
         end = min(first + block, count)
-        seen = end if causal else keys.shape[2]
+        seen = behind + end if causal else keys.shape[2]
         if causal:
             places = torch.arange(seen, device=query.device)
-            hidden = places > places[first:end, None]
+            hidden = places > places[behind + first :, None]
         for row in range(batch):
             for group in range(groups):
                 rows = scaled[row, group, :, first:end].reshape(-1, dim)

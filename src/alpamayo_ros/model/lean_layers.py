@@ -107,7 +107,7 @@ class LeanLayers:
             index: of the layer.
             rotation: of the L tokens.
             cache: written to, not advanced.
-            phase: what reads. "prefill" attends to no later token; it is for an empty cache, without a mask.
+            phase: what reads. "prefill" attends to no later token, without a mask.
             mask: bool [B or 1, 1, L or 1, entries], True where attended; None is all that the cache gives.
         """
         batch, length, width = hidden.shape
@@ -139,7 +139,8 @@ class LeanLayers:
             query, left, mask = query[:, :, -1:], hidden[:, -1], None
         else:
             query, left = query.index_select(2, last), hidden.index_select(1, last)[:, 0]
-            mask = (torch.arange(length, device=last.device) <= last)[None, None, None]
+            entries = keys.shape[2]
+            mask = (torch.arange(entries, device=last.device) <= last + (entries - length))[None, None, None]
         attended = self._attended(query, keys, values, mask=mask, phase="decode")
         return self._rest(left, attended, layer).view(batch, 1, width)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -34,6 +34,15 @@ class PromptLayout:
     rope_delta: int
     visual_index: Tensor
     visual_end: int
+    _ends: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
+
+    def behind(self, first: int) -> tuple[Tensor, Tensor]:
+        """Return positions and image tokens' indices, counted from there, of the tokens from `first` on."""
+        end = self._ends.get(first)
+        if end is None:
+            index = self.visual_index[self.visual_index >= first] - first
+            end = self._ends[first] = self.positions[:, :, first:].contiguous(), index
+        return end
 
 
 class PromptLayouts:

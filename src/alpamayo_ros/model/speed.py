@@ -1,8 +1,8 @@
 """What makes plans faster without changing them, each switch by itself.
 
-All but `fp8` is on unless switched off; benchmarks/model measures what each one buys. None but `fp8` changes
-tokens, and waypoints stay within rounding of the plain way through the library's layers (1e-3 m is promised,
-tests hold 1e-4 m).
+All but `read_ahead` and `fp8` is on unless switched off; benchmarks/model measures what each one buys. None
+but `fp8` changes tokens, and waypoints stay within rounding of the plain way through the library's layers
+(1e-3 m is promised, tests hold 1e-4 m).
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class SpeedOptions:
         vision_cache_images: features of so many images are kept; 0 encodes all images at every plan.
         vision_cache_bytes: the same as a size, of the features and of the pixels that they belong to.
         prompt_reuse: keep what the prompts of one rig and instruction have in common.
+        read_ahead: read every prompt in two parts, of which `Alpamayo.read_ahead` may read the first before a
+            plan is asked for. For a device that is idle between plans; of lean layers with a vision cache.
         speculation: guess the reasoning from the last plans' and read several tokens in one pass.
         graphs: "auto" replays CUDA graphs on a GPU and does nothing elsewhere; "off" never does; "buffers"
             runs on the graphs' fixed buffers without capturing, on any device. Of lean layers alone.
@@ -38,6 +40,7 @@ class SpeedOptions:
     vision_cache_images: int = 256
     vision_cache_bytes: int = 512 * 2**20
     prompt_reuse: bool = True
+    read_ahead: bool = False
     speculation: bool = True
     graphs: str = "auto"
     attention: str = "auto"
@@ -50,6 +53,8 @@ class SpeedOptions:
         for name, known in (("graphs", GRAPHS), ("attention", ATTENTIONS), ("fp8", FP8_WAYS)):
             if getattr(self, name) not in known:
                 raise InvalidInput(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if self.read_ahead and not (self.lean and self.vision_cache_images and self.vision_cache_bytes):
+            raise InvalidInput("read_ahead: expected off without lean layers and a vision cache, got on")
         if self.fp8 != "off" and not self.lean:
             raise InvalidInput(f"fp8: expected off without lean layers, got {self.fp8}")
 

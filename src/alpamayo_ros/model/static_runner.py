@@ -114,14 +114,14 @@ class StaticRunner:
         visual_index: Tensor,
     ) -> Tensor:
         """See LeanNetwork."""
-        length, lean = embeds.shape[1], self._lean
+        length, before, lean = embeds.shape[1], cache.length, self._lean
         padded = prompt_bucket(length)
         cos, sin = lean.prompt_rotation(embeds, positions)
 
         def eager() -> Tensor:
             return lean.read_prompt(embeds, positions, cache, visual=visual, visual_index=visual_index)
 
-        if not self._fixed(cache) or cache.length or padded > cache.capacity:
+        if not self._fixed(cache) or before + padded > cache.capacity:
             return self._by_hand(eager)
         features = {"visual": visual.embeds} | {f"deep{i}": t for i, t in enumerate(visual.deepstack)}
         shapes = tuple((t.shape, t.dtype) for t in features.values())
@@ -141,7 +141,7 @@ class StaticRunner:
                 hidden = lean.through_prompt(
                     b["embeds"],
                     (b["cos"], b["sin"]),
-                    held.from_start(padded),
+                    held.behind(before, padded),
                     visual=VisualFeatures(b["visual"], tuple(b[f"deep{i}"] for i in range(depth))),
                     visual_index=b["index"],
                     last=b["last"],
@@ -151,7 +151,7 @@ class StaticRunner:
             return self._call(function, inputs, kept=frozenset(("cos", "sin", "index")))
 
         return self._static(
-            ("prompt", (cache.slot,), padded, embeds.dtype, shapes),
+            ("prompt", (cache.slot,), before, padded, embeds.dtype, shapes),
             make,
             eager,
             {"embeds": embeds, "cos": cos, "sin": sin, "index": visual_index, "last": length - 1, **features},
@@ -342,9 +342,9 @@ class _Held:
     def __init__(self, cache: KeyValueCache) -> None:
         self._cache = _unlent(cache)
 
-    def from_start(self, entries: int) -> IndexedWrites:
-        device = self._cache.keys[0].device
-        return IndexedWrites(self._cache, torch.arange(entries, device=device), entries=entries)
+    def behind(self, before: int, count: int) -> IndexedWrites:
+        index = torch.arange(before, before + count, device=self._cache.keys[0].device)
+        return IndexedWrites(self._cache, index, entries=before + count)
 
     def at(self, index: Tensor, *, entries: int) -> IndexedWrites:
         return IndexedWrites(self._cache, index, entries=entries)

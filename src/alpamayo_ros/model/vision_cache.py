@@ -101,6 +101,19 @@ class VisionCache:
         self._keep(key, image, self._encode(image))
         return True
 
+    def newest(self, camera_id: int, count: int) -> tuple[VisualFeatures, ...]:
+        """Return the features of a camera's images that were encoded or asked for last, oldest first.
+
+        Fewer than `count` where no more are held.
+        """
+        found: list[VisualFeatures] = []
+        for key in reversed(self._entries):
+            if len(found) == count:
+                break
+            if key[0] == camera_id:
+                found.append(self._entries[key][-1].features)
+        return tuple(reversed(found))
+
     def clear(self) -> None:
         """Forget all images; counts go on."""
         self._entries.clear()

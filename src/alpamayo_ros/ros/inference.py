@@ -1,7 +1,7 @@
 """The thread in which the model runs: newest observation only, one at most waiting, questions in between.
 
-While it has neither it encodes frames that have arrived for the plans to come, one at a time, so that a plan
-waits for one of them at the most.
+While it has neither it gets ahead with the plans to come: it reads the start of the next prompt, once behind
+each plan, and encodes frames that have arrived, one at a time. So a plan waits for one of these at the most.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from alpamayo_ros.ros.inference_health import FailureKind, InferenceHealth
@@ -89,7 +90,8 @@ class InferenceWorker:
 
     Attributes:
         health: failures in a row, memory that ran out.
-        frames_failed: frames that could not be encoded on arrival; `frame_error` says why the last could not.
+        frames_failed: frames that could not be encoded on arrival, or starts that could not be read ahead;
+            `frame_error` says why the last could not.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class InferenceWorker:
         self._began_s: float | None = None
         self._questions: deque[_Question] = deque()
         self._frames: deque[_Frame] = deque(maxlen=MAX_WAITING_FRAMES)
+        self._planned = False  # and nothing was read ahead since
         self.frames_failed = 0
         self.frame_error = ""
         self._answered_last = False
@@ -162,6 +165,7 @@ class InferenceWorker:
         with self._changed:
             self._offered = None
             self._frames.clear()
+            self._planned = False
 
     def close(self, *, timeout_s: float) -> bool:
         """End the thread and close the planner; returns False if a plan is still running after `timeout_s`.
@@ -186,12 +190,15 @@ class InferenceWorker:
             with self._changed:
                 self._running = False
                 self._changed.wait_for(
-                    lambda: self._closed or self._offered or self._questions or self._frames
+                    lambda: self._closed or self._offered or self._questions or self._frames or self._planned
                 )
                 if self._closed:
                     break
                 idle = not self._offered and not self._questions
-                frame = self._frames.popleft() if idle else None
+                # First the start: of the frames before those that have come meanwhile.
+                reads = idle and self._planned
+                self._planned = self._planned and not reads
+                frame = self._frames.popleft() if idle and not reads else None
                 # Turn about, so that neither plans nor questions keep the other waiting for ever.
                 asks = bool(self._questions) and not (self._answered_last and self._offered)
                 self._answered_last = asks
@@ -199,9 +206,11 @@ class InferenceWorker:
                 offered = None
                 if not asks:
                     offered, self._offered = self._offered, None
-                self._running = frame is None
-            if frame is not None:
-                self._look(frame)
+                self._running = not idle
+            if reads:
+                self._ahead(self._backend.read_ahead)
+            elif frame is not None:
+                self._ahead(partial(self._backend.encode, frame.camera_id, frame.stamp_ns, frame.pixels))
                 frame = None
             elif question is not None:
                 self._answer(question)
@@ -210,9 +219,9 @@ class InferenceWorker:
                 offered = None  # else its frames would be kept until the next
         self._backend.close()
 
-    def _look(self, frame: _Frame) -> None:
+    def _ahead(self, work: Callable[[], None]) -> None:
         try:
-            self._backend.encode(frame.camera_id, frame.stamp_ns, frame.pixels)
+            work()
         except Exception as error:  # the plan will meet it again, and judge it
             self.frames_failed += 1
             self.frame_error = f"{type(error).__name__}: {error}"
@@ -243,6 +252,7 @@ class InferenceWorker:
             kind = self.health.failed(error)
         self._began_s = None
         latency_ms = (time.perf_counter() - started_s) * 1e3
+        self._planned = plan is not None
         if failure is not None and kind is FailureKind.OUT_OF_MEMORY:
             self._free_memory(failure)
         outcome = PlanOutcome(

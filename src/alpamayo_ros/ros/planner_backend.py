@@ -82,6 +82,9 @@ class PlannerBackend:
     def encode(self, camera_id: int, stamp_ns: int, frame: UInt8Array) -> None:
         """Look at a frame, prepared, that a plan may be made from; called in the thread that plans."""
 
+    def read_ahead(self) -> None:
+        """Do what can be done of the next plan before its observation; called in the thread that plans."""
+
     def cache_values(self) -> Mapping[str, object]:
         """Return what the planner keeps between plans, for diagnostics."""
         return {}
@@ -191,10 +194,16 @@ class AlpamayoBackend(PlannerBackend):
         """Encode a frame into the vision cache, where the plan that needs it finds it."""
         self._model.encode_ahead(camera_id, stamp_ns, frame)
 
+    def read_ahead(self) -> None:
+        """Read the start of the next plan's prompt, where the speed options say so."""
+        self._model.read_ahead()
+
     def cache_values(self) -> Mapping[str, object]:
-        """Return the vision cache's counts and size."""
-        statistics = self._model.vision_statistics
+        """Return the vision cache's counts and size, and how many starts were read ahead and used."""
+        statistics, starts = self._model.vision_statistics, self._model.start_statistics
+        read = {} if starts is None else {"starts_ahead": starts.ahead, "starts_used": starts.used}
         return {
+            **read,
             "vision_hits": statistics.hits,
             "vision_misses": statistics.misses,
             "vision_ahead": statistics.ahead,

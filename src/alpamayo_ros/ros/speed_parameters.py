@@ -26,6 +26,13 @@ SPEED_PARAMETERS: tuple[ParameterSpec, ...] = (
         choices=GRAPHS,
     ),
     ParameterSpec(
+        "read_ahead",
+        _SPEED.read_ahead,
+        "While no plan is being made, read the start of the next one's prompt: up to the first camera's "
+        "newest frame, which has yet to come. For devices that are idle between plans; needs the vision "
+        "cache.",
+    ),
+    ParameterSpec(
         "vision_cache_mib",
         _SPEED.vision_cache_bytes // _MIB,
         "Memory for the features of images that the next plans see again, MiB; 0 encodes all at every plan.",
@@ -38,5 +45,8 @@ SPEED_PARAMETERS: tuple[ParameterSpec, ...] = (
 def speed_options(values: Mapping[str, Any]) -> SpeedOptions:
     """Return how the model computes, of parameter values by name."""
     return SpeedOptions(
-        fp8=values["fp8"], graphs=values["graphs"], vision_cache_bytes=values["vision_cache_mib"] * _MIB
+        fp8=values["fp8"],
+        graphs=values["graphs"],
+        read_ahead=values["read_ahead"],
+        vision_cache_bytes=values["vision_cache_mib"] * _MIB,
     )
