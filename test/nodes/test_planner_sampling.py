@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planner_harness import ScriptedPlanner, running, wait_for
+from planner_harness import ScriptedPlanner, active, running, wait_for
 from test_planner_lifecycle import set_parameter
 
 from alpamayo_ros.model.plan_options import write_recommended
@@ -108,6 +108,17 @@ def test_a_real_checkpoints_file_is_read(tmp_path, checkpoint):
         )
         model = world.diagnostics("alpamayo/model")
         assert {"vision_hits", "vision_misses", "vision_ahead", "vision_images", "vision_mib"} <= set(model)
+
+
+def test_the_next_prompts_start_is_read_between_plans(tmp_path, checkpoint):
+    write_recommended(checkpoint, PlanOptions(top_k=1, max_reasoning_tokens=2))
+    with active(tmp_path, None, checkpoint=str(checkpoint), device="cpu", read_ahead=True) as (world, _):
+
+        def used() -> bool:
+            model = world.diagnostics("alpamayo/model")
+            return 2 <= int(model.get("starts_used", 0)) <= int(model["starts_ahead"])
+
+        world.drive(used, what="plans whose start was read before", pause_s=0.1, timeout_s=60)
 
 
 def test_a_file_that_cannot_be_read_fails_the_configuration_by_name(tmp_path, checkpoint):

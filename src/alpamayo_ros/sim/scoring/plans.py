@@ -83,7 +83,7 @@ def _open_loop_collision(rollout: ScoreInput, plans: list[DriveInput]) -> float 
     if rollout.actors is None:
         return None
     forms = [box_shape(actor.length_m, actor.width_m) for actor in rollout.actors]
-    around = [_MovingActor(rollout, actor, form) for actor, form in zip(rollout.actors, forms, strict=True)]
+    around = [MovingActor(rollout, actor, form) for actor, form in zip(rollout.actors, forms, strict=True)]
     met: list[float] = []
     for plan in plans:
         ahead = plan.stamps_us > plan.time_us
@@ -95,7 +95,7 @@ def _open_loop_collision(rollout: ScoreInput, plans: list[DriveInput]) -> float 
     return _mean(met)
 
 
-class _MovingActor:
+class MovingActor:
     """One actor over the rollout, to be asked whether moving boxes meet it."""
 
     def __init__(self, rollout: ScoreInput, actor: ActorInput, form: BoxShape) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alpamayo_ros.training.report.figures import MIN_ADE
+from alpamayo_ros.training.report.foresight import WINDOW_S, Foresight
 
 _DISTANCES = {
     MIN_ADE: "minADE@6.4s of all drawn",
@@ -194,6 +195,7 @@ def _closed_loop(closed: Mapping[str, Any]) -> str:
     score = {"value": closed["scene_score"]["mean"], **closed["scene_score"]}
     instruction = closed["instruction"]
     ways = [(turn, *_ways(counts)) for turn, counts in instruction["by_turn"].items()]
+    before = f"the {WINDOW_S:g} s before a collision"
     failures = [
         (
             each["rollout"],
@@ -201,6 +203,7 @@ def _closed_loop(closed: Mapping[str, Any]) -> str:
             each["what"],
             "" if each["time_s"] is None else f"{each['time_s']:.1f} s",
             each["reasoning"],
+            "" if each["foresight"] is None else Foresight(**each["foresight"]).words(),
             f"[picture]({each['picture']})" if each["picture"] else "",
         )
         for each in closed["failures"]
@@ -217,7 +220,10 @@ def _closed_loop(closed: Mapping[str, Any]) -> str:
             f"Junctions passed as the route goes: {_share(instruction['followed'])}.",
             _table(("told", "n", "followed", "another way", "elsewhere", "undecided"), ways),
             "### Failures",
-            _table(("rollout", "score", "what happened", "when", "what it said", ""), failures)
+            _table(
+                ("rollout", "score", "what happened", "when", "what it said", before, ""),
+                failures,
+            )
             if failures
             else "None.",
         ]

@@ -16,6 +16,7 @@ from alpamayo_ros.training.dataset import EpisodeSamples
 from alpamayo_ros.training.report import charts, figures
 from alpamayo_ros.training.report.baselines import plan_of_labels
 from alpamayo_ros.training.report.draw import Drawn, consecutive, draw_samples
+from alpamayo_ros.training.report.foresight import foresight
 from alpamayo_ros.training.report.instructions import (
     as_before,
     follow,
@@ -224,7 +225,8 @@ def _closed_loop(
             picture = f"failures/{rollout.folder.name}.png"
             charts.failure_picture(out / picture, logged, rollout.score)
         said = record.drives[event_step(record, rollout.score)].reasoning if record.drives else ""
-        failures.append(Failure(rollout, what_happened(rollout.score, record), said, picture))
+        what, before = what_happened(rollout.score, record), foresight(record, rollout.score)
+        failures.append(Failure(rollout, what, said, picture, before))
     return {
         **closed_loop(found),
         "instruction": {**obedience(crossed), "crossings": [each.as_dict() for each in crossed]},

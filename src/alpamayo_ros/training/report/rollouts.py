@@ -15,6 +15,7 @@ from alpamayo_ros.sim.roads import Float64Array, Turn
 from alpamayo_ros.sim.scoring import RolloutScore, aggregate
 from alpamayo_ros.training.closed_loop import read_score
 from alpamayo_ros.training.report.figures import family_order
+from alpamayo_ros.training.report.foresight import Foresight
 from alpamayo_ros.training.report.junctions import (
     RouteJunction,
     Taken,
@@ -85,12 +86,14 @@ class Failure:
         what: what happened, for people.
         reasoning: what the planner said last before it happened, "" if nothing is known.
         picture: file of its picture, relative to the report's folder; "" where there is none.
+        foresight: what the plans before a collision made of what was hit.
     """
 
     rollout: Rollout
     what: str
     reasoning: str = ""
     picture: str = ""
+    foresight: Foresight | None = None
 
     def as_dict(self) -> dict[str, object]:
         """Return it as JSON holds it."""
@@ -103,6 +106,7 @@ class Failure:
             "time_s": score.event_time_s,
             "reasoning": self.reasoning,
             "picture": self.picture,
+            "foresight": None if self.foresight is None else self.foresight.as_dict(),
         }
 
 
