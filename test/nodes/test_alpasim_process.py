@@ -86,8 +86,9 @@ def test_without_ros_no_ros_is_imported(tmp_path):
     code = (
         "import os, signal, sys, threading, time\n"
         "from alpamayo_ros.cli.main import main\n"
+        "before = signal.getsignal(signal.SIGINT)\n"  # a background job of a shell ignores it
         "def end():\n"
-        "    while signal.getsignal(signal.SIGINT) is signal.default_int_handler:\n"
+        "    while signal.getsignal(signal.SIGINT) is before:\n"
         "        time.sleep(0.05)\n"
         "    time.sleep(1.0)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
