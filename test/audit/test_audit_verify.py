@@ -64,10 +64,11 @@ def test_every_decision_comes_out_the_same_from_the_bag(driven, capsys) -> None:
 
 
 @pytest.mark.long
-def test_plans_of_weights_in_eight_bits_are_recomputed_by_such(driven, capsys) -> None:
-    """The log says how the weights were held: those of the checkpoint themselves would plan otherwise."""
-    log = replay(driven["folder"], "rounded", "fp8:=emulated")
-    assert session_of(read_log(log)).model.fp8 == "emulated"
+@pytest.mark.parametrize(("name", "value"), [("fp8", "emulated"), ("read_ahead", True)])
+def test_plans_that_round_otherwise_are_recomputed_by_such(driven, capsys, name, value) -> None:
+    """The log says how the weights were held and prompts read: otherwise plans would differ."""
+    log = replay(driven["folder"], name, f"{name}:={str(value).lower()}")
+    assert getattr(session_of(read_log(log)).model, name) == value
     assert verify(log, "--bag", driven["bag"], "--every", "5") == 0
     said = capsys.readouterr().out
     assert said.count("plan same") >= 2 and "DIFFERENT" not in said
