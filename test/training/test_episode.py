@@ -35,7 +35,8 @@ def test_a_sample_says_what_its_moment_says() -> None:
     assert sample.observation.instruction == "Turn left in 30m"
     assert (sample.reasoning, sample.meta_action) == ("Keep lane, 0 cars ahead.", "keep")
     assert sample.source is ReasoningSource.AUTOMATIC
-    assert sample.tags == {"family": "straight", "recovery": "recovering", "component": "free"}
+    tags = {"family": "straight", "recovery": "recovering", "component": "free", "braking": "none"}
+    assert sample.tags == tags
     assert episode().sample(2).observation.instruction is None
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from alpamayo_ros.sim.observations import decode_rgb
 from alpamayo_ros.sim.scene import ActorKind
+from alpamayo_ros.training.braking import braking_of
 from alpamayo_ros.training.sample import ReasoningSource, TrainingSample
 from alpamayo_ros.types import (
     NUM_FRAMES,
@@ -263,6 +264,13 @@ class Episode:
         return assemble(self.head, moment, frames, stamps)
 
 
+def all_tags(
+    head: EpisodeHead, tags: Mapping[str, str], future_xyz_in_rig_t0: Float32Array
+) -> dict[str, str]:
+    """Return a sample's tags, those among them that are not stored: its family, and how hard it brakes."""
+    return {**tags, "family": head.family, "braking": braking_of(future_xyz_in_rig_t0)}
+
+
 def assemble(
     head: EpisodeHead, moment: Moment, frames: Sequence[Sequence[bytes]], frame_stamps_ns: NDArray[np.int64]
 ) -> TrainingSample:
@@ -297,7 +305,7 @@ def assemble(
         reasoning=moment.reasoning,
         meta_action=moment.meta_action,
         source=moment.source,
-        tags={**moment.tags, "family": head.family},
+        tags=all_tags(head, moment.tags, moment.future_xyz_in_rig_t0),
     )
 
 

@@ -21,7 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from alpamayo_ros.training.episode import ROAD_USER_COLUMNS, Episode, EpisodeHead, Moment, Split
+from alpamayo_ros.training.episode import (
+    ROAD_USER_COLUMNS,
+    Episode,
+    EpisodeHead,
+    Moment,
+    Split,
+    all_tags,
+)
 from alpamayo_ros.training.sample import ReasoningSource
 from alpamayo_ros.training.tensor_files import ordered_metadata
 from alpamayo_ros.types import Float32Array, InvalidInput
@@ -222,7 +229,8 @@ class EpisodeFile:
 
     def tags(self, index: int) -> dict[str, str]:
         """Return a sample's tags, the family's among them."""
-        return {**json.loads(self._text("tags", index)), "family": self.head.family}
+        stored = json.loads(self._text("tags", index))
+        return all_tags(self.head, stored, self._row("future_xyz_in_rig_t0", index))
 
     def moment(self, index: int) -> Moment:
         """Return a sample without its pixels; raises IndexError for one that is not there."""
