@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -61,3 +62,20 @@ def make_observation(
         history_rot_in_rig_t0=rot.astype(np.float32),
         instruction=instruction,
     )
+
+
+def drive(ticks: int, *, seed: int = 1, instruction: str | None = None) -> list[Observation]:
+    """Return observations 0.1 s apart: three of four frames are those of the one before."""
+    first = make_observation(seed, instruction=instruction)
+    rng = np.random.default_rng(seed)
+    more = [rng.integers(0, 256, (ticks, *f.shape[1:]), dtype=np.uint8) for f in first.frames]
+    films = [np.concatenate(pair) for pair in zip(first.frames, more, strict=True)]
+    return [
+        dataclasses.replace(
+            first,
+            t0_ns=first.t0_ns + tick * 100_000_000,
+            frames=tuple(film[tick : tick + 4].copy() for film in films),
+            frame_stamps_ns=first.frame_stamps_ns + tick * 100_000_000,
+        )
+        for tick in range(ticks)
+    ]

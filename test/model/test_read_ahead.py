@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_helpers import make_observation
+from model_helpers import drive
 
 from alpamayo_ros.model import Alpamayo, PlanOptions
 from alpamayo_ros.model.prompt_start import StartLayout, StartStatistics
 from alpamayo_ros.model.speed import SpeedOptions
-from alpamayo_ros.types import InvalidInput, Observation, Plan
+from alpamayo_ros.types import InvalidInput, Plan
 
 OPTIONS = PlanOptions(num_samples=2, seed=4, temperature=1.0, max_reasoning_tokens=10)
 Load = Callable[[], Alpamayo]
@@ -26,23 +26,6 @@ def load(request: pytest.FixtureRequest, random_folder: Path) -> Load:
     return lambda: Alpamayo.from_pretrained(
         random_folder, device="cpu", dtype="float32", speed=speed, progress=False
     )
-
-
-def drive(ticks: int, *, instruction: str | None = None) -> list[Observation]:
-    """Observations 0.1 s apart: three of four frames are those of the one before."""
-    first = make_observation(1, instruction=instruction)
-    rng = np.random.default_rng(1)
-    more = [rng.integers(0, 256, (ticks, *f.shape[1:]), dtype=np.uint8) for f in first.frames]
-    films = [np.concatenate(pair) for pair in zip(first.frames, more, strict=True)]
-    return [
-        dataclasses.replace(
-            first,
-            t0_ns=first.t0_ns + tick * 100_000_000,
-            frames=tuple(film[tick : tick + 4].copy() for film in films),
-            frame_stamps_ns=first.frame_stamps_ns + tick * 100_000_000,
-        )
-        for tick in range(ticks)
-    ]
 
 
 def assert_same(a: Plan, b: Plan) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import weakref
 from pathlib import Path
@@ -10,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from model_helpers import make_observation
+from model_helpers import drive, make_observation
 
 from alpamayo_ros.model import Alpamayo, PlanOptions
 from alpamayo_ros.model.network import VisualFeatures
 from alpamayo_ros.model.speed import SpeedOptions
 from alpamayo_ros.model.vision_cache import VisionCache, joined
-from alpamayo_ros.types import InvalidInput, Observation, Plan, UInt8Array
+from alpamayo_ros.types import InvalidInput, Plan, UInt8Array
 
 OPTIONS = PlanOptions(num_samples=2, seed=4, temperature=1.0, max_reasoning_tokens=10)
 
@@ -30,23 +29,6 @@ def uncached(random_folder: Path) -> Alpamayo:
 @pytest.fixture
 def cached(random_folder: Path) -> Alpamayo:
     return Alpamayo.from_pretrained(random_folder, device="cpu", dtype="float32")
-
-
-def drive(ticks: int, seed: int = 1) -> list[Observation]:
-    """Observations 0.1 s apart: three of four frames are those of the one before."""
-    first = make_observation(seed)
-    rng = np.random.default_rng(seed)
-    more = [rng.integers(0, 256, (ticks, *f.shape[1:]), dtype=np.uint8) for f in first.frames]
-    films = [np.concatenate(pair) for pair in zip(first.frames, more, strict=True)]
-    return [
-        dataclasses.replace(
-            first,
-            t0_ns=first.t0_ns + tick * 100_000_000,
-            frames=tuple(film[tick : tick + 4].copy() for film in films),
-            frame_stamps_ns=first.frame_stamps_ns + tick * 100_000_000,
-        )
-        for tick in range(ticks)
-    ]
 
 
 def assert_same(a: Plan, b: Plan) -> None:

@@ -6,10 +6,8 @@ import gc
 import itertools
 import os
 import struct
-import sys
 import threading
 import time
-import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,6 +33,7 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
+from waiting import stacks, wait_for
 
 from alpamayo_ros.msg import Plan as PlanMsg
 from alpamayo_ros.nodes.planner import PlannerNode
@@ -394,22 +393,6 @@ def connected(world: World) -> None:
     publishers = (world.front, world.left, world.odometry)
     wait_for(lambda: all(p.get_subscription_count() for p in publishers), "subscriptions of the node")
     wait_for(lambda: world.node.count_publishers("plan") == 1, "the plan's publisher")
-
-
-def wait_for(condition: Callable[[], Any], what: str, *, timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
-        time.sleep(0.005)
-
-
-def stacks() -> str:
-    """Return where every thread is."""
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    return "\n".join(
-        f"{names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}"
-        for ident, frame in sys._current_frames().items()
-    )
 
 
 def _stamp(stamp: Any, stamp_ns: int) -> None:

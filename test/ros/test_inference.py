@@ -67,6 +67,19 @@ class Scripted:
         return self.plan_of(seen)
 
 
+class Held(Scripted):
+    """Begins a plan, says so, and goes on when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def plan(self, seen: Observation) -> Plan:
+        self.begun.set()
+        assert self.go.wait(10)
+        return super().plan(seen)
+
+
 class Backend(PlannerBackend):
     freed = 0
 
@@ -257,19 +270,13 @@ def test_frames_are_encoded_while_there_is_nothing_else_to_do() -> None:
 
 
 def test_of_too_many_frames_the_oldest_are_left_to_their_plan() -> None:
-    go, begun = threading.Event(), threading.Event()
-
-    def slow(observed: Observation) -> Plan:
-        begun.set()
-        assert go.wait(10)
-        return plan(observed)
-
-    with working(Scripted(slow)) as (worker, backend, _):
+    held = Held()
+    with working(held) as (worker, backend, _):
         worker.offer(observation(0))
-        assert begun.wait(10)
+        assert held.begun.wait(10)
         for stamp_ns in range(MAX_WAITING_FRAMES + 3):
             worker.look_ahead(0, stamp_ns, FRAME)
-        go.set()
+        held.go.set()
         until(lambda: len(backend.done) == MAX_WAITING_FRAMES)
         assert backend.done[0] == "frame 0 3"
 
@@ -286,39 +293,27 @@ def test_a_frame_that_cannot_be_encoded_is_counted_and_stops_nothing() -> None:
 
 
 def test_frames_that_wait_are_forgotten_with_the_observation() -> None:
-    go, begun = threading.Event(), threading.Event()
-
-    def slow(observed: Observation) -> Plan:
-        begun.set()
-        assert go.wait(10)
-        return plan(observed)
-
-    with working(Scripted(slow)) as (worker, backend, outcomes):
+    held = Held()
+    with working(held) as (worker, backend, outcomes):
         worker.offer(observation(0))
-        assert begun.wait(10)
+        assert held.begun.wait(10)
         worker.look_ahead(0, 1, FRAME)
         worker.clear()
-        go.set()
+        held.go.set()
         until(lambda: outcomes)
         one(worker, outcomes, 1)
     assert backend.done == []
 
 
 def test_the_next_start_is_read_once_behind_each_plan_and_before_frames() -> None:
-    go, begun = threading.Event(), threading.Event()
-
-    def slow(observed: Observation) -> Plan:
-        begun.set()
-        assert go.wait(10)
-        return plan(observed)
-
-    with working(Scripted(slow)) as (worker, backend, outcomes):
+    held = Held()
+    with working(held) as (worker, backend, outcomes):
         backend.reads = True
         worker.offer(observation(0))
-        assert begun.wait(10)
+        assert held.begun.wait(10)
         worker.look_ahead(1, 5, FRAME)
         worker.offer(observation(1))
-        go.set()
+        held.go.set()
         until(lambda: len(backend.done) == 2)
         assert backend.done == ["start", "frame 1 5"], "none between two plans of which one waits"
         worker.look_ahead(1, 6, FRAME)
@@ -327,7 +322,7 @@ def test_the_next_start_is_read_once_behind_each_plan_and_before_frames() -> Non
     assert len(outcomes) == 2
 
 
-def test_no_start_is_read_behind_a_plan_that_failed_nor_after_all_was_forgotten() -> None:
+def test_no_start_is_read_behind_a_plan_that_failed() -> None:
     def failing(observed: Observation) -> Plan:
         raise RuntimeError("no plan")
 

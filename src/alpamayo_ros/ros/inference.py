@@ -104,7 +104,7 @@ class InferenceWorker:
         self._began_s: float | None = None
         self._questions: deque[_Question] = deque()
         self._frames: deque[_Frame] = deque(maxlen=MAX_WAITING_FRAMES)
-        self._planned = False  # and nothing was read ahead since
+        self._start_is_due = False  # a plan was made, and nothing read ahead since
         self.frames_failed = 0
         self.frame_error = ""
         self._answered_last = False
@@ -165,7 +165,7 @@ class InferenceWorker:
         with self._changed:
             self._offered = None
             self._frames.clear()
-            self._planned = False
+            self._start_is_due = False
 
     def close(self, *, timeout_s: float) -> bool:
         """End the thread and close the planner; returns False if a plan is still running after `timeout_s`.
@@ -190,14 +190,16 @@ class InferenceWorker:
             with self._changed:
                 self._running = False
                 self._changed.wait_for(
-                    lambda: self._closed or self._offered or self._questions or self._frames or self._planned
+                    lambda: (
+                        self._closed or self._offered or self._questions or self._frames or self._start_is_due
+                    )
                 )
                 if self._closed:
                     break
                 idle = not self._offered and not self._questions
                 # First the start: of the frames before those that have come meanwhile.
-                reads = idle and self._planned
-                self._planned = self._planned and not reads
+                reads = idle and self._start_is_due
+                self._start_is_due = self._start_is_due and not reads
                 frame = self._frames.popleft() if idle and not reads else None
                 # Turn about, so that neither plans nor questions keep the other waiting for ever.
                 asks = bool(self._questions) and not (self._answered_last and self._offered)
@@ -252,7 +254,7 @@ class InferenceWorker:
             kind = self.health.failed(error)
         self._began_s = None
         latency_ms = (time.perf_counter() - started_s) * 1e3
-        self._planned = plan is not None
+        self._start_is_due = plan is not None
         if failure is not None and kind is FailureKind.OUT_OF_MEMORY:
             self._free_memory(failure)
         outcome = PlanOutcome(

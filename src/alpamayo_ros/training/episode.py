@@ -264,7 +264,7 @@ class Episode:
         return assemble(self.head, moment, frames, stamps)
 
 
-def all_tags(
+def tags_of_sample(
     head: EpisodeHead, tags: Mapping[str, str], future_xyz_in_rig_t0: Float32Array
 ) -> dict[str, str]:
     """Return a sample's tags, those among them that are not stored: its family, and how hard it brakes."""
@@ -305,7 +305,7 @@ def assemble(
         reasoning=moment.reasoning,
         meta_action=moment.meta_action,
         source=moment.source,
-        tags=all_tags(head, moment.tags, moment.future_xyz_in_rig_t0),
+        tags=tags_of_sample(head, moment.tags, moment.future_xyz_in_rig_t0),
     )
 
 

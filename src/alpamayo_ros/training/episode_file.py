@@ -27,7 +27,7 @@ from alpamayo_ros.training.episode import (
     EpisodeHead,
     Moment,
     Split,
-    all_tags,
+    tags_of_sample,
 )
 from alpamayo_ros.training.sample import ReasoningSource
 from alpamayo_ros.training.tensor_files import ordered_metadata
@@ -230,7 +230,7 @@ class EpisodeFile:
     def tags(self, index: int) -> dict[str, str]:
         """Return a sample's tags, the family's among them."""
         stored = json.loads(self._text("tags", index))
-        return all_tags(self.head, stored, self._row("future_xyz_in_rig_t0", index))
+        return tags_of_sample(self.head, stored, self._row("future_xyz_in_rig_t0", index))
 
     def moment(self, index: int) -> Moment:
         """Return a sample without its pixels; raises IndexError for one that is not there."""
